@@ -1,0 +1,1 @@
+"""What the services share and what users import: client, settings, stores, Kafka clients."""

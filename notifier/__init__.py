@@ -1,0 +1,1 @@
+"""Delivers terminal events as signed webhooks."""

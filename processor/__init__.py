@@ -1,0 +1,1 @@
+"""The Faust stream processor: runs operations on images and keeps each job's state."""
