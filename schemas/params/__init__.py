@@ -1,0 +1,1 @@
+"""Params models, one module an operation."""

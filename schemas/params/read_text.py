@@ -1,0 +1,59 @@
+"""Params of read-text."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+LanguageCode = Annotated[str, Field(pattern=r"^[a-z]{2,3}$")]
+
+
+class ReadTextParams(BaseModel):
+    """What to read and what to look for in it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=100,
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
+        description=(
+            "Recogniser by its name in `models list`; null takes the PP-OCR model that comes "
+            "with the installation."
+        ),
+    )
+    languages: tuple[LanguageCode, ...] = Field(
+        default=(),
+        max_length=20,
+        description=(
+            "ISO 639 codes of languages that the text may be in. The recogniser reads all of its "
+            "languages at once; naming some makes the item fail with params_invalid, instead of "
+            "returning nonsense, where the recogniser lacks their letters."
+        ),
+    )
+    min_confidence: float = Field(
+        default=0.5,
+        ge=0.0,
+        le=1.0,
+        description="Lines read with less confidence than this are left out, 0 to 1.",
+    )
+    find: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=500,
+        pattern=r"\S",
+        description=(
+            "Text to look for in what was read; case, spaces and character width do not matter."
+        ),
+    )
+    find_similarity: float = Field(
+        default=0.7,
+        gt=0.0,
+        le=1.0,
+        description=(
+            "Lowest similarity of a place that counts as found: 1 is the same text, 0.8 has one "
+            "edit in five characters."
+        ),
+    )
