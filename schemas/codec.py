@@ -1,0 +1,126 @@
+"""CloudEvents 1.0 over Kafka, binary content mode (CloudEvents Kafka protocol binding, 3.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from pydantic import ValidationError
+
+from schemas.events import EVENTS, AnyEvent
+from schemas.jobs import Item, JobState
+from schemas.times import now
+
+Headers = list[tuple[str, bytes]]
+SOURCE_DEFAULT = "/imagemill"
+_STATE_TYPE = "io.imagemill.job.state.v1"
+_ITEM_TYPE = "io.imagemill.item.state.v1"
+
+
+class Encoded(NamedTuple):
+    """A Kafka message's value and headers."""
+
+    value: bytes
+    headers: Headers
+
+
+class DecodeError(ValueError):
+    """A message that is no event of ours; the text says why."""
+
+
+class UnknownType(DecodeError):
+    """An event type this version does not know."""
+
+
+def encode(event: AnyEvent, source: str = SOURCE_DEFAULT) -> Encoded:
+    """The message of an event."""
+    traceparent = getattr(event, "traceparent", None)
+    if traceparent is None:
+        job = getattr(event, "job", None)
+        traceparent = getattr(job, "traceparent", None)
+    return Encoded(
+        event.model_dump_json(exclude_none=not event.TYPE.endswith("job.finished.v1")).encode(),
+        _headers(event.TYPE, event.event_id, event.job_id, source, traceparent),
+    )
+
+
+def encode_state(state: JobState, source: str = SOURCE_DEFAULT) -> Encoded:
+    """The message of a job's state on `jobs.state`, with its progress counted out for readers."""
+    value = state.model_dump_json(exclude_none=True)
+    progress = state.progress.model_dump_json()
+    event_id = f"{state.job_id}/state/{state.revision}"
+    return Encoded(
+        f'{value[:-1]},"progress":{progress}}}'.encode(),
+        _headers(_STATE_TYPE, event_id, state.job_id, source, state.traceparent),
+    )
+
+
+def encode_item(job_id: str, item: Item, source: str = SOURCE_DEFAULT) -> Encoded:
+    """The message of one item of a running batch on `jobs.state`."""
+    event_id = f"{job_id}/{item.index}/state/{item.attempts}/{item.status}"
+    return Encoded(
+        item.model_dump_json(exclude_none=True).encode(),
+        _headers(_ITEM_TYPE, event_id, job_id, source, None),
+    )
+
+
+def _headers(
+    event_type: str, event_id: str, subject: str, source: str, traceparent: str | None
+) -> Headers:
+    headers = [
+        ("ce_specversion", b"1.0"),
+        ("ce_id", event_id.encode()),
+        ("ce_type", event_type.encode()),
+        ("ce_source", source.encode()),
+        ("ce_time", now().encode()),
+        ("ce_subject", subject.encode()),
+        ("content-type", b"application/json"),
+    ]
+    if traceparent:
+        headers.append(("traceparent", traceparent.encode()))
+    return headers
+
+
+def event_type(headers: Iterable[tuple[str, bytes]] | None) -> str:
+    """The CloudEvents type of a message; DecodeError when it has none."""
+    for name, value in headers or ():
+        if name == "ce_type":
+            return value.decode("utf-8", "replace")
+    raise DecodeError("the message has no ce_type header")
+
+
+def decode(headers: Iterable[tuple[str, bytes]] | None, value: bytes | None) -> AnyEvent:
+    """The event in a message.
+
+    Raises:
+        UnknownType: its type is not one of ours, or of a newer major version.
+        DecodeError: no type, no value, or a value that does not fit the type.
+    """
+    kind = event_type(headers)
+    model = EVENTS.get(kind)
+    if model is None:
+        raise UnknownType(f"unknown event type {kind!r}")
+    if value is None:
+        raise DecodeError(f"an event of type {kind} without a value")
+    try:
+        return model.model_validate_json(value)
+    except ValidationError as exc:
+        first = exc.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise DecodeError(f"{kind}: {where}: {first['msg']}") from exc
+
+
+def decode_state(value: bytes) -> JobState:
+    """A job's state from its record; DecodeError when it is none."""
+    try:
+        return JobState.model_validate_json(value)
+    except ValidationError as exc:
+        raise DecodeError(f"not a job state: {exc.error_count()} errors") from exc
+
+
+def decode_item(value: bytes) -> Item:
+    """An item from its record; DecodeError when it is none."""
+    try:
+        return Item.model_validate_json(value)
+    except ValidationError as exc:
+        raise DecodeError(f"not an item: {exc.error_count()} errors") from exc

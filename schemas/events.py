@@ -1,0 +1,170 @@
+"""The events: what is published to priority topics, and the facts the track agent folds."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from schemas.errors import JobError
+from schemas.jobs import Frozen, Item, ItemInput, JobHeader, JobStatus, Progress, Webhook
+
+
+class Event(Frozen):
+    """An event of one job. `TYPE` is its CloudEvents type; `event_id` its CloudEvents id.
+
+    The id is derived from what happened, never random, so a repeat after a crash is recognisable.
+    """
+
+    TYPE: ClassVar[str]
+    job_id: str
+
+    @property
+    def event_id(self) -> str:
+        """Unique to what happened, the same for every repeat of it."""
+        return f"{self.job_id}/{self.TYPE.split('.', 2)[2]}"
+
+
+class JobSubmitted(JobHeader):
+    """A job as the API accepted it; one message a job on its priority topic."""
+
+    TYPE: ClassVar[str] = "io.imagemill.job.submitted.v1"
+    inputs: tuple[ItemInput, ...] = ()
+
+    @property
+    def event_id(self) -> str:
+        """As Event.event_id."""
+        return f"{self.job_id}/job.submitted.v1"
+
+    def header(self) -> JobHeader:
+        """The job without its inputs."""
+        return JobHeader.model_construct(
+            _fields_set=None, **{name: getattr(self, name) for name in JobHeader.model_fields}
+        )
+
+
+class ItemQueued(Event):
+    """One item of a batch to run, or any item to run again (`attempt` > 1, not before `due_at`)."""
+
+    TYPE: ClassVar[str] = "io.imagemill.item.queued.v1"
+    index: int
+    attempt: int = 1
+    job: JobHeader
+    input: ItemInput
+    due_at: str | None = None
+
+    @property
+    def event_id(self) -> str:
+        """As Event.event_id."""
+        return f"{self.job_id}/{self.index}/item.queued.v1/{self.attempt}"
+
+
+class Fact(Event):
+    """Something that happened to a job. `job` is its header where the reader may not know it."""
+
+    at: str
+    job: JobHeader | None = None
+
+
+class JobAccepted(Fact):
+    """A batch was fanned out: its header, before any fact of its items."""
+
+    TYPE: ClassVar[str] = "io.imagemill.job.accepted.v1"
+    job: JobHeader
+
+
+class CancelRequested(Fact):
+    """Somebody asked for the job to be cancelled; carries the whole job, it may be news to all."""
+
+    TYPE: ClassVar[str] = "io.imagemill.job.cancel-requested.v1"
+    job: JobSubmitted
+
+
+class ItemFact(Fact):
+    """Something that happened to one item in one attempt."""
+
+    index: int
+    attempt: int = 1
+    filename: str | None = None
+
+    @property
+    def event_id(self) -> str:
+        """As Event.event_id."""
+        return f"{self.job_id}/{self.index}/{self.TYPE.split('.', 2)[2]}/{self.attempt}"
+
+
+class ItemStarted(ItemFact):
+    """An attempt runs; sent only for items still running after 50 ms."""
+
+    TYPE: ClassVar[str] = "io.imagemill.item.started.v1"
+    worker: str | None = None
+
+
+class ItemRetrying(ItemFact):
+    """An attempt failed for a transient reason; the next one is due at `due_at`."""
+
+    TYPE: ClassVar[str] = "io.imagemill.item.retrying.v1"
+    error: JobError
+    due_at: str
+
+
+class ItemFinished(ItemFact):
+    """An item's result is stored."""
+
+    TYPE: ClassVar[str] = "io.imagemill.item.finished.v1"
+    started_at: str
+    result: dict[str, Any] | None = None
+    model: dict[str, Any] | None = None
+    timings_ms: dict[str, float]
+
+
+class ItemFailed(ItemFact):
+    """An item will not be tried again."""
+
+    TYPE: ClassVar[str] = "io.imagemill.item.failed.v1"
+    started_at: str | None = None
+    error: JobError
+    timings_ms: dict[str, float]
+
+
+class JobFinished(Event):
+    """The terminal event of a job, public on `jobs.results`."""
+
+    TYPE: ClassVar[str] = "io.imagemill.job.finished.v1"
+    status: JobStatus
+    operation: str
+    params: dict[str, Any]
+    pipeline: tuple[Any, ...] = ()
+    priority: str
+    progress: Progress
+    items: tuple[Item, ...]
+    error: JobError | None
+    attempts: int
+    created_at: str
+    started_at: str | None
+    finished_at: str
+    metadata: dict[str, Any]
+    model: dict[str, Any] | None
+    webhook: Webhook | None = None
+    dialect: str | None = None
+    traceparent: str | None = None
+
+    @property
+    def event_id(self) -> str:
+        """Derived from job and outcome: every repeat carries the same."""
+        return f"{self.job_id}/job.finished.v1/{self.status}"
+
+
+AnyEvent = JobSubmitted | Event
+EVENTS: dict[str, type[JobSubmitted] | type[Event]] = {
+    event.TYPE: event
+    for event in (
+        JobSubmitted,
+        ItemQueued,
+        JobAccepted,
+        CancelRequested,
+        ItemStarted,
+        ItemRetrying,
+        ItemFinished,
+        ItemFailed,
+        JobFinished,
+    )
+}

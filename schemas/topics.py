@@ -1,0 +1,80 @@
+"""The table of topics: names, keys, partitions, cleanup and retention."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from schemas.jobs import Priority
+
+_DAY_MS = 24 * 3600 * 1000
+# Under the broker's own 1 MB default, a job of 100 URL inputs would not fit in one message.
+MAX_MESSAGE_BYTES = 4 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Topic:
+    """One topic. `name` is without the prefix; `retention_ms` None means compacted only."""
+
+    name: str
+    key: str
+    holds: str
+    retention_ms: int | None
+    public: bool = False
+
+    def config(self) -> Mapping[str, str]:
+        """Its Kafka topic configuration."""
+        common = {"max.message.bytes": str(MAX_MESSAGE_BYTES)}
+        if self.retention_ms is None:
+            return common | {
+                "cleanup.policy": "compact",
+                "min.cleanable.dirty.ratio": "0.2",
+                "segment.ms": str(_DAY_MS // 4),
+                "delete.retention.ms": str(_DAY_MS),
+            }
+        return common | {"cleanup.policy": "delete", "retention.ms": str(self.retention_ms)}
+
+
+JOBS_HIGH = Topic("jobs.high", "job id", "JobSubmitted, ItemQueued", 7 * _DAY_MS)
+JOBS_NORMAL = Topic("jobs.normal", "job id", "JobSubmitted, ItemQueued", 7 * _DAY_MS)
+JOBS_LOW = Topic("jobs.low", "job id", "JobSubmitted, ItemQueued", 7 * _DAY_MS)
+JOBS_CONTROL = Topic("jobs.control", "job id", "CancelRequested", _DAY_MS)
+JOBS_RETRY = Topic("jobs.retry", "job id", "ItemQueued with due time and attempt", 7 * _DAY_MS)
+JOBS_EVENTS = Topic("jobs.events", "job id", "facts of jobs and items", 7 * _DAY_MS)
+JOBS_STATE = Topic(
+    "jobs.state", "job id, or job id/index", "the state after each change", None, public=True
+)
+JOBS_RESULTS = Topic("jobs.results", "job id", "JobFinished", 7 * _DAY_MS, public=True)
+JOBS_DEAD_LETTER = Topic(
+    "jobs.dead-letter", "as source", "what could not be decoded, with reason headers", 30 * _DAY_MS
+)
+WEBHOOKS_RETRY = Topic("webhooks.retry", "delivery id", "deliveries to try again", 30 * _DAY_MS)
+WEBHOOKS_DEAD_LETTER = Topic(
+    "webhooks.dead-letter", "delivery id", "deliveries given up", 30 * _DAY_MS
+)
+WEBHOOKS_ATTEMPTS = Topic("webhooks.attempts", "delivery id", "every attempt", 30 * _DAY_MS)
+WORKERS_HEARTBEATS = Topic("workers.heartbeats", "worker id", "slots, busy, models, version", None)
+TEMPLATES = Topic("templates", "name", "job templates", None)
+
+TOPICS: tuple[Topic, ...] = (
+    JOBS_HIGH,
+    JOBS_NORMAL,
+    JOBS_LOW,
+    JOBS_CONTROL,
+    JOBS_RETRY,
+    JOBS_EVENTS,
+    JOBS_STATE,
+    JOBS_RESULTS,
+    JOBS_DEAD_LETTER,
+    WEBHOOKS_RETRY,
+    WEBHOOKS_DEAD_LETTER,
+    WEBHOOKS_ATTEMPTS,
+    WORKERS_HEARTBEATS,
+    TEMPLATES,
+)
+
+PRIORITY_TOPICS: Mapping[Priority, Topic] = {
+    Priority.HIGH: JOBS_HIGH,
+    Priority.NORMAL: JOBS_NORMAL,
+    Priority.LOW: JOBS_LOW,
+}
