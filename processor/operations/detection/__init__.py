@@ -1,0 +1,1 @@
+"""Object detection: pictures into detector inputs, detector outputs into predictions."""
