@@ -1,4 +1,4 @@
-"""Timestamps as the contract writes them: RFC 3339, UTC, milliseconds, e.g. 2026-01-15T10:30:00.000Z.
+"""Timestamps as the contract writes them: RFC 3339, UTC, milliseconds.
 
 In this one form they order as strings, so states and indexes compare them without parsing.
 """

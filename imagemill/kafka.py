@@ -1,0 +1,210 @@
+"""Kafka client configurations, and the topics: created, checked, compared with the table."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException, Producer
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+
+from imagemill.settings import KafkaSettings
+from schemas.topics import TOPICS, Topic
+
+
+class KafkaUnavailable(Exception):
+    """The cluster cannot be reached or did not answer in time; trying again may help."""
+
+
+class TopicsMissing(Exception):
+    """The cluster lacks topics, or has them with other partition counts; the text says which."""
+
+
+def client_config(settings: KafkaSettings) -> dict[str, Any]:
+    """What every librdkafka client needs: address and security."""
+    config: dict[str, Any] = {
+        "bootstrap.servers": settings.kafka_bootstrap_servers,
+        "security.protocol": settings.kafka_security_protocol,
+    }
+    if settings.kafka_security_protocol.startswith("SASL"):
+        password = settings.kafka_sasl_password
+        config |= {
+            "sasl.mechanism": settings.kafka_sasl_mechanism,
+            "sasl.username": settings.kafka_sasl_username or "",
+            "sasl.password": password.get_secret_value() if password else "",
+        }
+    key_password = settings.kafka_ssl_key_password
+    optional = {
+        "ssl.ca.location": settings.kafka_ssl_ca_location,
+        "ssl.certificate.location": settings.kafka_ssl_certificate_location,
+        "ssl.key.location": settings.kafka_ssl_key_location,
+        "ssl.key.password": key_password.get_secret_value() if key_password else None,
+    }
+    return config | {name: str(value) for name, value in optional.items() if value is not None}
+
+
+def producer_config(settings: KafkaSettings, *, delivery_timeout_s: float = 30.0) -> dict[str, Any]:
+    """An idempotent producer, acks=all, that partitions as Java's and Faust's producers do."""
+    return client_config(settings) | {
+        "acks": "all",
+        "enable.idempotence": True,
+        "partitioner": "murmur2_random",
+        "compression.type": "lz4",
+        "linger.ms": 0,
+        "delivery.timeout.ms": int(delivery_timeout_s * 1000),
+        "message.max.bytes": 4 * 1024 * 1024,
+        "socket.keepalive.enable": True,
+        "reconnect.backoff.max.ms": 1000,
+    }
+
+
+def consumer_config(settings: KafkaSettings, group: str) -> dict[str, Any]:
+    """A consumer of a group that commits by hand and starts at the beginning."""
+    return client_config(settings) | {
+        "group.id": settings.group(group),
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        "auto.offset.reset": "earliest",
+        "fetch.wait.max.ms": 50,
+        "session.timeout.ms": 10_000,
+        "reconnect.backoff.max.ms": 1000,
+        "topic.metadata.refresh.interval.ms": 30_000,
+    }
+
+
+class AsyncProducer:
+    """A confluent-kafka producer whose deliveries are awaited from one asyncio loop.
+
+    librdkafka calls back on the thread that polls; this object polls on the loop's own time when
+    deliveries are pending, so a callback costs no hop between threads.
+    """
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        self._producer = Producer(config)
+        self._pending = 0
+        self._poller: asyncio.Task[None] | None = None
+
+    async def send(
+        self,
+        topic: str,
+        key: bytes | None,
+        value: bytes | None,
+        headers: list[tuple[str, bytes]] | None = None,
+    ) -> None:
+        """Send a message and wait until all replicas have it.
+
+        Raises:
+            KafkaUnavailable: not acknowledged within the delivery timeout, or the queue is full.
+        """
+        loop = asyncio.get_running_loop()
+        delivered: asyncio.Future[None] = loop.create_future()
+
+        def on_delivery(error: KafkaError | None, _message: object) -> None:
+            self._pending -= 1
+            if delivered.done():
+                return
+            if error is None:
+                delivered.set_result(None)
+            else:
+                delivered.set_exception(KafkaUnavailable(error.str()))
+
+        try:
+            self._producer.produce(topic, value, key, headers=headers, on_delivery=on_delivery)
+        except (BufferError, KafkaException) as exc:
+            raise KafkaUnavailable(str(exc)) from exc
+        self._pending += 1
+        if self._poller is None or self._poller.done():
+            self._poller = loop.create_task(self._poll())
+        await delivered
+
+    async def _poll(self) -> None:
+        """Serve delivery callbacks while any are awaited."""
+        while self._pending > 0:
+            if self._producer.poll(0) == 0:
+                await asyncio.sleep(0.001)
+            else:
+                await asyncio.sleep(0)
+
+    async def close(self, timeout_s: float = 10.0) -> None:
+        """Wait for what is under way."""
+        await asyncio.to_thread(self._producer.flush, timeout_s)
+
+
+def admin(settings: KafkaSettings) -> AdminClient:
+    """An admin client of the cluster."""
+    return AdminClient(client_config(settings) | {"socket.timeout.ms": 10_000})
+
+
+def _partitions(settings: KafkaSettings, timeout_s: float) -> dict[str, int]:
+    """Partition counts of the cluster's topics; KafkaUnavailable when it does not answer."""
+    try:
+        topics = admin(settings).list_topics(timeout=timeout_s).topics
+    except KafkaException as exc:
+        raise KafkaUnavailable(
+            f"no Kafka broker answered at {settings.kafka_bootstrap_servers}"
+        ) from exc
+    return {name: len(topic.partitions) for name, topic in topics.items()}
+
+
+def create_topics(settings: KafkaSettings, *, timeout_s: float = 30.0) -> list[str]:
+    """Create the topics that are missing; returns their names. Safe to call at any time.
+
+    Raises:
+        KafkaUnavailable: no broker answered in time.
+        TopicsMissing: a topic could not be created, or exists with another partition count.
+    """
+    present = _partitions(settings, timeout_s)
+    missing = [topic for topic in TOPICS if settings.topic(topic.name) not in present]
+    created = [settings.topic(topic.name) for topic in missing]
+    failures = [failure for failure in _create(settings, missing, timeout_s) if failure]
+    if failures:
+        raise TopicsMissing("topics could not be created: " + "; ".join(failures))
+    check_topics(settings, timeout_s=timeout_s)
+    return created
+
+
+def _create(settings: KafkaSettings, topics: Iterable[Topic], timeout_s: float) -> Iterable[str]:
+    new = [
+        NewTopic(
+            settings.topic(topic.name),
+            num_partitions=settings.topic_partitions,
+            replication_factor=settings.topic_replication_factor,
+            config=dict(topic.config()),
+        )
+        for topic in topics
+    ]
+    if not new:
+        return
+    for name, future in admin(settings).create_topics(new, operation_timeout=timeout_s).items():
+        try:
+            future.result(timeout_s)
+        except KafkaException as exc:
+            # Another process may create them at the same moment; that is as good.
+            if exc.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                yield f"{name}: {exc.args[0].str()}"
+
+
+def check_topics(settings: KafkaSettings, *, timeout_s: float = 10.0) -> None:
+    """Check that every topic is there with the right number of partitions.
+
+    Raises:
+        KafkaUnavailable: no broker answered in time.
+        TopicsMissing: the text lists what differs and says what to do.
+    """
+    present = _partitions(settings, timeout_s)
+    problems = []
+    for topic in TOPICS:
+        name = settings.topic(topic.name)
+        if name not in present:
+            problems.append(f"{name} is missing")
+        elif present[name] != settings.topic_partitions:
+            problems.append(
+                f"{name} has {present[name]} partitions, not {settings.topic_partitions}"
+            )
+    if problems:
+        raise TopicsMissing(
+            "; ".join(problems) + ". Run `imagemill topics create`, or set IMAGEMILL_TOPIC_PREFIX "
+            "or IMAGEMILL_TOPIC_PARTITIONS to what the cluster has."
+        )

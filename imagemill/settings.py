@@ -1,0 +1,296 @@
+"""Every setting of every service: name in the environment, default, unit and effect.
+
+One class per service; what services share is in the base classes. `imagemill config` lists them.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Literal
+
+from pydantic import AliasChoices, Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class _Settings(BaseSettings):
+    model_config = SettingsConfigDict(
+        env_prefix="IMAGEMILL_", env_file=".env", extra="ignore", populate_by_name=True, frozen=True
+    )
+
+
+def _name(env: str) -> AliasChoices:
+    """Read a field under a name of its own instead of IMAGEMILL_<FIELD>."""
+    return AliasChoices(env)
+
+
+class HomeSettings(_Settings):
+    """Where local data lives."""
+
+    home: Path = Field(
+        Path(".imagemill"),
+        validation_alias=_name("IMAGEMILL_HOME"),
+        description="folder of all local data: broker, objects, models, logs, secrets",
+    )
+
+
+class KafkaSettings(HomeSettings):
+    """How to reach the Kafka cluster, and how our topics are laid out on it."""
+
+    kafka_bootstrap_servers: str = Field(
+        "127.0.0.1:9092",
+        validation_alias=_name("KAFKA_BOOTSTRAP_SERVERS"),
+        description="host:port list of the cluster",
+    )
+    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        "PLAINTEXT", validation_alias=_name("KAFKA_SECURITY_PROTOCOL"), description="transport"
+    )
+    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
+        "PLAIN", validation_alias=_name("KAFKA_SASL_MECHANISM"), description="SASL mechanism"
+    )
+    kafka_sasl_username: str | None = Field(
+        None, validation_alias=_name("KAFKA_SASL_USERNAME"), description="SASL user"
+    )
+    kafka_sasl_password: SecretStr | None = Field(
+        None, validation_alias=_name("KAFKA_SASL_PASSWORD"), description="SASL password"
+    )
+    kafka_ssl_ca_location: Path | None = Field(
+        None,
+        validation_alias=_name("KAFKA_SSL_CA_LOCATION"),
+        description="CA certificates (PEM); the system's when unset",
+    )
+    kafka_ssl_certificate_location: Path | None = Field(
+        None,
+        validation_alias=_name("KAFKA_SSL_CERTIFICATE_LOCATION"),
+        description="client certificate (PEM)",
+    )
+    kafka_ssl_key_location: Path | None = Field(
+        None, validation_alias=_name("KAFKA_SSL_KEY_LOCATION"), description="client key (PEM)"
+    )
+    kafka_ssl_key_password: SecretStr | None = Field(
+        None, validation_alias=_name("KAFKA_SSL_KEY_PASSWORD"), description="client key password"
+    )
+    topic_prefix: str = Field("imagemill.", description="prefix of every topic and group name")
+    topic_partitions: int = Field(
+        8,
+        ge=1,
+        le=1024,
+        description="partitions of every topic (tables need equal counts)",
+    )
+    topic_replication_factor: int = Field(
+        1, ge=1, le=7, description="replicas of every topic; 3 on a cluster"
+    )
+
+    def topic(self, name: str) -> str:
+        """The full name of a topic."""
+        return self.topic_prefix + name
+
+    def group(self, name: str) -> str:
+        """The full name of a consumer group."""
+        return self.topic_prefix + name
+
+
+class StoreSettings(HomeSettings):
+    """Where images and results are kept."""
+
+    object_store_url: str | None = Field(
+        None,
+        validation_alias=_name("OBJECT_STORE_URL"),
+        description="file:/path or s3://bucket[/prefix]; unset: R2_*, UPLOAD_FOLDER, then the home",
+    )
+    upload_folder: Path | None = Field(
+        None, validation_alias=_name("UPLOAD_FOLDER"), description="folder of the local store"
+    )
+    s3_endpoint_url: str | None = Field(
+        None, validation_alias=_name("S3_ENDPOINT_URL"), description="S3 server other than AWS"
+    )
+    s3_public_endpoint_url: str | None = Field(
+        None,
+        validation_alias=_name("S3_PUBLIC_ENDPOINT_URL"),
+        description="the S3 server as clients reach it, for presigned URLs",
+    )
+    aws_access_key_id: str | None = Field(
+        None, validation_alias=_name("AWS_ACCESS_KEY_ID"), description="S3 access key"
+    )
+    aws_secret_access_key: SecretStr | None = Field(
+        None, validation_alias=_name("AWS_SECRET_ACCESS_KEY"), description="S3 secret key"
+    )
+    aws_session_token: SecretStr | None = Field(
+        None, validation_alias=_name("AWS_SESSION_TOKEN"), description="S3 session token"
+    )
+    aws_region: str | None = Field(
+        None, validation_alias=_name("AWS_REGION"), description="S3 region"
+    )
+    s3_path_style: bool | None = Field(
+        None, description="bucket in the path, not the host name; if unset: when not on AWS"
+    )
+    s3_connect_timeout_s: float = Field(
+        5.0, gt=0, description="seconds to wait for a connection to the S3 server"
+    )
+    s3_read_timeout_s: float = Field(
+        30.0, gt=0, description="seconds to wait for the S3 server's next bytes"
+    )
+    s3_attempts: int = Field(
+        3, ge=1, le=20, description="tries of a request to the S3 server, the first included"
+    )
+    object_store_sync: bool = Field(
+        False, description="local store: flush each object to disk at its commit, some ms each"
+    )
+    r2_endpoint_url: str | None = Field(
+        None, validation_alias=_name("R2_ENDPOINT_URL"), description="Cloudflare R2 endpoint"
+    )
+    r2_access_key_id: str | None = Field(
+        None, validation_alias=_name("R2_ACCESS_KEY_ID"), description="R2 access key"
+    )
+    r2_secret_access_key: SecretStr | None = Field(
+        None, validation_alias=_name("R2_SECRET_ACCESS_KEY"), description="R2 secret key"
+    )
+    r2_region_name: str = Field(
+        "auto", validation_alias=_name("R2_REGION_NAME"), description="R2 region"
+    )
+    r2_bucket_name: str | None = Field(
+        None, validation_alias=_name("R2_BUCKET_NAME"), description="R2 bucket"
+    )
+    public_url: str | None = Field(
+        None,
+        description="the API as clients reach it; http://localhost:<PORT> if unset",
+    )
+    signing_secret: SecretStr | None = Field(
+        None, description="key of signed URLs; made once in the home when unset"
+    )
+    url_expires_s: int = Field(
+        7 * 24 * 3600, ge=60, le=7 * 24 * 3600, description="lifetime of signed URLs, seconds"
+    )
+    port: int = Field(
+        8080, ge=0, le=65535, validation_alias=_name("PORT"), description="port of the API"
+    )
+
+    @property
+    def public_base_url(self) -> str:
+        """The API's base URL as clients reach it, without a trailing slash."""
+        return (self.public_url or f"http://localhost:{self.port}").rstrip("/")
+
+
+class LimitSettings(_Settings):
+    """What a request may hold; checked before anything is queued."""
+
+    max_image_bytes: int = Field(25 * 1024 * 1024, ge=1, description="bytes of one image")
+    max_image_pixels: int = Field(50_000_000, ge=1, description="pixels of one image")
+    max_items: int = Field(100, ge=1, le=10_000, description="images of one job")
+    url_allow: str = Field(
+        "",
+        description="comma separated host names and CIDRs that URLs may reach though not public",
+    )
+
+
+class LogSettings(_Settings):
+    """How services log."""
+
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="level")
+    log_format: Literal["text", "json"] = Field("text", description="one sentence, or JSON lines")
+
+
+class ApiSettings(KafkaSettings, StoreSettings, LimitSettings, LogSettings):
+    """The HTTP API."""
+
+    host: str = Field("0.0.0.0", description="address the API listens on")
+    queue_limit: int = Field(
+        1_000_000, ge=1, description="queued jobs above which submits are answered 429"
+    )
+    delivery_timeout_s: float = Field(
+        10.0, gt=0, description="seconds to wait for the broker before a submit is answered 503"
+    )
+    projection_path: Path | None = Field(
+        None, description="SQLite file of the read side; <home>/api/projection-<port>.db if unset"
+    )
+    retention_days: float = Field(7.0, gt=0, description="days that ended jobs are kept")
+
+
+class ProcessorSettings(KafkaSettings, StoreSettings, LimitSettings, LogSettings):
+    """The stream processor."""
+
+    worker_id: str = Field(
+        "processor-1",
+        pattern=r"^[A-Za-z0-9._-]{1,64}$",
+        description="unique and stable name of this process: its static group membership",
+    )
+    worker_port: int = Field(
+        6066, ge=1, le=65535, description="health port; also part of the member's unique URL"
+    )
+    worker_count: int | None = Field(
+        None,
+        ge=1,
+        le=256,
+        validation_alias=_name("WORKER_COUNT"),
+        description="inference processes; the number of cores if unset",
+    )
+    datadir: Path | None = Field(
+        None, description="folder of the table's files; <home>/processor/<worker id> if unset"
+    )
+    item_timeout_s: float = Field(120.0, gt=0, description="seconds one item may run")
+    item_memory_bytes: int = Field(
+        3 * 1024**3, ge=256 * 1024**2, description="memory one inference process may hold"
+    )
+    max_attempts: int = Field(3, ge=1, le=100, description="tries of an item on transient failures")
+    retry_base_s: float = Field(1.0, gt=0, description="delay before the second try, seconds")
+    retry_max_s: float = Field(300.0, gt=0, description="longest delay between tries, seconds")
+    revoke_grace_s: float = Field(
+        30.0,
+        gt=0,
+        le=50,
+        description="seconds running items may take to end when partitions move or it stops",
+    )
+    lane_size: int = Field(
+        32, ge=1, le=10_000, description="fetched, unstarted items a partition; above, it pauses"
+    )
+    leave_on_stop: bool = Field(
+        True, description="a clean stop gives partitions away at once; off for a rolling restart"
+    )
+    progress_interval_s: float = Field(
+        0.1, ge=0.01, description="a running batch's state is published at most this often"
+    )
+    started_after_s: float = Field(
+        0.05, ge=0, description="an item still running after this is reported as started"
+    )
+    producer_linger_ms: int = Field(
+        0, ge=0, le=1000, description="5 buys 15 % throughput for 5 ms of latency a hop"
+    )
+    execution_providers: str = Field(
+        "", description="onnxruntime providers in order of preference; the best available if empty"
+    )
+    models_dir: Path | None = Field(
+        None,
+        validation_alias=_name("IMAGEMILL_MODELS"),
+        description="folder of model files that is looked in first",
+    )
+
+    @property
+    def slots(self) -> int:
+        """Inference processes, and so items that run at once."""
+        return self.worker_count or len(os.sched_getaffinity(0))
+
+    @property
+    def table_dir(self) -> Path:
+        """Folder of this worker's table files."""
+        return self.datadir or self.home / "processor" / self.worker_id
+
+
+class NotifierSettings(KafkaSettings, LogSettings):
+    """Webhook deliveries."""
+
+    notifier_port: int = Field(8082, ge=1, le=65535, description="health port")
+    webhook_secret: SecretStr | None = Field(
+        None, description="Standard Webhooks secret (whsec_...); made once in the home when unset"
+    )
+    webhook_timeout_s: float = Field(15.0, gt=0, description="seconds one attempt may take")
+    webhook_concurrency: int = Field(64, ge=1, le=4096, description="deliveries under way at once")
+    url_allow: str = Field(
+        "", description="comma separated hosts and CIDRs that webhooks may reach though not public"
+    )
+
+
+SERVICES: dict[str, type[BaseSettings]] = {
+    "api": ApiSettings,
+    "processor": ProcessorSettings,
+    "notifier": NotifierSettings,
+}
