@@ -1,0 +1,206 @@
+"""The invariant at the heart: in by offset, out by offset, anything else seeks back.
+
+1. An event is admitted only if it is the next offset of its partition.
+2. It is acked only when everything admitted before it is done.
+3. Anything else makes the partition seek back to what is missing; offsets are passed over only
+   when the log itself begins later (retention).
+
+With it, a dropped batch, a double delivery, a late ack or a skipped offset cannot lose a job,
+whatever in Faust or the client caused it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import Counter, deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from faust.transport.consumer import ensure_TP
+from faust.types import TP
+
+log = logging.getLogger(__name__)
+
+# A hole is looked at again at most this often: what was fetched before the seek still arrives.
+_SEEK_BACK_INTERVAL_S = 0.5
+# A partition with unread messages that has delivered none for this long lost its tail.
+_STALL_S = 3.0
+
+
+class Reader(Protocol):
+    """The consumer as the admission uses it."""
+
+    def seek_back(self, tp: TP, offset: int) -> None: ...
+    async def log_start(self, tp: TP) -> int: ...
+    def highwater(self, tp: TP) -> int: ...
+    def is_paused(self, tp: TP) -> bool: ...
+
+
+@dataclass(slots=True, eq=False)
+class Entry:
+    """An admitted event: its turn in the partition, and whether it is done."""
+
+    event: Any
+    tp: TP
+    epoch: int
+    done: bool = False
+
+    @property
+    def message(self) -> Any:
+        """The Kafka message."""
+        return self.event.message
+
+
+@dataclass(slots=True)
+class Partition:
+    """What is expected next and what is open, in offset order."""
+
+    expected: int
+    open: deque[Entry] = field(default_factory=deque)
+    moved_at: float = field(default_factory=time.monotonic)
+
+
+class Admission:
+    """Admits events in order, acks them in order, and waits for running ones on a revoke."""
+
+    def __init__(
+        self,
+        reader: Callable[[], Reader],
+        generation: Callable[[], int],
+        grace_s: float,
+        quiet: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """
+        Args:
+            reader: the consumer, asked for when needed (Faust makes it late).
+            generation: the consumer group's present generation.
+            grace_s: seconds a revoke waits for running events.
+            quiet: whether a rebalance or recovery is under way, when stalls are normal.
+        """
+        self._reader = reader
+        self._generation = generation
+        self._grace_s = grace_s
+        self._quiet = quiet
+        self._partitions: dict[TP, Partition] = {}
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.epoch = 0
+        self.running = 0
+        self.counts: Counter[str] = Counter()
+        self.before_revoke: list[Callable[[], None]] = []
+        self.after_revoke: list[Callable[[], None]] = []
+
+    def start(self, tp: TP, offset: int) -> None:
+        """The partition is read from `offset` on."""
+        self._partitions[tp] = Partition(expected=offset)
+
+    def admit(self, event: Any) -> Entry | None:
+        """The event's entry if it is the next of its partition; else None, and a hole heals."""
+        message = event.message
+        tp = ensure_TP(message.tp)
+        partition = self._partitions.get(tp)
+        if partition is None or message.generation_id != self._generation():
+            self.counts["stale"] += 1
+            return None
+        if message.offset != partition.expected:
+            self._refuse(tp, partition, message.offset)
+            return None
+        partition.expected += 1
+        partition.moved_at = time.monotonic()
+        entry = Entry(event, tp, self.epoch)
+        partition.open.append(entry)
+        return entry
+
+    def _refuse(self, tp: TP, partition: Partition, offset: int) -> None:
+        if offset < partition.expected:
+            self.counts["repeated"] += 1
+            return
+        self.counts["hole"] += 1
+        if time.monotonic() - partition.moved_at > _SEEK_BACK_INTERVAL_S:
+            self._seek_back(tp, partition, f"offset {offset} came")
+
+    def _seek_back(self, tp: TP, partition: Partition, why: str) -> None:
+        partition.moved_at = time.monotonic()
+        self.counts["seek_back"] += 1
+        log.warning("%s-%d: back to %d, %s", tp.topic, tp.partition, partition.expected, why)
+        self._reader().seek_back(tp, partition.expected)
+        task = asyncio.ensure_future(self._follow_log_start(tp, partition))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _follow_log_start(self, tp: TP, partition: Partition) -> None:
+        """Pass offsets over that retention has removed: only the broker's word allows it."""
+        wanted = partition.expected
+        first = await self._reader().log_start(tp)
+        if first > wanted == partition.expected:
+            log.warning(
+                "%s-%d: the log begins at %d, not %d", tp.topic, tp.partition, first, wanted
+            )
+            self.counts["log_start"] += 1
+            partition.expected = first
+
+    def begin(self) -> None:
+        """An entry's work starts; a revoke waits for its `end`."""
+        self.running += 1
+        self._idle.clear()
+
+    def end(self) -> None:
+        """An entry's work has ended, done or not."""
+        self.running -= 1
+        if not self.running:
+            self._idle.set()
+
+    def is_current(self, entry: Entry) -> bool:
+        """Whether the entry's partition is still ours since it was admitted."""
+        return entry.epoch == self.epoch
+
+    def done(self, entry: Entry) -> None:
+        """The entry's effects are in the log; ack it once all before it are done."""
+        entry.done = True
+        partition = self._partitions.get(entry.tp)
+        if partition is None or entry.epoch != self.epoch:
+            self.counts["late"] += 1
+            return
+        while partition.open and partition.open[0].done:
+            partition.open.popleft().event.ack()
+
+    async def revoke(self) -> None:
+        """Admit nothing more, let go of what has not started, wait for what runs (bounded)."""
+        self.epoch_ends()
+        if self.running:
+            try:
+                await asyncio.wait_for(self._idle.wait(), self._grace_s)
+            except TimeoutError:
+                self.counts["grace_over"] += 1
+                log.warning("%d items still run after %.0f s", self.running, self._grace_s)
+        self._partitions.clear()
+        self.epoch += 1
+        for call in self.after_revoke:
+            call()
+
+    def epoch_ends(self) -> None:
+        """Refuse further events; tell those who hold admitted ones."""
+        for partition in self._partitions.values():
+            partition.expected = -1
+        for call in self.before_revoke:
+            call()
+
+    async def watch(self, interval_s: float = 1.0) -> None:
+        """Heal lost tails: fetched and lost with nothing behind them, so that no hole shows."""
+        while True:
+            await asyncio.sleep(interval_s)
+            if not self._quiet():
+                self._heal_stalls()
+
+    def _heal_stalls(self) -> None:
+        reader, now = self._reader(), time.monotonic()
+        for tp, partition in self._partitions.items():
+            if partition.open or now - partition.moved_at <= _STALL_S or reader.is_paused(tp):
+                continue
+            high = reader.highwater(tp)
+            if high and 0 <= partition.expected < high:
+                self._seek_back(tp, partition, f"nothing came though the log ends at {high}")

@@ -1,0 +1,142 @@
+"""The consumer: seeks every partition, drops no message, counts no message it has not seen."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Protocol
+
+from faust.transport.consumer import ensure_TP
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP
+
+from processor.hardened.thread import HardenedConsumerThread
+
+COMMIT_ON_REVOKE_TIMEOUT_S = 10.0
+_YIELD_EVERY = 100
+
+
+class Gatekeeper(Protocol):
+    """What the consumer tells the admission of."""
+
+    async def revoke(self) -> None:
+        """Partitions are about to move: drop what has not started, wait for what runs."""
+
+    def start(self, tp: TP, offset: int) -> None:
+        """The partition is read from this offset on."""
+
+
+class HardenedConsumer(driver.Consumer):
+    """Faust's consumer for at-least-once work that is acked out of order."""
+
+    gatekeeper: Gatekeeper
+    # Counts seeks to the committed offsets; read by the consumer's thread.
+    seek_epoch = 0
+    sought_generation: int | None = None
+    gaps = 0
+    stale_acks = 0
+
+    def _new_consumer_thread(self) -> HardenedConsumerThread:
+        return HardenedConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+    async def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        """Let running work end and commit it before Faust forgets the acks.
+
+        Stock: drops pending acks first (repeats), waits for streams without a limit (endless
+        rebalance), and never clears the buffered partitions (lets paused records through).
+        """
+        await self.gatekeeper.revoke()
+        if revoked:
+            try:
+                await asyncio.wait_for(self.commit(), COMMIT_ON_REVOKE_TIMEOUT_S)
+            except Exception as exc:  # noqa: BLE001 - what is not committed is done again
+                self.log.warning("commit before a rebalance failed: %r", exc)
+        self._buffered_partitions.clear()
+        await super().on_partitions_revoked(revoked)
+
+    async def perform_seek(self) -> None:
+        """Seek every partition to its committed offset, or to its start.
+
+        Stock: aiokafka's seek_to_committed skips partitions whose commit is 0 or missing, so what
+        was fetched from them and dropped in a rebalance is lost.
+        """
+        generation = self.app.consumer_generation_id
+        self.seek_epoch += 1
+        await super().perform_seek()
+        assigned = {ensure_TP(tp) for tp in self.assignment()}
+        streams = {tp for tp in assigned if not self._is_changelog_tp(tp)}
+        fresh = [tp for tp in streams if not self._committed_offset.get(tp)]
+        earliest = await self._thread.earliest_offsets(*fresh) if fresh else {}
+        first = {ensure_TP(tp): offset for tp, offset in earliest.items()}
+        for tp in streams:
+            offset = self._committed_offset.get(tp) or 0
+            if tp in first:
+                offset = max(offset, first[tp])
+                self._thread.seek(tp, offset)
+                self._read_offset[tp] = offset or None
+            self.gatekeeper.start(tp, offset)
+        self.sought_generation = generation
+
+    def seek_back(self, tp: TP, offset: int) -> None:
+        """Read a partition again from an offset; thread-safe in aiokafka."""
+        self._thread.seek(tp, offset)
+        self._read_offset[tp] = offset or None
+
+    async def log_start(self, tp: TP) -> int:
+        """The first offset that the broker still has."""
+        earliest = await self._thread.earliest_offsets(tp)
+        return {ensure_TP(key): offset for key, offset in earliest.items()}[tp]
+
+    def is_paused(self, tp: TP) -> bool:
+        """Whether a full lane has paused the partition."""
+        return tp in self._buffered_partitions
+
+    async def _drain_messages(self, fetcher: Any) -> None:
+        """Hand fetched messages to the streams.
+
+        Stock: makes four tasks a message (wait_first), and drops the one in hand when the flow
+        stops. Its write of the read offset after a wait through a rebalance hides what the seek
+        made it fetch again; so here only if the generation is still the message's.
+        """
+        handed = 0
+        try:
+            while not (self._stopped.is_set() or fetcher._stopped.is_set()):
+                await asyncio.sleep(0)
+                async for tp, message in self.getmany(timeout=1.0):
+                    if not self.flow_active:
+                        break
+                    last = self._read_offset[tp]
+                    if last is None or message.offset >= last:
+                        await self.callback(message)
+                        if message.generation_id == self.app.consumer_generation_id:
+                            self._read_offset[tp] = message.offset
+                    handed += 1
+                    if handed % _YIELD_EVERY == 0:
+                        await asyncio.sleep(0)
+        except (*self.consumer_stopped_errors, asyncio.CancelledError):
+            if not self.transport.app.should_stop:
+                raise
+
+    async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
+        """Do not count skipped offsets as processed, as stock Faust does: admission seeks back."""
+        self.gaps += 1
+
+    def ack(self, message: Any) -> bool:
+        """Ignore acks of an older generation; stock counts them and commits what it must not."""
+        if message.generation_id != self.app.consumer_generation_id:
+            self.stale_acks += 1
+            return False
+        return super().ack(message)
+
+
+class HardenedProducer(driver.Producer):
+    """An idempotent producer; stock Faust turns idempotence on for exactly_once only."""
+
+    def _settings_extra(self) -> dict[str, Any]:
+        return {"acks": "all", "enable_idempotence": True}
+
+
+class HardenedTransport(driver.Transport):
+    """The transport that makes our consumer and producer."""
+
+    Consumer = HardenedConsumer
+    Producer = HardenedProducer

@@ -1,0 +1,271 @@
+"""Takes admitted work from the gate, runs it, and sends the fact of what came out."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Container
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from processor.admission import Admission, Entry
+from processor.dead_letter import dead_letter
+from processor.gate import PriorityGate
+from processor.inline import InlineOperations
+from processor.outbox import Delivery, Outbox
+from processor.retry import RetryPolicy
+from processor.work import ItemOutcome, ItemTask
+from schemas import codec
+from schemas.errors import ErrorCode, JobError
+from schemas.events import (
+    ItemFailed,
+    ItemFinished,
+    ItemQueued,
+    ItemRetrying,
+    ItemStarted,
+    JobAccepted,
+    JobSubmitted,
+)
+from schemas.jobs import ItemInput, JobHeader, item_key
+from schemas.times import elapsed_ms, from_epoch, now
+
+log = logging.getLogger(__name__)
+
+
+class Pool(Protocol):
+    """Where an item runs: in a process of its own that may crash, hang or outgrow its limit."""
+
+    async def run(self, task: ItemTask) -> ItemOutcome: ...
+
+
+@dataclass(frozen=True)
+class Topics:
+    """Full names of the topics that inference writes to."""
+
+    events: str
+    retry: str
+    dead_letter: str
+    changelog: str
+    results: str
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One attempt of one item."""
+
+    job: JobHeader
+    index: int
+    attempt: int
+    input: ItemInput
+
+    @property
+    def key(self) -> bytes:
+        """The item's message key."""
+        return item_key(self.job.job_id, self.index, self.job.total).encode()
+
+
+class Inference:
+    """Slots that turn queued items into facts; as many as inference processes."""
+
+    def __init__(
+        self,
+        *,
+        gate: PriorityGate,
+        admission: Admission,
+        outbox: Outbox,
+        pool: Pool,
+        inline: InlineOperations,
+        topics: Topics,
+        retry: RetryPolicy,
+        cancelled: Container[str],
+        started_after_s: float,
+        worker_id: str,
+        crash: Callable[[BaseException], Any],
+    ) -> None:
+        self._gate = gate
+        self._admission = admission
+        self._outbox = outbox
+        self._pool = pool
+        self._inline = inline
+        self._topics = topics
+        self._retry = retry
+        self._cancelled = cancelled
+        self._started_after_s = started_after_s
+        self._worker_id = worker_id
+        self._crash = crash
+        self._source = f"/imagemill/processor/{worker_id}"
+        self.busy = 0
+
+    async def run_slot(self) -> None:
+        """Serve the gate for ever: one item at a time."""
+        while True:
+            entry = await self._gate.take()
+            if self._admission.is_current(entry):
+                await self.serve(entry)
+
+    async def serve(self, entry: Entry) -> None:
+        """Do an entry's work and ack it when its facts are delivered."""
+        self._admission.begin()
+        self.busy += 1
+        try:
+            deliveries = await self._deliveries(entry)
+        except BaseException as exc:
+            # Only a failing send comes here: without it the outcome is not in the log, so the
+            # worker restarts and reads the entry again.
+            self._admission.end()
+            await self._crash(exc)
+            raise
+        finally:
+            self.busy -= 1
+        self._outbox.ack_when_delivered([entry], deliveries)
+
+    async def _deliveries(self, entry: Entry) -> list[Delivery]:
+        message = entry.message
+        try:
+            event = codec.decode(message.headers, message.value)
+        except codec.DecodeError as exc:
+            return [await dead_letter(self._outbox, self._topics.dead_letter, entry, str(exc))]
+        if isinstance(event, JobSubmitted):
+            if event.total != len(event.inputs) and event.total != 1:
+                reason = f"{event.total} items announced, {len(event.inputs)} inputs"
+                return [await dead_letter(self._outbox, self._topics.dead_letter, entry, reason)]
+            if event.job_id in self._cancelled:
+                return []
+            if event.total > 1:
+                return await self._fan_out(event, entry)
+            source = event.inputs[0] if event.inputs else ItemInput()
+            return await self._attempt(Work(event.header(), 0, 1, source), entry)
+        if isinstance(event, ItemQueued):
+            if event.job_id in self._cancelled:
+                return []
+            return await self._attempt(
+                Work(event.job, event.index, event.attempt, event.input), entry
+            )
+        reason = f"{event.TYPE} does not belong on this topic"
+        return [await dead_letter(self._outbox, self._topics.dead_letter, entry, reason)]
+
+    async def _fan_out(self, job: JobSubmitted, entry: Entry) -> list[Delivery]:
+        """One message an item on the same priority topic, after the job's header is in the log."""
+        header = job.header()
+        accepted = JobAccepted.model_construct(job_id=job.job_id, at=now(), job=header)
+        await (await self._fact(accepted, entry))
+        topic = entry.tp.topic
+        sends = []
+        for index, source in enumerate(job.inputs):
+            item = ItemQueued.model_construct(
+                job_id=job.job_id, index=index, attempt=1, job=header, input=source, due_at=None
+            )
+            key = item_key(job.job_id, index, job.total).encode()
+            message = codec.encode(item, self._source)
+            sends.append(await self._outbox.send(topic, key, message, None))
+        return sends
+
+    async def _attempt(self, work: Work, entry: Entry) -> list[Delivery]:
+        started = time.time()
+        inline = self._inline.find(work.job)
+        if inline is not None:
+            return [await self._conclude(work, entry, started, inline(work.job))]
+        run = asyncio.ensure_future(self._pool.run(self._task(work)))
+        deliveries = []
+        done, _ = await asyncio.wait({run}, timeout=self._started_after_s)
+        if not done:
+            fact = ItemStarted.model_construct(
+                **self._fact_fields(work), at=from_epoch(started), worker=self._worker_id
+            )
+            deliveries.append(await self._fact(fact, entry, work))
+        try:
+            outcome = await run
+        except Exception as exc:
+            log.exception("item %s of job %s", work.index, work.job.job_id)
+            message = f"The processor failed unexpectedly ({type(exc).__name__})."
+            outcome = ItemOutcome(error=JobError.of(ErrorCode.INTERNAL, message))
+        return [*deliveries, *await self._outcome(work, entry, started, outcome)]
+
+    def _task(self, work: Work) -> ItemTask:
+        return ItemTask(
+            job_id=work.job.job_id,
+            index=work.index,
+            steps=tuple((step.operation, step.params) for step in work.job.steps),
+            key=work.input.key,
+            url=work.input.url,
+            filename=work.input.filename,
+        )
+
+    async def _outcome(
+        self, work: Work, entry: Entry, started: float, outcome: ItemOutcome
+    ) -> list[Delivery]:
+        """The facts of an outcome: the end, or the next attempt."""
+        if outcome.error is not None:
+            delay_s = self._retry.delay_s(work.attempt, outcome.error)
+            if delay_s is not None:
+                return await self._try_again(work, entry, outcome.error, time.time() + delay_s)
+        return [await self._conclude(work, entry, started, outcome)]
+
+    async def _conclude(
+        self, work: Work, entry: Entry, started: float, outcome: ItemOutcome
+    ) -> Delivery:
+        """Send the fact that the item has ended."""
+        started_at = from_epoch(started)
+        fields = self._fact_fields(work) | {
+            "at": now(),
+            "started_at": started_at,
+            "timings_ms": {
+                "queued": elapsed_ms(work.job.created_at, started_at),
+                **outcome.timings_ms,
+            },
+        }
+        if outcome.error is not None:
+            fact = ItemFailed.model_construct(**fields, error=outcome.error)
+        else:
+            fact = ItemFinished.model_construct(
+                **fields, result=outcome.result, model=outcome.model
+            )
+        return await self._fact(fact, entry, work)
+
+    async def _try_again(
+        self, work: Work, entry: Entry, error: JobError, due: float
+    ) -> list[Delivery]:
+        due_at = from_epoch(due)
+        log.info("job %s item %d again at %s: %s", work.job.job_id, work.index, due_at, error.code)
+        again = ItemQueued.model_construct(
+            job_id=work.job.job_id,
+            index=work.index,
+            attempt=work.attempt + 1,
+            job=work.job,
+            input=work.input,
+            due_at=due_at,
+        )
+        fact = ItemRetrying.model_construct(
+            **self._fact_fields(work), at=now(), error=error, due_at=due_at
+        )
+        return [
+            await self._outbox.send(
+                self._topics.retry, work.key, codec.encode(again, self._source), entry.tp.partition
+            ),
+            await self._fact(fact, entry, work),
+        ]
+
+    def _fact_fields(self, work: Work) -> dict[str, Any]:
+        """A fact of a job of one carries the job's header: the track agent needs no other."""
+        return {
+            "job_id": work.job.job_id,
+            "job": work.job if work.job.total == 1 else None,
+            "index": work.index,
+            "attempt": work.attempt,
+            "filename": work.input.filename,
+        }
+
+    async def _fact(self, fact: Any, entry: Entry, work: Work | None = None) -> Delivery:
+        """Send a fact to the partition of its job.
+
+        A job of one has the same key, so the same partition, on both topics; items of a batch
+        have keys of their own, and the producer's partitioner finds the job's.
+        """
+        same = work is None or work.job.total == 1
+        return await self._outbox.send(
+            self._topics.events,
+            fact.job_id.encode(),
+            codec.encode(fact, self._source),
+            entry.tp.partition if same else None,
+        )

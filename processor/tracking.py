@@ -1,0 +1,202 @@
+"""The track agent: the single writer of a job's state, and of its one terminal event."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from processor.admission import Admission, Entry
+from processor.dead_letter import dead_letter
+from processor.inference import Topics
+from processor.jobtable import JobTable
+from processor.outbox import Delivery, Outbox
+from schemas import codec
+from schemas.events import Fact, ItemFact
+from schemas.jobs import Item, JobState
+from schemas.reducer import complete_items, finished_event, fold, with_items
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class _Window:
+    """A running batch's changes since its state was last published."""
+
+    state: JobState
+    partition: int
+    timer: asyncio.TimerHandle
+    entries: list[Entry] = field(default_factory=list)
+    deliveries: list[Delivery] = field(default_factory=list)
+
+
+class Tracker:
+    """Folds facts into the table, and publishes what changed before the facts are acked.
+
+    The table's changelog is the public topic `jobs.state`. A batch's state is published at most
+    once an interval, and the facts of that interval are acked together with it: a crash in
+    between repeats them.
+    """
+
+    def __init__(
+        self,
+        *,
+        table: JobTable,
+        admission: Admission,
+        outbox: Outbox,
+        topics: Topics,
+        interval_s: float,
+        source: str,
+        crash: Callable[[BaseException], Any],
+    ) -> None:
+        self._table = table
+        self._admission = admission
+        self._outbox = outbox
+        self._topics = topics
+        self._interval_s = interval_s
+        self._source = source
+        self._crash = crash
+        self._windows: dict[str, _Window] = {}
+        self._flushes: set[asyncio.Task[None]] = set()
+
+    async def track(self, entry: Entry) -> None:
+        """Fold an admitted fact; ack it when what it changed is delivered."""
+        self._admission.begin()
+        try:
+            await self._track(entry)
+        except BaseException as exc:
+            # A failing send, or a failing disk under the table: restart and read it again.
+            self._admission.end()
+            await self._crash(exc)
+            raise
+
+    async def _track(self, entry: Entry) -> None:
+        message = entry.message
+        try:
+            fact = codec.decode(message.headers, message.value)
+            if not isinstance(fact, Fact):
+                raise codec.DecodeError(f"{fact.TYPE} is not a fact")
+            state = self._table.state(fact.job_id)
+        except codec.DecodeError as exc:
+            sent = await dead_letter(self._outbox, self._topics.dead_letter, entry, str(exc))
+            self._outbox.ack_when_delivered([entry], [sent])
+            return
+        folded = fold(state, self._item(state, fact), fact)
+        if folded.state.total == 1 or folded.state.status.ended:
+            await self._publish_whole(entry, fact, state, folded.state, folded.item)
+        else:
+            await self._publish_batch(entry, folded.state, folded.item)
+
+    def _item(self, state: JobState | None, fact: Fact) -> Item | None:
+        """What is known of the item that a fact concerns."""
+        if not isinstance(fact, ItemFact) or state is None:
+            return None
+        if state.items:
+            return state.items[fact.index] if fact.index < len(state.items) else None
+        return self._table.item(fact.job_id, fact.index)
+
+    async def _publish_whole(
+        self, entry: Entry, fact: Fact, before: JobState | None, state: JobState, item: Item | None
+    ) -> None:
+        """A job of one, or a job that has ended: its state with all items, and its end."""
+        partition = entry.tp.partition
+        deliveries = []
+        if not (before is not None and before.status.ended):
+            known = self._known_items(state, item)
+            items = complete_items(state, known, getattr(fact.job, "inputs", ()))
+            state = with_items(state, items)
+        encoded = codec.encode_state(state, self._source)
+        key = state.job_id.encode()
+        self._table.put(key, encoded.value)
+        deliveries.append(await self._outbox.send(self._topics.changelog, key, encoded, partition))
+        if state.status.ended:
+            finished = codec.encode(finished_event(state), self._source)
+            deliveries.append(
+                await self._outbox.send(self._topics.results, key, finished, partition)
+            )
+            if state.total > 1 and not (before is not None and before.status.ended):
+                deliveries += await self._forget_items(state, partition)
+        entries = [entry]
+        window = self._windows.pop(state.job_id, None)
+        if window is not None:
+            window.timer.cancel()
+            entries = [*window.entries, entry]
+            deliveries += window.deliveries
+        self._outbox.ack_when_delivered(entries, deliveries)
+
+    def _known_items(self, state: JobState, item: Item | None) -> dict[int, Item]:
+        known = {item.index: item} if item is not None else {}
+        if state.total == 1:
+            return known
+        for index in range(len(state.outcomes)):
+            if index not in known:
+                stored = self._table.item(state.job_id, index)
+                if stored is not None:
+                    known[index] = stored
+        return known
+
+    async def _forget_items(self, state: JobState, partition: int) -> list[Delivery]:
+        """Delete the records of an ended batch's items: its state holds them all now."""
+        deliveries = []
+        for item in state.items:
+            key = f"{state.job_id}/{item.index}".encode()
+            if self._table.delete(key):
+                deliveries.append(
+                    await self._outbox.tombstone(self._topics.changelog, key, partition)
+                )
+        return deliveries
+
+    async def _publish_batch(self, entry: Entry, state: JobState, item: Item | None) -> None:
+        """A running batch: its item now, its state at the end of the interval."""
+        partition = entry.tp.partition
+        deliveries = []
+        if item is not None:
+            # Before the state: the letter in the state is what counts the item.
+            key = f"{state.job_id}/{item.index}".encode()
+            encoded = codec.encode_item(state.job_id, item, self._source)
+            self._table.put(key, encoded.value)
+            deliveries.append(
+                await self._outbox.send(self._topics.changelog, key, encoded, partition)
+            )
+        self._table.put(state.job_id.encode(), codec.encode_state(state, self._source).value)
+        window = self._windows.get(state.job_id)
+        if window is None:
+            timer = asyncio.get_running_loop().call_later(
+                self._interval_s, self._flush_soon, state.job_id
+            )
+            window = self._windows[state.job_id] = _Window(state, partition, timer)
+        window.state = state
+        window.entries.append(entry)
+        window.deliveries += deliveries
+
+    def flush_all(self) -> None:
+        """Publish every running batch now; called when partitions are about to move."""
+        for job_id in list(self._windows):
+            self._flush_soon(job_id)
+
+    def _flush_soon(self, job_id: str) -> None:
+        window = self._windows.pop(job_id, None)
+        if window is None:
+            return
+        window.timer.cancel()
+        task = asyncio.ensure_future(self._flush(window))
+        self._flushes.add(task)
+        task.add_done_callback(self._flushes.discard)
+
+    async def _flush(self, window: _Window) -> None:
+        state = window.state
+        try:
+            sent = await self._outbox.send(
+                self._topics.changelog,
+                state.job_id.encode(),
+                codec.encode_state(state, self._source),
+                window.partition,
+            )
+        except Exception as exc:
+            for _ in window.entries:
+                self._admission.end()
+            await self._crash(exc)
+            raise
+        self._outbox.ack_when_delivered(window.entries, [*window.deliveries, sent])
