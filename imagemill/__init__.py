@@ -1,1 +1,3 @@
 """What the services share and what users import: client, settings, stores, Kafka clients."""
+
+__version__ = "0.1.0"

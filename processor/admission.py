@@ -28,6 +28,8 @@ log = logging.getLogger(__name__)
 _SEEK_BACK_INTERVAL_S = 0.5
 # A partition with unread messages that has delivered none for this long lost its tail.
 _STALL_S = 3.0
+# `expected` of a partition that admits nothing more: a revoke has begun.
+CLOSED = -1
 
 
 class Reader(Protocol):
@@ -103,7 +105,8 @@ class Admission:
         message = event.message
         tp = ensure_TP(message.tp)
         partition = self._partitions.get(tp)
-        if partition is None or message.generation_id != self._generation():
+        closed = partition is None or partition.expected == CLOSED
+        if closed or message.generation_id != self._generation():
             self.counts["stale"] += 1
             return None
         if message.offset != partition.expected:
@@ -170,7 +173,7 @@ class Admission:
 
     async def revoke(self) -> None:
         """Admit nothing more, let go of what has not started, wait for what runs (bounded)."""
-        self.epoch_ends()
+        self.close()
         if self.running:
             try:
                 await asyncio.wait_for(self._idle.wait(), self._grace_s)
@@ -182,10 +185,10 @@ class Admission:
         for call in self.after_revoke:
             call()
 
-    def epoch_ends(self) -> None:
+    def close(self) -> None:
         """Refuse further events; tell those who hold admitted ones."""
         for partition in self._partitions.values():
-            partition.expected = -1
+            partition.expected = CLOSED
         for call in self.before_revoke:
             call()
 
@@ -202,5 +205,5 @@ class Admission:
             if partition.open or now - partition.moved_at <= _STALL_S or reader.is_paused(tp):
                 continue
             high = reader.highwater(tp)
-            if high and 0 <= partition.expected < high:
+            if high and CLOSED < partition.expected < high:
                 self._seek_back(tp, partition, f"nothing came though the log ends at {high}")

@@ -1,0 +1,34 @@
+"""A small HTTP port that says whether a service lives and is ready."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from aiohttp import web
+
+
+async def serve_health(port: int, report: Callable[[], Mapping[str, Any]]) -> web.AppRunner:
+    """Answer /healthz and /readyz; call `cleanup()` on what is returned to end it.
+
+    Args:
+        port: TCP port, on all addresses.
+        report: facts to answer with; `ready` false makes /readyz a 503.
+
+    Raises:
+        OSError: the port is taken.
+    """
+
+    async def healthz(_request: web.Request) -> web.Response:
+        return web.json_response({"status": "ok", **report()})
+
+    async def readyz(_request: web.Request) -> web.Response:
+        facts = report()
+        return web.json_response(dict(facts), status=200 if facts["ready"] else 503)
+
+    app = web.Application()
+    app.add_routes([web.get("/healthz", healthz), web.get("/readyz", readyz)])
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "0.0.0.0", port, reuse_address=True).start()
+    return runner

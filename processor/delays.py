@@ -1,0 +1,108 @@
+"""Items of the retry topic wait here until they are due, then go back to their priority topic."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from processor.admission import Admission, Entry
+from processor.dead_letter import dead_letter
+from processor.outbox import Outbox
+from schemas import codec
+from schemas.events import ItemQueued
+from schemas.jobs import Priority
+from schemas.times import to_epoch
+
+log = logging.getLogger(__name__)
+
+
+class Delays:
+    """A heap of admitted retries by due time; each partition holds at most `limit` of them."""
+
+    def __init__(
+        self,
+        *,
+        admission: Admission,
+        outbox: Outbox,
+        priority_topics: Mapping[Priority, str],
+        dead_letter_topic: str,
+        limit: int,
+        on_full: Callable[[Any], None],
+        on_drop: Callable[[Any], None],
+        crash: Callable[[BaseException], Any],
+    ) -> None:
+        self._admission = admission
+        self._outbox = outbox
+        self._priority_topics = priority_topics
+        self._dead_letter_topic = dead_letter_topic
+        self._limit = limit
+        self._on_full = on_full
+        self._on_drop = on_drop
+        self._crash = crash
+        self._heap: list[tuple[float, int, Entry, ItemQueued]] = []
+        self._order = itertools.count()
+        self._held: Counter[Any] = Counter()
+        self._changed = asyncio.Event()
+
+    async def put(self, entry: Entry) -> None:
+        """Hold an admitted message of the retry topic until it is due."""
+        message = entry.message
+        try:
+            event = codec.decode(message.headers, message.value)
+            if not isinstance(event, ItemQueued):
+                raise codec.DecodeError(f"{event.TYPE} does not belong on this topic")
+            due = to_epoch(event.due_at) if event.due_at else 0.0
+        except ValueError as exc:
+            self._admission.begin()
+            sent = await dead_letter(self._outbox, self._dead_letter_topic, entry, str(exc))
+            self._outbox.ack_when_delivered([entry], [sent])
+            return
+        heapq.heappush(self._heap, (due, next(self._order), entry, event))
+        self._held[entry.tp] += 1
+        if self._held[entry.tp] >= self._limit:
+            self._on_full(entry.tp)
+        self._changed.set()
+
+    def clear(self) -> None:
+        """Let go of all; the partitions' next owner reads them again."""
+        self._heap.clear()
+        self._held.clear()
+
+    async def run(self) -> None:
+        """Send what is due back to its priority topic, for ever."""
+        while True:
+            self._changed.clear()
+            wait_s = self._heap[0][0] - time.time() if self._heap else None
+            if wait_s is None or wait_s > 0:
+                try:
+                    await asyncio.wait_for(self._changed.wait(), wait_s)
+                except TimeoutError:
+                    log.debug("a retry is due")
+                continue
+            await self._release()
+
+    async def _release(self) -> None:
+        _, _, entry, event = heapq.heappop(self._heap)
+        self._held[entry.tp] -= 1
+        if self._held[entry.tp] <= self._limit // 2:
+            self._on_drop(entry.tp)
+        self._admission.begin()
+        try:
+            message = entry.message
+            sent = await self._outbox.send(
+                self._priority_topics[event.job.priority],
+                message.key,
+                codec.Encoded(message.value, list(message.headers)),
+                entry.tp.partition,
+            )
+        except BaseException as exc:
+            self._admission.end()
+            await self._crash(exc)
+            raise
+        self._outbox.ack_when_delivered([entry], [sent])

@@ -1,0 +1,219 @@
+"""The processor put together: agents feed the gate, slots serve it, the tracker keeps the state."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+from faust.types import TP
+
+from imagemill import __version__
+from imagemill.health import serve_health
+from imagemill.settings import ProcessorSettings
+from processor.admission import Admission, Entry
+from processor.cancels import CancelledJobs
+from processor.delays import Delays
+from processor.gate import PriorityGate
+from processor.inference import Inference, Topics
+from processor.inline import InlineOperations
+from processor.jobtable import JobTable
+from processor.outbox import Outbox
+from processor.pool import InferencePool
+from processor.retry import RetryPolicy
+from processor.stream import ConsumerAccess, client_options, make_app, raw_topic, state_table
+from processor.tracking import Tracker
+from schemas import topics
+from schemas.jobs import Priority
+from schemas.times import now
+
+log = logging.getLogger(__name__)
+
+_RETRIES_PER_PARTITION = 1000
+_HEARTBEAT_S = 2.0
+_REPORT_S = 60.0
+
+
+class Processor:
+    """One worker: a Faust app and everything that hangs on it."""
+
+    def __init__(self, settings: ProcessorSettings) -> None:
+        self.settings = settings
+        self.app = make_app(settings)
+        self.pool = InferencePool(settings)
+        self.table = state_table(self.app, settings)
+        access = ConsumerAccess(self.app)
+        self.admission = Admission(
+            reader=lambda: access,
+            generation=lambda: self.app.consumer_generation_id,
+            grace_s=settings.revoke_grace_s,
+            quiet=lambda: self.app.rebalancing or self.app.in_recovery,
+        )
+        self.app.gatekeeper = self.admission
+        names = Topics(
+            events=settings.topic(topics.JOBS_EVENTS.name),
+            retry=settings.topic(topics.JOBS_RETRY.name),
+            dead_letter=settings.topic(topics.JOBS_DEAD_LETTER.name),
+            changelog=settings.topic(topics.JOBS_STATE.name),
+            results=settings.topic(topics.JOBS_RESULTS.name),
+        )
+        self.outbox = Outbox(lambda: self.app.producer, self.admission, self.app.crash)
+        self.outbox.changelog = names.changelog
+        self.cancelled = CancelledJobs()
+        self.gate = PriorityGate(settings.lane_size, access.pause, access.resume)
+        self.delays = Delays(
+            admission=self.admission,
+            outbox=self.outbox,
+            priority_topics={
+                p: settings.topic(topic.name) for p, topic in topics.PRIORITY_TOPICS.items()
+            },
+            dead_letter_topic=names.dead_letter,
+            limit=_RETRIES_PER_PARTITION,
+            on_full=access.pause,
+            on_drop=access.resume,
+            crash=self.app.crash,
+        )
+        self.inference = Inference(
+            gate=self.gate,
+            admission=self.admission,
+            outbox=self.outbox,
+            pool=self.pool,
+            inline=InlineOperations(),
+            topics=names,
+            retry=RetryPolicy(settings.max_attempts, settings.retry_base_s, settings.retry_max_s),
+            cancelled=self.cancelled,
+            started_after_s=settings.started_after_s,
+            worker_id=settings.worker_id,
+            crash=self.app.crash,
+        )
+        self.tracker = Tracker(
+            table=JobTable(self.table),
+            admission=self.admission,
+            outbox=self.outbox,
+            topics=names,
+            interval_s=settings.progress_interval_s,
+            source=f"/imagemill/processor/{settings.worker_id}",
+            crash=self.app.crash,
+        )
+        self.admission.before_revoke += [
+            self.gate.clear,
+            self.delays.clear,
+            self.tracker.flush_all,
+        ]
+        self.admission.after_revoke.append(self.persist_offsets)
+        self._add_agents()
+        self._add_tasks()
+
+    def _add_agents(self) -> None:
+        def queue(priority: Priority) -> Callable[[Entry], Any]:
+            async def put(entry: Entry) -> None:
+                self.gate.put(priority, entry)
+
+            return put
+
+        for priority, topic in topics.PRIORITY_TOPICS.items():
+            self._add_agent(topic, f"infer_{priority}", queue(priority))
+        self._add_agent(topics.JOBS_RETRY, "retry", self.delays.put)
+        self._add_agent(topics.JOBS_CONTROL, "control", self._forward_cancel)
+        self._add_agent(topics.JOBS_EVENTS, "track", self.tracker.track)
+
+    def _add_agent(self, topic: topics.Topic, name: str, handle: Callable[[Entry], Any]) -> None:
+        """An agent that acks nothing by itself: Faust acks a message whose agent raised."""
+
+        async def consume(stream: Any) -> None:
+            async for event in stream.noack().events():
+                entry = self.admission.admit(event)
+                if entry is not None:
+                    await handle(entry)
+
+        self.app.agent(raw_topic(self.app, self.settings, topic.name), name=name)(consume)
+
+    async def _forward_cancel(self, entry: Entry) -> None:
+        """A cancel request becomes a fact of its job: the track agent judges it in order."""
+        self.admission.begin()
+        message = entry.message
+        events = self.settings.topic(topics.JOBS_EVENTS.name)
+        try:
+            sent = await self.app.producer.send(
+                events, message.key, message.value, entry.tp.partition, None, list(message.headers)
+            )
+        except BaseException as exc:
+            self.admission.end()
+            await self.app.crash(exc)
+            raise
+        self.outbox.ack_when_delivered([entry], [sent])
+
+    def _add_tasks(self) -> None:
+        self.app.task(self._serve)
+        self.app.task(self._keep_house)
+        self.app.task(self.delays.run)
+        self.app.task(self._listen_for_cancels)
+        self.app.task(self._beat)
+        self.app.task(self._answer_health)
+
+    async def _serve(self) -> None:
+        await self.pool.start()
+        await asyncio.gather(*(self.inference.run_slot() for _ in range(self.settings.slots)))
+
+    async def _listen_for_cancels(self) -> None:
+        control = self.settings.topic(topics.JOBS_CONTROL.name)
+        await self.cancelled.listen(control, client_options(self.settings))
+
+    def persist_offsets(self) -> None:
+        """Note in RocksDB up to where the changelog holds what it holds.
+
+        Without it, recovery after a kill reads the changelog from where the last recovery ended.
+        """
+        pending, self.outbox.changelog_offsets = self.outbox.changelog_offsets, {}
+        for partition, offset in pending.items():
+            if partition in self.table.data._dbs:
+                self.table.data.set_persisted_offset(TP(self.outbox.changelog, partition), offset)
+
+    async def _keep_house(self) -> None:
+        watch = asyncio.ensure_future(self.admission.watch())
+        ticks = 0
+        while not watch.done():
+            await asyncio.sleep(1.0)
+            self.persist_offsets()
+            ticks += 1
+            if ticks % _REPORT_S == 0 and self.admission.counts:
+                log.info("admission: %s", dict(self.admission.counts))
+        watch.result()
+
+    @property
+    def ready(self) -> bool:
+        """Whether jobs are served: processes are warm and partitions assigned."""
+        return self.pool.ready and not self.app.rebalancing and not self.app.in_recovery
+
+    def report(self) -> dict[str, Any]:
+        """What the health port and the heartbeat tell."""
+        return {
+            "ready": self.ready,
+            "worker_id": self.settings.worker_id,
+            "slots": self.settings.slots,
+            "busy": self.inference.busy,
+            "waiting": len(self.gate),
+            "version": __version__,
+        }
+
+    async def _answer_health(self) -> None:
+        runner = await serve_health(self.settings.worker_port, self.report)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await runner.cleanup()
+
+    async def _beat(self) -> None:
+        topic = self.settings.topic(topics.WORKERS_HEARTBEATS.name)
+        key = self.settings.worker_id.encode()
+        while True:
+            fields = {"at": now(), "host": socket.gethostname(), "pid": os.getpid()}
+            value = orjson.dumps(self.report() | fields)
+            with contextlib.suppress(Exception):  # the next beat tells as much
+                await self.app.producer.send(topic, key, value, None, None, None)
+            await asyncio.sleep(_HEARTBEAT_S)
