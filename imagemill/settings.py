@@ -177,6 +177,9 @@ class LimitSettings(_Settings):
     max_image_bytes: int = Field(25 * 1024 * 1024, ge=1, description="bytes of one image")
     max_image_pixels: int = Field(50_000_000, ge=1, description="pixels of one image")
     max_items: int = Field(100, ge=1, le=10_000, description="images of one job")
+    max_field_bytes: int = Field(
+        256 * 1024, ge=1024, description="bytes of a form field or JSON body that is no image"
+    )
     url_allow: str = Field(
         "",
         description="comma separated host names and CIDRs that URLs may reach though not public",
@@ -203,7 +206,21 @@ class ApiSettings(KafkaSettings, StoreSettings, LimitSettings, LogSettings):
     projection_path: Path | None = Field(
         None, description="SQLite file of the read side; <home>/api/projection-<port>.db if unset"
     )
+    catch_up_timeout_s: float = Field(
+        2.0, gt=0, description="seconds a read waits for the read side before it is answered 503"
+    )
+    wait_limit_s: float = Field(
+        60.0, gt=0, description="longest `wait` a client may ask for, seconds"
+    )
+    max_waiters: int = Field(
+        10_000, ge=1, description="requests that may wait for a job at once; above, none waits"
+    )
     retention_days: float = Field(7.0, gt=0, description="days that ended jobs are kept")
+
+    @property
+    def projection_file(self) -> Path:
+        """The SQLite file of the read side; one for each API process on a machine."""
+        return self.projection_path or self.home / "api" / f"projection-{self.port}.db"
 
 
 class ProcessorSettings(KafkaSettings, StoreSettings, LimitSettings, LogSettings):

@@ -89,6 +89,8 @@ class JobHeader(Frozen):
     dialect: str | None = None
     expires_at: str | None = None
     traceparent: str | None = None
+    # Digest of what was asked for, where a repeat must be told from another request of that id.
+    fingerprint: str | None = None
 
     @property
     def steps(self) -> tuple[Step, ...]:
