@@ -1,0 +1,354 @@
+"""Objects as files of one folder: atomic, digested while written, served from disk."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import secrets
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import BinaryIO
+
+from imagemill.storage.base import ObjectStat, ObjectWriter, StoredObject, UploadTarget
+from imagemill.storage.errors import InvalidKey, ObjectNotFound, StoreUnavailable
+from imagemill.storage.keys import OCTET_STREAM, check_key, check_prefix, guess_content_type
+from imagemill.storage.signing import UrlSigner
+
+# A valid key never begins with a dot, so no object can lie in here.
+_DRAFTS = ".drafts"
+# A writer that is alive writes more often than this; whoever left an older file is gone.
+_DRAFT_LIFETIME_S = 3600.0
+_TYPE_ATTRIBUTE = "user.imagemill.content_type"
+_NO_SUCH_FILE = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
+_NO_ATTRIBUTE = {errno.ENODATA, errno.ENOTSUP, errno.EPERM, errno.ENOSPC, errno.E2BIG}
+
+
+class LocalStore:
+    """An ObjectStore in a folder; several processes may use the same one."""
+
+    remote = False
+
+    def __init__(
+        self, root: Path, public_url: str, signer: UrlSigner, sync_to_disk: bool = False
+    ) -> None:
+        """Creates the folder if need be and removes what dead writers left in it.
+
+        `public_url` is the address under which clients reach the API. With `sync_to_disk` an
+        object survives a power failure right after its commit, at some milliseconds each.
+
+        Raises:
+            StoreUnavailable: the folder cannot be created or read.
+        """
+        self.root = root.absolute()
+        self._drafts = self.root / _DRAFTS
+        self._draft_prefix = f"{self._drafts}/{os.getpid()}-"
+        self._prefix = f"{self.root}/"
+        self._public_url = public_url.rstrip("/")
+        self._signer = signer
+        self._sync = sync_to_disk
+        with _storing():
+            self._drafts.mkdir(parents=True, exist_ok=True)
+            self._remove_old_drafts()
+
+    def writer(self, key: str) -> ObjectWriter:
+        """See ObjectStore."""
+        target = self._path(key)
+        with _storing():
+            return _LocalWriter(self, key, target, self._draft())
+
+    def put(self, key: str, data: bytes, content_type: str) -> StoredObject:
+        """See ObjectStore."""
+        target = self._path(key)
+        draft = self._draft()
+        with _storing():
+            descriptor = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
+            try:
+                try:
+                    _write_all(descriptor, data)
+                    self._finish(descriptor, key, content_type)
+                finally:
+                    os.close(descriptor)
+                self._publish(draft, target)
+            except BaseException:
+                _unlink(draft)
+                raise
+        return StoredObject(key, len(data), hashlib.sha256(data).hexdigest())
+
+    def get(self, key: str) -> bytes:
+        """See ObjectStore."""
+        with self.open(key) as file:
+            return file.read()
+
+    def open(self, key: str) -> BinaryIO:
+        """See ObjectStore."""
+        with _reading(key):
+            return open(self._path(key), "rb")
+
+    def local_path(self, key: str) -> Path:
+        """See ObjectStore."""
+        path = Path(self._path(key))
+        if not path.is_file():
+            raise ObjectNotFound(key)
+        return path
+
+    def stat(self, key: str) -> ObjectStat:
+        """See ObjectStore."""
+        path = self._path(key)
+        with _reading(key):
+            if os.path.isdir(path):
+                raise ObjectNotFound(key)
+            return _stat(key, os.stat(path), _kept_type(path) or guess_content_type(key))
+
+    def delete(self, *keys: str) -> None:
+        """See ObjectStore. Folders that become empty go too."""
+        for key in keys:
+            path = self._path(key)
+            with _storing():
+                if _unlink(path):
+                    self._remove_empty_folders(os.path.dirname(path))
+
+    def iter_keys(self, prefix: str = "") -> Iterator[ObjectStat]:
+        """See ObjectStore."""
+        folder = self._prefix + check_prefix(prefix).rpartition("/")[0]
+        pending = [folder.rstrip("/")]
+        while pending:
+            for entry in _entries(pending.pop()):
+                key = entry.path.removeprefix(self._prefix)
+                if entry.is_dir(follow_symlinks=False):
+                    inside = key + "/"
+                    if inside.startswith(prefix) or prefix.startswith(inside):
+                        pending.append(entry.path)
+                elif key.startswith(prefix) and (facts := _facts(entry)):
+                    yield _stat(key, facts, guess_content_type(key))
+
+    def url(
+        self,
+        key: str,
+        expires_s: int,
+        filename: str | None = None,
+        content_type: str | None = None,
+    ) -> str:
+        """See ObjectStore."""
+        return self._signed("GET", key, expires_s, filename, content_type)
+
+    def upload_url(self, key: str, expires_s: int, content_type: str) -> UploadTarget:
+        """See ObjectStore."""
+        url = self._signed("PUT", key, expires_s, None, content_type)
+        return UploadTarget(url, "PUT", {"Content-Type": content_type})
+
+    def check(self) -> None:
+        """See ObjectStore."""
+        if not os.access(self._drafts, os.W_OK | os.X_OK):
+            raise StoreUnavailable(
+                f"the object folder {self.root} is missing or cannot be written to"
+            )
+
+    def _signed(
+        self, method: str, key: str, expires_s: int, filename: str | None, content_type: str | None
+    ) -> str:
+        expires = int(time.time()) + expires_s
+        path = self._signer.path(method, check_key(key), expires, filename, content_type)
+        return f"{self._public_url}/files/{path}"
+
+    def _path(self, key: str) -> str:
+        return self._prefix + check_key(key)
+
+    def _draft(self) -> str:
+        return self._draft_prefix + secrets.token_hex(8)
+
+    def _finish(self, descriptor: int, key: str, content_type: str) -> None:
+        if content_type != guess_content_type(key):
+            _keep_type(descriptor, content_type)
+        if self._sync:
+            os.fsync(descriptor)
+
+    def _publish(self, draft: str, target: str) -> None:
+        # Most objects go to a folder that exists; and one that `delete` found empty may vanish
+        # between its creation and the rename.
+        while True:
+            try:
+                os.replace(draft, target)
+                break
+            except FileNotFoundError:
+                if not os.path.exists(draft):
+                    raise
+                _make_folders(target)
+            except (IsADirectoryError, NotADirectoryError) as error:
+                raise _key_overlaps(target, self._prefix) from error
+        if self._sync:
+            _sync_folder(os.path.dirname(target))
+
+    def _remove_empty_folders(self, folder: str) -> None:
+        while len(folder) >= len(self._prefix):
+            try:
+                os.rmdir(folder)
+            except OSError as error:
+                if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT):
+                    return
+                raise
+            folder = os.path.dirname(folder)
+
+    def _remove_old_drafts(self) -> None:
+        oldest = time.time() - _DRAFT_LIFETIME_S
+        for entry in _entries(str(self._drafts)):
+            facts = _facts(entry)
+            if facts and facts.st_mtime < oldest:
+                _unlink(entry.path)
+
+
+class _LocalWriter:
+    """An ObjectWriter into a draft file, which a rename publishes."""
+
+    def __init__(self, store: LocalStore, key: str, target: str, draft: str) -> None:
+        self._store = store
+        self._key = key
+        self._target = target
+        self._draft = draft
+        self._digest = hashlib.sha256()
+        self._bytes = 0
+        self._file = open(draft, "xb", buffering=256 * 1024)  # noqa: SIM115 closed by commit, abort
+
+    def write(self, chunk: bytes) -> None:
+        with _storing():
+            self._file.write(chunk)
+        self._digest.update(chunk)
+        self._bytes += len(chunk)
+
+    def file(self) -> BinaryIO:
+        with _storing():
+            self._file.flush()
+        return open(self._draft, "rb")
+
+    def commit(self, content_type: str) -> StoredObject:
+        try:
+            with _storing():
+                self._file.flush()
+                self._store._finish(self._file.fileno(), self._key, content_type)
+                self._file.close()
+                self._store._publish(self._draft, self._target)
+        except BaseException:
+            self._drop()
+            raise
+        return StoredObject(self._key, self._bytes, self._digest.hexdigest())
+
+    def abort(self) -> None:
+        if not self._file.closed:
+            self._drop()
+
+    def _drop(self) -> None:
+        try:
+            self._file.close()
+        finally:
+            _unlink(self._draft)
+
+
+@contextmanager
+def _storing() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StoreUnavailable(f"the object folder cannot be written: {error.strerror}") from error
+
+
+@contextmanager
+def _reading(key: str) -> Iterator[None]:
+    try:
+        yield
+    except _NO_SUCH_FILE as error:
+        raise ObjectNotFound(key) from error
+    except OSError as error:
+        raise StoreUnavailable(f"the object folder cannot be read: {error.strerror}") from error
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    written = os.write(descriptor, data)
+    while written < len(data):
+        written += os.write(descriptor, memoryview(data)[written:])
+
+
+def _unlink(path: str) -> bool:
+    """Whether there was such a file."""
+    try:
+        os.unlink(path)
+    except _NO_SUCH_FILE:
+        return False
+    except PermissionError:
+        # What macOS answers for a folder; on Linux a folder is an IsADirectoryError.
+        if os.path.isdir(path):
+            return False
+        raise
+    return True
+
+
+def _make_folders(target: str) -> None:
+    folder = os.path.dirname(target)
+    try:
+        os.makedirs(folder, exist_ok=True)
+    except (FileExistsError, FileNotFoundError, NotADirectoryError) as error:
+        # Folders found empty may be removed meanwhile: then the caller comes again.
+        if any(os.path.isfile(path) for path in (folder, *Path(folder).parents)):
+            raise InvalidKey("another object's key is the beginning of this one") from error
+
+
+def _key_overlaps(target: str, prefix: str) -> InvalidKey:
+    return InvalidKey(
+        f"{target.removeprefix(prefix)} is the beginning of another object's key, or continues one"
+    )
+
+
+def _sync_folder(folder: str) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _keep_type(descriptor: int, content_type: str) -> None:
+    """Keeps a type that the key's ending does not tell, on file systems that have attributes."""
+    if not hasattr(os, "setxattr"):
+        return
+    try:
+        os.setxattr(descriptor, _TYPE_ATTRIBUTE, content_type.encode())
+    except OSError as error:
+        # The object matters more than its type, which readers can tell from its first bytes.
+        if error.errno not in _NO_ATTRIBUTE:
+            raise
+
+
+def _kept_type(path: str) -> str | None:
+    if not hasattr(os, "getxattr"):
+        return None
+    try:
+        return os.getxattr(path, _TYPE_ATTRIBUTE).decode(errors="replace") or OCTET_STREAM
+    except OSError as error:
+        if error.errno in _NO_ATTRIBUTE:
+            return None
+        raise
+
+
+def _entries(folder: str) -> Iterator[os.DirEntry[str]]:
+    """What is in a folder, without the store's own; nothing when the folder is gone."""
+    try:
+        with os.scandir(folder) as entries:
+            yield from (entry for entry in entries if not entry.name.startswith("."))
+    except _NO_SUCH_FILE:
+        return
+    except OSError as error:
+        raise StoreUnavailable(f"the object folder cannot be read: {error.strerror}") from error
+
+
+def _facts(entry: os.DirEntry[str]) -> os.stat_result | None:
+    """The entry's facts, or None when it was deleted since it was listed."""
+    try:
+        return entry.stat(follow_symlinks=False)
+    except FileNotFoundError:
+        return None
+
+
+def _stat(key: str, facts: os.stat_result, content_type: str) -> ObjectStat:
+    return ObjectStat(key, facts.st_size, content_type, datetime.fromtimestamp(facts.st_mtime, UTC))

@@ -1,0 +1,301 @@
+"""Objects in an S3 bucket, or in what speaks like it: Cloudflare R2, MinIO, Garage."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, BinaryIO
+from urllib.parse import quote
+
+import boto3
+from boto3.s3.transfer import TransferConfig
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from imagemill.storage.base import ObjectStat, ObjectWriter, StoredObject, UploadTarget
+from imagemill.storage.errors import ObjectNotFound, StoreUnavailable
+from imagemill.storage.keys import OCTET_STREAM, check_key, check_prefix, guess_content_type
+
+if TYPE_CHECKING:
+    from imagemill.settings import StoreSettings
+
+# An upload up to this size stays in memory and is one request.
+_MEMORY_BYTES = 1024 * 1024
+# The most that one DeleteObjects call takes.
+_DELETE_BATCH = 1000
+_LONGEST_URL_S = 7 * 24 * 3600
+# Without threads: a pool process stores one object at a time, and its memory is limited.
+_TRANSFER = TransferConfig(use_threads=False)
+_MISSING = {"404", "NoSuchKey", "NotFound"}
+_REFUSED = {"401", "403", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch"}
+
+
+@dataclass(frozen=True)
+class S3Location:
+    """Which bucket, at which server, with whose keys; what is unset is found as the AWS CLI does.
+
+    `prefix` comes without slashes at its ends. `public_endpoint_url` is how clients reach the
+    server, where that differs from how we do.
+    """
+
+    bucket: str
+    prefix: str = ""
+    endpoint_url: str | None = None
+    public_endpoint_url: str | None = None
+    region: str | None = None
+    access_key_id: str | None = None
+    secret_access_key: str | None = field(default=None, repr=False)
+    session_token: str | None = field(default=None, repr=False)
+
+
+class S3Store:
+    """An ObjectStore in a bucket. Nothing is sent before the first call."""
+
+    remote = True
+
+    def __init__(self, location: S3Location, settings: StoreSettings) -> None:
+        """Raises ValueError when the endpoint is no URL."""
+        self._bucket = location.bucket
+        self._prefix = f"{location.prefix}/" if location.prefix else ""
+        self._server = location.endpoint_url or "AWS"
+        self._client = _client(location, location.endpoint_url, settings)
+        self._public_client = (
+            _client(location, location.public_endpoint_url, settings)
+            if location.public_endpoint_url
+            else self._client
+        )
+
+    def writer(self, key: str) -> ObjectWriter:
+        """See ObjectStore."""
+        return _S3Writer(self, check_key(key))
+
+    def put(self, key: str, data: bytes, content_type: str) -> StoredObject:
+        """See ObjectStore."""
+        digest = hashlib.sha256(data).hexdigest()
+        self._upload(key, io.BytesIO(data), len(data), digest, content_type)
+        return StoredObject(key, len(data), digest)
+
+    def get(self, key: str) -> bytes:
+        """See ObjectStore."""
+        with self._asking(key):
+            return self._client.get_object(**self._at(key))["Body"].read()
+
+    def open(self, key: str) -> BinaryIO:
+        """See ObjectStore. Small objects are held in memory, others in a temporary file."""
+        file = tempfile.SpooledTemporaryFile(_MEMORY_BYTES)  # noqa: SIM115 the caller closes it
+        try:
+            with self._asking(key):
+                body = self._client.get_object(**self._at(key))["Body"]
+                for chunk in body.iter_chunks(256 * 1024):
+                    file.write(chunk)
+        except BaseException:
+            file.close()
+            raise
+        file.seek(0)
+        return file
+
+    def local_path(self, key: str) -> None:
+        """See ObjectStore."""
+        check_key(key)
+
+    def stat(self, key: str) -> ObjectStat:
+        """See ObjectStore."""
+        with self._asking(key):
+            head = self._client.head_object(**self._at(key))
+        content_type = head.get("ContentType", OCTET_STREAM)
+        return ObjectStat(key, head["ContentLength"], content_type, head["LastModified"])
+
+    def delete(self, *keys: str) -> None:
+        """See ObjectStore."""
+        names = [{"Key": self._at(key)["Key"]} for key in keys]
+        for start in range(0, len(names), _DELETE_BATCH):
+            batch = names[start : start + _DELETE_BATCH]
+            with self._asking():
+                answer = self._client.delete_objects(
+                    Bucket=self._bucket, Delete={"Objects": batch, "Quiet": True}
+                )
+            if errors := answer.get("Errors"):
+                raise StoreUnavailable(
+                    f"{len(errors)} objects were not deleted, the first because of "
+                    f"{errors[0].get('Code', 'an unnamed error')}"
+                )
+
+    def iter_keys(self, prefix: str = "") -> Iterator[ObjectStat]:
+        """See ObjectStore."""
+        pages = self._client.get_paginator("list_objects_v2").paginate(
+            Bucket=self._bucket, Prefix=self._prefix + check_prefix(prefix)
+        )
+        with self._asking():
+            for page in pages:
+                for entry in page.get("Contents", ()):
+                    key = entry["Key"].removeprefix(self._prefix)
+                    yield ObjectStat(
+                        key, entry["Size"], guess_content_type(key), entry["LastModified"]
+                    )
+
+    def url(
+        self,
+        key: str,
+        expires_s: int,
+        filename: str | None = None,
+        content_type: str | None = None,
+    ) -> str:
+        """See ObjectStore."""
+        params = self._at(key)
+        if filename is not None:
+            quoted = quote(filename, safe="", errors="replace")
+            params["ResponseContentDisposition"] = f"attachment; filename*=UTF-8''{quoted}"
+        if content_type is not None:
+            params["ResponseContentType"] = content_type
+        return self._presigned("get_object", params, expires_s)
+
+    def upload_url(self, key: str, expires_s: int, content_type: str) -> UploadTarget:
+        """See ObjectStore."""
+        params = self._at(key) | {"ContentType": content_type}
+        url = self._presigned("put_object", params, expires_s)
+        return UploadTarget(url, "PUT", {"Content-Type": content_type})
+
+    def check(self) -> None:
+        """See ObjectStore."""
+        try:
+            with self._asking("bucket"):
+                self._client.head_bucket(Bucket=self._bucket)
+        except ObjectNotFound as error:
+            raise self._no_bucket() from error
+
+    def _upload(self, key: str, file: BinaryIO, size: int, digest: str, content_type: str) -> None:
+        extra: dict[str, Any] = {"ContentType": content_type, "Metadata": {"sha256": digest}}
+        with self._asking(key):
+            if size < _TRANSFER.multipart_threshold:
+                self._client.put_object(Body=file, **self._at(key), **extra)
+            else:
+                self._client.upload_fileobj(
+                    file, **self._at(key), ExtraArgs=extra, Config=_TRANSFER
+                )
+
+    def _at(self, key: str) -> dict[str, str]:
+        return {"Bucket": self._bucket, "Key": self._prefix + check_key(key)}
+
+    def _presigned(self, call: str, params: dict[str, str], expires_s: int) -> str:
+        with self._asking():
+            return self._public_client.generate_presigned_url(
+                call, Params=params, ExpiresIn=min(expires_s, _LONGEST_URL_S)
+            )
+
+    @contextmanager
+    def _asking(self, key: str | None = None) -> Iterator[None]:
+        """Turns what boto3 raises into the store's own errors."""
+        try:
+            yield
+        except ClientError as error:
+            raise self._meaning(error, key) from error
+        except boto3.exceptions.S3UploadFailedError as error:
+            cause = error.__context__
+            if isinstance(cause, ClientError):
+                raise self._meaning(cause, key) from error
+            raise StoreUnavailable(f"the object server {self._server} failed: {error}") from error
+        except (BotoCoreError, OSError) as error:
+            raise StoreUnavailable(
+                f"the object server {self._server} cannot be reached: {type(error).__name__}"
+            ) from error
+
+    def _meaning(self, error: ClientError, key: str | None) -> ObjectNotFound | StoreUnavailable:
+        code = str(error.response.get("Error", {}).get("Code", "an unnamed error"))
+        if code == "NoSuchBucket":
+            return self._no_bucket()
+        if code in _MISSING and key is not None:
+            return ObjectNotFound(key)
+        if code in _REFUSED:
+            return StoreUnavailable(
+                f"the object server {self._server} refuses our keys for the bucket "
+                f"{self._bucket} ({code})"
+            )
+        return StoreUnavailable(f"the object server {self._server} answered {code}")
+
+    def _no_bucket(self) -> StoreUnavailable:
+        return StoreUnavailable(
+            f"there is no bucket {self._bucket} at the object server {self._server}: create it, "
+            "or name another one"
+        )
+
+
+class _S3Writer:
+    """An ObjectWriter that gathers the object, then uploads it whole."""
+
+    def __init__(self, store: S3Store, key: str) -> None:
+        self._store = store
+        self._key = key
+        self._digest = hashlib.sha256()
+        self._bytes = 0
+        self._memory = bytearray()
+        self._disk: Any = None
+
+    def write(self, chunk: bytes) -> None:
+        self._digest.update(chunk)
+        self._bytes += len(chunk)
+        try:
+            if self._disk is None and self._bytes <= _MEMORY_BYTES:
+                self._memory += chunk
+                return
+            if self._disk is None:
+                self._disk = tempfile.NamedTemporaryFile(prefix="imagemill-")  # noqa: SIM115
+                self._disk.write(self._memory)
+                self._memory.clear()
+            self._disk.write(chunk)
+        except OSError as error:
+            raise StoreUnavailable(
+                f"an upload cannot be kept in the temporary folder: {error.strerror}"
+            ) from error
+
+    def file(self) -> BinaryIO:
+        if self._disk is None:
+            return io.BytesIO(self._memory)
+        self._disk.flush()
+        return open(self._disk.name, "rb")
+
+    def commit(self, content_type: str) -> StoredObject:
+        digest = self._digest.hexdigest()
+        try:
+            with self.file() as file:
+                self._store._upload(self._key, file, self._bytes, digest, content_type)
+        finally:
+            self.abort()
+        return StoredObject(self._key, self._bytes, digest)
+
+    def abort(self) -> None:
+        self._memory.clear()
+        if self._disk is not None:
+            self._disk.close()
+            self._disk = None
+
+
+def _client(location: S3Location, endpoint_url: str | None, settings: StoreSettings) -> Any:
+    session = boto3.session.Session(
+        aws_access_key_id=location.access_key_id or None,
+        aws_secret_access_key=location.secret_access_key or None,
+        aws_session_token=location.session_token or None,
+        region_name=location.region or None,
+    )
+    path_style = settings.s3_path_style
+    if path_style is None:
+        path_style = bool(endpoint_url)
+    return session.client(
+        "s3",
+        endpoint_url=endpoint_url or None,
+        region_name=session.region_name or "us-east-1",
+        config=Config(
+            signature_version="s3v4",
+            s3={"addressing_style": "path" if path_style else "auto"},
+            connect_timeout=settings.s3_connect_timeout_s,
+            read_timeout=settings.s3_read_timeout_s,
+            retries={"mode": "standard", "max_attempts": settings.s3_attempts},
+            max_pool_connections=32,
+            # boto3's default adds checksum trailers that R2 and older servers refuse.
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
+        ),
+    )
