@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Mapping
 
+# "-" holds the place of a number that COCO leaves out.
 _COCO_91 = (
     "background,person,bicycle,car,motorcycle,airplane,bus,train,truck,boat,traffic light,"
     "fire hydrant,-,stop sign,parking meter,bench,bird,cat,dog,horse,sheep,cow,elephant,bear,"
@@ -14,11 +15,11 @@ _COCO_91 = (
     "pizza,donut,cake,chair,couch,potted plant,bed,-,dining table,-,-,toilet,-,tv,laptop,mouse,"
     "remote,keyboard,cell phone,microwave,oven,toaster,sink,refrigerator,-,book,clock,vase,"
     "scissors,teddy bear,hair drier,toothbrush"
-).split(",")
+)
 
-# COCO's published category ids run from 1 to 90 and leave ten numbers out.
+# COCO's published category ids: 80 of the numbers 1 to 90.
 COCO_90: Mapping[int, str] = {
-    number: name for number, name in enumerate(_COCO_91) if number and name != "-"
+    number: name for number, name in enumerate(_COCO_91.split(",")) if number and name != "-"
 }
 # Detectors trained on the same data mostly number the 80 classes from 0 without gaps.
 COCO_80: Mapping[int, str] = dict(enumerate(COCO_90.values()))

@@ -18,7 +18,7 @@ class InputRecipe:
 
     `fit`: `center` and `corner` keep the proportions and pad with grey 114 around the picture or
     to its right and below it; `stretch` fills the input. `span` is the value that a full channel
-    gets (1 or 255) and `low` the value of an empty one.
+    gets (1 or 255) before `mean` is taken off and `std` divided by.
     """
 
     width: int
@@ -27,8 +27,9 @@ class InputRecipe:
     channels: Literal["RGB", "BGR"] = "RGB"
     layout: Literal["NCHW", "NHWC"] = "NCHW"
     dtype: str = "float32"
-    low: float = 0.0
     span: float = 1.0
+    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Placement:
     size: tuple[int, int]
 
     def to_source(self, boxes: NDArray[np.floating]) -> NDArray[np.float64]:
-        """Boxes [n, 4] (x0, y0, x1, y1) of the input in source pixels, cut at the picture's edge."""
+        """Boxes [n, 4] (x0, y0, x1, y1) of the input in source pixels, cut at its edge."""
         offset = np.array(self.offset * 2)
         scale = np.array(self.scale * 2)
         edge = np.array(self.size * 2, dtype=np.float64)
@@ -53,14 +54,15 @@ def prepare(image: Image.Image, recipe: InputRecipe) -> tuple[NDArray, Placement
     pixels = np.asarray(canvas)
     if recipe.channels == "BGR":
         pixels = pixels[:, :, ::-1]
-    if recipe.layout == "NCHW":
-        pixels = pixels.transpose(2, 0, 1)
-    tensor = np.ascontiguousarray(pixels[None], dtype=recipe.dtype)
+    tensor = pixels.astype(recipe.dtype)
     if recipe.span != 255.0:
         tensor *= tensor.dtype.type(recipe.span / 255.0)
-    if recipe.low:
-        tensor += tensor.dtype.type(recipe.low)
-    return tensor, placement
+    if any(recipe.mean) or any(value != 1.0 for value in recipe.std):
+        tensor -= np.array(recipe.mean, dtype=tensor.dtype)
+        tensor /= np.array(recipe.std, dtype=tensor.dtype)
+    if recipe.layout == "NCHW":
+        tensor = np.ascontiguousarray(tensor.transpose(2, 0, 1))
+    return tensor[None], placement
 
 
 def flatten(image: Image.Image) -> Image.Image:

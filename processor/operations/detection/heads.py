@@ -1,0 +1,263 @@
+"""Which kind of detector a model is, told by its output shapes and metadata, and its decoding."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+Shape = tuple[int, ...]
+# Rows of a YOLO output are grid cells: of these strides, and for the "P6" sizes of 64 too.
+_STRIDES = ((8, 16, 32), (8, 16, 32, 64))
+_YOLOV5_ANCHORS = 3
+# Exports that suppress inside the graph give at most some hundreds of finished boxes.
+_FINISHED_ROWS = 1000
+
+
+class Head(StrEnum):
+    """The output families that are understood."""
+
+    YOLOV5 = "yolov5"  # [1, n, 5 + classes]: centre box, objectness, class scores; 3 per cell
+    YOLOV8 = "yolov8"  # [1, 4 + classes, n] or its transpose: centre box, class scores
+    YOLOX = "yolox"  # [1, n, 5 + classes] with one row per cell, relative to the cell
+    FINISHED = "finished"  # [1, n, 6]: corners, score, class, already suppressed
+    SSD = "ssd"  # boxes [n, 4] and scores [n, classes]
+    SSD_FINISHED = "ssd-finished"  # boxes [n, 4], scores [n], class numbers [n]
+
+
+class UnknownHead(ValueError):
+    """The outputs fit none of the understood families; the message says what they are."""
+
+
+@dataclass(frozen=True)
+class HeadPlan:
+    """How to read one model's outputs; `outputs` names them in the order that decoding needs."""
+
+    head: Head
+    outputs: tuple[str, ...]
+    classes: int | None
+    box_order: str | None = None
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Boxes over the confidence threshold: [n, 4] x0, y0, x1, y1 in pixels of the input."""
+
+    boxes: NDArray[np.float64]
+    scores: NDArray[np.float64]
+    classes: NDArray[np.int64]
+
+
+def recognise(
+    size: tuple[int, int],
+    outputs: Mapping[str, Shape],
+    classes: int | None = None,
+    box_order: str | None = None,
+) -> HeadPlan:
+    """The plan for a model of input `size` (width, height) with these outputs.
+
+    `classes` is the number of names in the metadata, None when there are none. `box_order`
+    (yxyx or xyxy, for SSD) overrides what names and values say.
+
+    Raises:
+        UnknownHead: no family has such outputs.
+    """
+    boxes = [name for name, shape in outputs.items() if len(shape) in (2, 3) and shape[-1] == 4]
+    if len(outputs) > 1 and boxes:
+        return _recognise_ssd(boxes[0], outputs, box_order)
+    # Some exports add the raw maps or mask prototypes behind the decoded [1, n, values].
+    name = next((name for name, shape in outputs.items() if len(shape) == 3), None)
+    if name is None:
+        raise UnknownHead(f"outputs {_described(outputs)} are not of a known kind of detector")
+    found = _yolo_head(size, outputs[name], classes)
+    if found is None:
+        raise UnknownHead(f"output {_described(outputs)} is not of a known kind of detector")
+    return HeadPlan(found, (name,), classes or _implied_classes(found, outputs[name]))
+
+
+def decode(
+    plan: HeadPlan, outputs: Mapping[str, NDArray], size: tuple[int, int], confidence: float
+) -> Candidates:
+    """The boxes of one picture that are at least so sure; each row gives its best class."""
+    arrays = [np.asarray(outputs[name]) for name in plan.outputs]
+    match plan.head:
+        case Head.SSD:
+            found = _decode_ssd(arrays[0], arrays[1], plan, size, confidence)
+        case Head.SSD_FINISHED:
+            found = _decode_ssd_finished(arrays[0], arrays[1], arrays[2], plan, size, confidence)
+        case Head.FINISHED:
+            found = _decode_finished(_rows(arrays[0]), confidence)
+        case Head.YOLOV8:
+            found = _decode_yolov8(arrays[0], plan.classes, confidence)
+        case Head.YOLOX:
+            found = _decode_objectness(_on_grid(_rows(arrays[0]), size), plan.classes, confidence)
+        case Head.YOLOV5:
+            found = _decode_objectness(_rows(arrays[0]), plan.classes, confidence)
+    sane = np.isfinite(found.boxes).all(axis=1)
+    return Candidates(found.boxes[sane], found.scores[sane], found.classes[sane])
+
+
+def _yolo_head(size: tuple[int, int], shape: Shape, classes: int | None) -> Head | None:
+    _, rows, values = shape
+    cells = [_cells(size, strides) for strides in _STRIDES]
+    anchors = [_YOLOV5_ANCHORS * count for count in cells]
+    if values in cells and values > rows:
+        return Head.YOLOV8
+    if rows in anchors:
+        return Head.YOLOV5
+    if rows in cells:
+        return Head.YOLOV8 if classes is not None and values == 4 + classes else Head.YOLOX
+    if values == 6 and rows <= _FINISHED_ROWS:
+        return Head.FINISHED
+    if classes is not None and values == 5 + classes:
+        return Head.YOLOV5
+    if classes is not None and 4 + classes in (rows, values):
+        return Head.YOLOV8
+    return None
+
+
+def _implied_classes(head: Head, shape: Shape) -> int | None:
+    match head:
+        case Head.YOLOV8:
+            return min(shape[1:]) - 4
+        case Head.YOLOV5 | Head.YOLOX:
+            return shape[2] - 5
+        case _:
+            return None
+
+
+def _recognise_ssd(boxes: str, outputs: Mapping[str, Shape], box_order: str | None) -> HeadPlan:
+    rows = outputs[boxes][-2]
+    others = {name: shape for name, shape in outputs.items() if name != boxes}
+    if box_order is None and "bbox" in boxes.lower():
+        box_order = "xyxy"
+    for name, shape in others.items():
+        if len(shape) >= 2 and shape[-2] == rows and shape[-1] > 1:
+            return HeadPlan(Head.SSD, (boxes, name), shape[-1], box_order)
+    flat = [name for name, shape in others.items() if len(shape) <= 2 and shape[-1] == rows]
+    scores = [name for name in flat if "score" in name.lower() or "conf" in name.lower()]
+    numbers = [name for name in flat if name not in scores]
+    if not scores or not numbers:
+        raise UnknownHead(f"outputs {_described(outputs)} have boxes, but no scores and classes")
+    return HeadPlan(Head.SSD_FINISHED, (boxes, scores[0], numbers[0]), None, box_order)
+
+
+def _cells(size: tuple[int, int], strides: tuple[int, ...]) -> int:
+    return sum((size[0] // stride) * (size[1] // stride) for stride in strides)
+
+
+def _described(outputs: Mapping[str, Shape]) -> str:
+    return ", ".join(f"{name} {list(shape)}" for name, shape in outputs.items())
+
+
+def _rows(output: NDArray) -> NDArray:
+    return output.reshape(-1, output.shape[-1])
+
+
+def _decode_yolov8(output: NDArray, classes: int | None, confidence: float) -> Candidates:
+    values = output.reshape(output.shape[-2:])
+    if values.shape[0] > values.shape[1]:
+        values = values.T
+    # Behind the class scores come mask coefficients or key points in the other tasks' exports.
+    scores = values[4 : 4 + classes] if classes else values[4:]
+    best = scores.max(axis=0)
+    sure = np.flatnonzero(best >= confidence)
+    numbers = scores[:, sure].argmax(axis=0)
+    return Candidates(
+        _corners(values[:4, sure].T), best[sure].astype(np.float64), numbers.astype(np.int64)
+    )
+
+
+def _decode_objectness(rows: NDArray, classes: int | None, confidence: float) -> Candidates:
+    # A class score is at most 1, so rows whose objectness is too low need no multiplication.
+    rows = rows[rows[:, 4] >= confidence]
+    scores = rows[:, 5 : 5 + classes] if classes else rows[:, 5:]
+    scores = scores * rows[:, 4:5]
+    numbers = scores.argmax(axis=1)
+    best = scores[np.arange(len(rows)), numbers]
+    sure = best >= confidence
+    return Candidates(
+        _corners(rows[sure, :4]), best[sure].astype(np.float64), numbers[sure].astype(np.int64)
+    )
+
+
+def _on_grid(rows: NDArray, size: tuple[int, int]) -> NDArray:
+    """YOLOX rows with centre and size in pixels: (offset + cell) * stride, exp(size) * stride."""
+    # Exports with decoding in the graph have centres all over the picture instead of near 0.
+    if abs(float(np.mean(rows[:, :2]))) > min(size) / 8:
+        return rows
+    strides = next((s for s in _STRIDES if _cells(size, s) == len(rows)), None)
+    if strides is None:
+        raise UnknownHead(f"{len(rows)} rows do not fit the grid of a {size[0]}x{size[1]} input")
+    cells, steps = [], []
+    for stride in strides:
+        width, height = size[0] // stride, size[1] // stride
+        y, x = np.divmod(np.arange(width * height), width)
+        cells.append(np.stack([x, y], axis=1))
+        steps.append(np.full((width * height, 1), stride))
+    step = np.concatenate(steps)
+    decoded = rows.astype(np.float64)
+    decoded[:, :2] = (decoded[:, :2] + np.concatenate(cells)) * step
+    decoded[:, 2:4] = np.exp(decoded[:, 2:4]) * step
+    return decoded
+
+
+def _decode_finished(rows: NDArray, confidence: float) -> Candidates:
+    rows = rows[rows[:, 4] >= confidence].astype(np.float64)
+    return Candidates(rows[:, :4], rows[:, 4], rows[:, 5].astype(np.int64))
+
+
+def _decode_ssd(
+    boxes: NDArray, scores: NDArray, plan: HeadPlan, size: tuple[int, int], confidence: float
+) -> Candidates:
+    scores = _rows(scores)
+    # 91 scores are COCO's ids from 0, the background, and 90 scores those from 1.
+    first = 1 if plan.classes in (90, 91) else 0
+    if plan.classes == 91:
+        scores = scores[:, 1:]
+    numbers = scores.argmax(axis=1)
+    best = scores[np.arange(len(scores)), numbers]
+    sure = best >= confidence
+    return Candidates(
+        _ssd_corners(_rows(boxes)[sure], plan.box_order, size),
+        best[sure].astype(np.float64),
+        numbers[sure].astype(np.int64) + first,
+    )
+
+
+def _decode_ssd_finished(
+    boxes: NDArray,
+    scores: NDArray,
+    numbers: NDArray,
+    plan: HeadPlan,
+    size: tuple[int, int],
+    confidence: float,
+) -> Candidates:
+    scores = scores.reshape(-1)
+    sure = scores >= confidence
+    return Candidates(
+        _ssd_corners(_rows(boxes)[sure], plan.box_order, size),
+        scores[sure].astype(np.float64),
+        numbers.reshape(-1)[sure].astype(np.int64),
+    )
+
+
+def _ssd_corners(boxes: NDArray, order: str | None, size: tuple[int, int]) -> NDArray[np.float64]:
+    """Corners in input pixels of boxes that are fractions of the picture, or already pixels.
+
+    TensorFlow writes fractions as ymin, xmin, ymax, xmax; torchvision pixels as x0, y0, x1, y1.
+    """
+    boxes = boxes.astype(np.float64)
+    fractions = boxes.size == 0 or float(np.abs(boxes).max()) <= 2.0
+    if (order or ("yxyx" if fractions else "xyxy")) == "yxyx":
+        boxes = boxes[:, [1, 0, 3, 2]]
+    return boxes * np.array(size * 2) if fractions else boxes
+
+
+def _corners(centres: NDArray) -> NDArray[np.float64]:
+    """x0, y0, x1, y1 of boxes given as centre and size."""
+    middle, half = centres[:, :2].astype(np.float64), centres[:, 2:4].astype(np.float64) / 2
+    return np.hstack([middle - half, middle + half])
