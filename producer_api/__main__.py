@@ -1,0 +1,54 @@
+"""Start one API process: `imagemill serve api`."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+
+from aiohttp import web
+
+from imagemill.kafka import KafkaUnavailable, TopicsMissing, check_topics
+from imagemill.logs import configure_logging
+from imagemill.settings import ApiSettings
+from producer_api.app import create_app
+
+log = logging.getLogger("producer_api")
+
+
+def main() -> None:
+    """Serve until SIGTERM: then finish the requests under way and exit 0.
+
+    Exits 1 when topics are missing or mismatched. A broker that is away is waited for: reads of
+    what is known go on, and /readyz tells.
+    """
+    settings = ApiSettings()
+    configure_logging(settings)
+    try:
+        check_topics(settings)
+    except KafkaUnavailable as error:
+        log.warning("%s; waiting for it", error)
+    except TopicsMissing as error:
+        log.error("%s", error)
+        sys.exit(1)
+    log.info("serving on %s:%d", settings.host, settings.port)
+    web.run_app(
+        create_app(settings),
+        host=settings.host,
+        port=settings.port,
+        access_log=None,
+        print=None,
+        loop=_new_loop(),
+    )
+
+
+def _new_loop() -> asyncio.AbstractEventLoop:
+    if sys.platform == "win32":
+        return asyncio.new_event_loop()
+    import uvloop
+
+    return uvloop.new_event_loop()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,61 @@
+"""The application: its parts opened and closed with it, and its routes."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from aiohttp import web
+
+from imagemill.kafka import AsyncProducer, producer_config
+from imagemill.settings import ApiSettings
+from imagemill.storage import open_signer, open_store
+from producer_api.context import API, Api
+from producer_api.problems import problems_middleware
+from producer_api.projection import Projection
+from producer_api.routes import files, health, items, jobs, operations
+from producer_api.routing import Route, add_routes
+from producer_api.submit import Submitter
+
+ROUTES: tuple[Route, ...] = (
+    *jobs.ROUTES,
+    *items.ROUTES,
+    *operations.ROUTES,
+    *files.ROUTES,
+    *health.ROUTES,
+)
+
+
+def create_app(settings: ApiSettings) -> web.Application:
+    """The API. The broker need not be reachable: until it is, /readyz says so.
+
+    Raises:
+        ValueError, StoreUnavailable: the store's settings are wrong, or its folder is.
+        sqlite3.Error: the projection's file can be neither opened nor created.
+    """
+    # Bodies are read as streams under limits of our own; aiohttp's own limit guards only
+    # Request.read(), which nothing here calls.
+    app = web.Application(middlewares=[problems_middleware])
+    store = open_store(settings)
+    producer = AsyncProducer(
+        producer_config(settings, delivery_timeout_s=settings.delivery_timeout_s)
+    )
+    projection = Projection(settings)
+    app[API] = Api(
+        settings=settings,
+        store=store,
+        signer=open_signer(settings),
+        producer=producer,
+        projection=projection,
+        submitter=Submitter(settings, store, producer, projection),
+    )
+    app.cleanup_ctx.append(_running)
+    add_routes(app, ROUTES)
+    return app
+
+
+async def _running(app: web.Application) -> AsyncIterator[None]:
+    api = app[API]
+    await api.projection.start()
+    yield
+    await api.producer.close()
+    await api.projection.stop()

@@ -1,0 +1,30 @@
+"""Ids of jobs: made by time, taken from the client, or derived from an idempotency key."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import time
+import uuid
+
+JOB_ID_PATTERN = r"^[A-Za-z0-9_-]{8,64}$"
+_JOB_ID = re.compile(JOB_ID_PATTERN)
+_KEY_NAMESPACE = uuid.UUID("6f1d3c1e-7c0e-5b7a-9f51-0d6b1f3a2c44")
+
+
+def new_id() -> str:
+    """A UUIDv7: ids made later sort later, so that indexes grow at their end."""
+    milliseconds = time.time_ns() // 1_000_000
+    value = (milliseconds & (1 << 48) - 1) << 80 | 7 << 76 | 2 << 62
+    value |= secrets.randbits(12) << 64 | secrets.randbits(62)
+    return str(uuid.UUID(int=value))
+
+
+def is_job_id(text: str) -> bool:
+    """Whether a client may name a job so: a UUID, or 8 to 64 letters, digits, `_` and `-`."""
+    return _JOB_ID.match(text) is not None
+
+
+def id_of_key(key: str) -> str:
+    """The job id that an Idempotency-Key stands for, the same at every API process."""
+    return str(uuid.uuid5(_KEY_NAMESPACE, key))

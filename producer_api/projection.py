@@ -1,0 +1,232 @@
+"""The read side as request handlers use it: jobs as of now, and waiting for what comes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Iterable
+
+from confluent_kafka import KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec
+
+from imagemill.kafka import KafkaUnavailable, admin
+from imagemill.settings import ApiSettings
+from producer_api.feed import Feed
+from producer_api.plan import Template
+from producer_api.problems import RETRY_AFTER_S, Problem
+from producer_api.projection_fold import Position
+from producer_api.projection_reads import Cursor, JobRecord, ListFilter, ProjectionReader
+from producer_api.projection_store import ProjectionStore
+from producer_api.waiters import Waiters
+from schemas import topics
+from schemas.events import JobSubmitted
+
+# Own submissions that the feed has not brought yet; more than can ever be under way.
+_RECENT = 10_000
+
+
+class Projection:
+    """All jobs, for one asyncio loop. `start` before use, `stop` at the end."""
+
+    def __init__(self, settings: ApiSettings) -> None:
+        """Opens the file. Raises sqlite3.Error."""
+        self._settings = settings
+        self._store = ProjectionStore(settings.projection_file)
+        self._reader = ProjectionReader(settings.projection_file)
+        self._list_reader = ProjectionReader(settings.projection_file)
+        self.feed = Feed(settings, self._store, self._changed_on_thread)
+        self.waiters = Waiters(settings.max_waiters)
+        self._recent: OrderedDict[str, JobSubmitted | None] = OrderedDict()
+        self._ends = _Ends(settings, self.feed.partitions)
+        self._progress: set[asyncio.Future[None]] = set()
+        self._ready = asyncio.Event()
+
+    async def start(self) -> None:
+        """Begin reading the topics; returns at once."""
+        self._loop = asyncio.get_running_loop()
+        self.feed.start()
+        self._first = self._loop.create_task(self._await_first())
+
+    async def stop(self) -> None:
+        """Stop reading and close the file."""
+        self._first.cancel()
+        await asyncio.to_thread(self.feed.stop)
+        self._reader.close()
+        self._list_reader.close()
+        self._store.close()
+
+    @property
+    def ready(self) -> bool:
+        """Whether all that was in the topics at the start has been read."""
+        return self._ready.is_set()
+
+    @property
+    def queued(self) -> int:
+        """Jobs that wait, at all priorities."""
+        return sum(jobs for status, _, _, jobs in self._reader.counts() if status == "queued")
+
+    def expect(self, job_id: str) -> None:
+        """A submission is about to be sent; see `submitted`."""
+        self._recent[job_id] = None
+        if len(self._recent) > _RECENT:
+            self._recent.popitem(last=False)
+
+    def submitted(self, job: JobSubmitted) -> None:
+        """A submission is in the log: it is readable from now on, even before the feed has it."""
+        if job.job_id in self._recent:
+            self._recent[job.job_id] = job
+
+    def not_submitted(self, job_id: str) -> None:
+        """The submission that was expected failed."""
+        self._recent.pop(job_id, None)
+
+    def peek(self, job_id: str) -> JobRecord | None:
+        """The job as far as it is known here and now."""
+        record = self._reader.job(job_id)
+        if record is None and (job := self._recent.get(job_id)) is not None:
+            return JobRecord.of_submission(job)
+        return record
+
+    async def find(self, job_id: str) -> JobRecord | None:
+        """The job; None only when it is in no topic, whichever process accepted it.
+
+        Raises:
+            Problem: 503 when the read side could not catch up with the topics in time.
+            KafkaUnavailable: the topics' ends cannot be told.
+        """
+        record = self.peek(job_id)
+        if record is None:
+            await self.catch_up()
+            record = self.peek(job_id)
+        return record
+
+    async def submission(self, job_id: str) -> JobSubmitted | None:
+        """The job as it was submitted. Raises as `find`."""
+        await self.catch_up()
+        return self._reader.submission(job_id) or self._recent.get(job_id)
+
+    def template(self, name: str) -> Template | None:
+        """The template of that name, if there is one that this version can read."""
+        document = self._reader.document(topics.TEMPLATES.name, name)
+        return Template.model_validate_json(document) if document else None
+
+    async def list(
+        self, wanted: ListFilter, limit: int, after: Cursor | None
+    ) -> tuple[list[JobRecord], Cursor | None]:
+        """A page of jobs, newest first, with what this process accepted until now.
+
+        Raises as `find`.
+        """
+        if self._recent:
+            await self.catch_up()
+        return await asyncio.to_thread(self._list_reader.jobs, wanted, limit, after)
+
+    async def wait_ended(self, job_id: str, timeout_s: float) -> JobRecord | None:
+        """The job as soon as it has ended, or as it is when the time is over."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout_s
+        if await self.find(job_id) is None:
+            return None
+        while True:
+            with self.waiters.watch(job_id) as change:
+                # Read after the watch began: no change falls between the two.
+                record = self.peek(job_id)
+                left = deadline - loop.time()
+                if record is None or record.state.status.ended or left <= 0 or change is None:
+                    return record
+                await asyncio.wait([change], timeout=left)
+
+    async def catch_up(self) -> None:
+        """Wait until all that is in the topics now has been read.
+
+        Raises:
+            Problem: 503 when that takes longer than the setting allows.
+            KafkaUnavailable: the topics' ends cannot be told.
+        """
+        try:
+            async with asyncio.timeout(self._settings.catch_up_timeout_s):
+                await self._reach(await self._ends.ask())
+        except TimeoutError:
+            raise Problem(
+                503,
+                "projection_behind",
+                "The server is still reading its topics and cannot tell yet. Try again shortly.",
+                headers={"Retry-After": RETRY_AFTER_S},
+            ) from None
+
+    async def _reach(self, ends: dict[Position, int]) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            moved: asyncio.Future[None] = loop.create_future()
+            self._progress.add(moved)
+            try:
+                positions = self.feed.positions
+                if all(positions.get(where, 0) >= end for where, end in ends.items()):
+                    return
+                await moved
+            finally:
+                self._progress.discard(moved)
+
+    async def _await_first(self) -> None:
+        """Reach the ends that the topics had at the start, however long that takes."""
+        while not self.ready:
+            try:
+                await self._reach(await self._ends.ask())
+                self._ready.set()
+            except KafkaUnavailable:
+                await asyncio.sleep(0.5)
+
+    def _changed_on_thread(self, job_ids: set[str]) -> None:
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._changed, job_ids)
+
+    def _changed(self, job_ids: Iterable[str]) -> None:
+        for job_id in job_ids:
+            self._recent.pop(job_id, None)
+        self.waiters.wake(job_ids)
+        moved, self._progress = self._progress, set()
+        for future in moved:
+            if not future.done():
+                future.set_result(None)
+
+
+class _Ends:
+    """Asks the broker for the ends of the partitions; one request serves all who came before it."""
+
+    def __init__(self, settings: ApiSettings, partitions: list[Position]) -> None:
+        self._admin: AdminClient = admin(settings)
+        self._timeout_s = settings.catch_up_timeout_s
+        self._request = {
+            TopicPartition(topic, number): OffsetSpec.latest() for topic, number in partitions
+        }
+        self._running: asyncio.Task[dict[Position, int]] | None = None
+        self._next: asyncio.Task[dict[Position, int]] | None = None
+
+    async def ask(self) -> dict[Position, int]:
+        """The ends as of now or later, never earlier. Raises KafkaUnavailable."""
+        if self._next is None:
+            self._next = asyncio.create_task(self._after(self._running))
+            self._next.add_done_callback(_retrieve)
+        return await asyncio.shield(self._next)
+
+    async def _after(
+        self, running: asyncio.Task[dict[Position, int]] | None
+    ) -> dict[Position, int]:
+        if running is not None:
+            await asyncio.wait([running])
+        # From here on the request is under way: who asks now may have written after it.
+        self._running, self._next = self._next, None
+        answers = self._admin.list_offsets(self._request, request_timeout=self._timeout_s)
+        ends = {}
+        for where, answer in answers.items():
+            try:
+                ends[where.topic, where.partition] = (await asyncio.wrap_future(answer)).offset
+            except KafkaException as error:
+                raise KafkaUnavailable(f"the end of {where.topic} is unknown: {error}") from error
+        return ends
+
+
+def _retrieve(task: asyncio.Task[dict[Position, int]]) -> None:
+    """Take note of a failure that nobody waits for any more; who does gets it on its own."""
+    if not task.cancelled():
+        task.exception()

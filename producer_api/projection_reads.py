@@ -1,0 +1,179 @@
+"""Reads jobs from the projection's file."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import sqlite3
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from producer_api.projection_schema import open_reader
+from schemas import codec
+from schemas.events import JobSubmitted
+from schemas.jobs import LETTERS, Item, ItemInput, JobHeader, JobState, JobStatus
+from schemas.reducer import complete_items
+
+
+@dataclass(frozen=True)
+class JobRecord:
+    """A job as a reader sees it: its state, its items in order, and its inputs where known."""
+
+    state: JobState
+    items: tuple[Item, ...]
+    inputs: tuple[ItemInput, ...]
+
+    @classmethod
+    def of_submission(cls, job: JobSubmitted) -> JobRecord:
+        """A job that was accepted and of which nothing else is known yet."""
+        header = {name: getattr(job, name) for name in JobHeader.model_fields}
+        state = JobState.model_construct(
+            **header, outcomes=LETTERS[JobStatus.QUEUED] * job.total, items=(), error=None,
+            revision=0, status=JobStatus.QUEUED, attempts=0, started_at=None, finished_at=None,
+            model=None,
+        )  # fmt: skip
+        return cls(state, complete_items(state, {}, job.inputs), job.inputs)
+
+
+class InvalidCursor(ValueError):
+    """A page cursor that was not given out by us."""
+
+
+class Cursor(NamedTuple):
+    """The last job of a page: the next page begins after it, whatever was added meanwhile."""
+
+    created_at: str
+    job_id: str
+
+    def encode(self) -> str:
+        """The cursor as clients carry it."""
+        return base64.urlsafe_b64encode("/".join(self).encode()).decode().rstrip("=")
+
+    @classmethod
+    def decode(cls, text: str) -> Cursor:
+        """The cursor that a client brought back. Raises InvalidCursor."""
+        try:
+            raw = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode()
+        except (binascii.Error, UnicodeError, ValueError) as error:
+            raise InvalidCursor(text) from error
+        created_at, slash, job_id = raw.partition("/")
+        if not slash:
+            raise InvalidCursor(text)
+        return cls(created_at, job_id)
+
+
+@dataclass(frozen=True)
+class ListFilter:
+    """Which jobs to list; empty fields do not filter. Times are timestamps, `until` is excluded."""
+
+    statuses: Sequence[str] = ()
+    operations: Sequence[str] = ()
+    since: str = ""
+    until: str = ""
+
+
+class ProjectionReader:
+    """Reads for one thread at a time; a lock serves callers from several."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises sqlite3.Error when there is no such file."""
+        self._connection = open_reader(path)
+        self._lock = threading.Lock()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._connection.close()
+
+    def job(self, job_id: str) -> JobRecord | None:
+        """The job, or None when it is not known here."""
+        with self._lock:
+            row = self._connection.execute(
+                "SELECT submitted, state FROM jobs WHERE job_id = ?", (job_id,)
+            ).fetchone()
+            return None if row is None else self._record(job_id, *row)
+
+    def submission(self, job_id: str) -> JobSubmitted | None:
+        """The job as it was submitted, or None when that is not known here."""
+        with self._lock:
+            row = self._connection.execute(
+                "SELECT submitted FROM jobs WHERE job_id = ?", (job_id,)
+            ).fetchone()
+        return JobSubmitted.model_validate_json(row[0]) if row and row[0] else None
+
+    def jobs(
+        self, wanted: ListFilter, limit: int, after: Cursor | None = None
+    ) -> tuple[list[JobRecord], Cursor | None]:
+        """A page of jobs, newest first, and the cursor of the next page if there is one."""
+        where, values = _conditions(wanted, after)
+        with self._lock:
+            rows = self._connection.execute(
+                f"SELECT job_id, created_at, submitted, state FROM jobs {where} "
+                "ORDER BY created_at DESC, job_id DESC LIMIT ?",
+                (*values, limit + 1),
+            ).fetchall()
+            records = [self._record(row[0], row[2], row[3]) for row in rows[:limit]]
+        last = rows[limit - 1] if len(rows) > limit else None
+        return records, Cursor(last[1], last[0]) if last else None
+
+    def counts(self) -> list[tuple[str, str, str, int]]:
+        """Jobs by status, priority and operation."""
+        with self._lock:
+            return self._connection.execute(
+                "SELECT status, priority, operation, jobs FROM counts WHERE jobs > 0"
+            ).fetchall()
+
+    def document(self, kind: str, name: str) -> bytes | None:
+        """The latest message of that key on the compacted topic `kind`."""
+        with self._lock:
+            row = self._connection.execute(
+                "SELECT document FROM documents WHERE kind = ? AND name = ?", (kind, name)
+            ).fetchone()
+        return row[0] if row else None
+
+    def documents(self, kind: str) -> list[tuple[str, bytes]]:
+        """The latest message of every key on the compacted topic `kind`, by key."""
+        with self._lock:
+            return self._connection.execute(
+                "SELECT name, document FROM documents WHERE kind = ? ORDER BY name", (kind,)
+            ).fetchall()
+
+    def _record(self, job_id: str, submitted: bytes | None, raw_state: bytes | None) -> JobRecord:
+        job = JobSubmitted.model_validate_json(submitted) if submitted else None
+        if raw_state is None:
+            if job is None:
+                raise sqlite3.DataError(f"job {job_id} has neither submission nor state")
+            return JobRecord.of_submission(job)
+        state = codec.decode_state(raw_state)
+        if job is not None and not state.total:
+            header = {name: getattr(job, name) for name in JobHeader.model_fields}
+            outcomes = state.outcomes.ljust(job.total, LETTERS[JobStatus.QUEUED])
+            state = state.model_copy(update=header | {"outcomes": outcomes})
+        inputs = job.inputs if job else ()
+        items = state.items or complete_items(state, self._items(job_id), inputs)
+        return JobRecord(state, items, inputs)
+
+    def _items(self, job_id: str) -> dict[int, Item]:
+        rows = self._connection.execute(
+            "SELECT item, document FROM items WHERE job_id = ?", (job_id,)
+        )
+        return {index: codec.decode_item(document) for index, document in rows}
+
+
+def _conditions(wanted: ListFilter, after: Cursor | None) -> tuple[str, list[str]]:
+    parts: list[str] = []
+    values: list[str] = []
+    for column, allowed in (("status", wanted.statuses), ("operation", wanted.operations)):
+        if allowed:
+            parts.append(f"{column} IN ({', '.join('?' * len(allowed))})")
+            values += allowed
+    for comparison, moment in (("created_at >= ?", wanted.since), ("created_at < ?", wanted.until)):
+        if moment:
+            parts.append(comparison)
+            values.append(moment)
+    if after is not None:
+        parts.append("(created_at, job_id) < (?, ?)")
+        values += after
+    return ("WHERE " + " AND ".join(parts) if parts else ""), values

@@ -1,0 +1,63 @@
+"""Objects of the folder store under our own signed URLs: read, and upload."""
+
+from __future__ import annotations
+
+import time
+
+from aiohttp import web
+
+from imagemill.storage import InvalidKey, SignatureRefused
+from imagemill.storage.signing import SignedRequest
+from producer_api.context import API, Api
+from producer_api.problems import Problem
+from producer_api.routing import Route
+from producer_api.serving import serve_object
+from producer_api.staging import Staging
+
+
+async def get_file(request: web.Request) -> web.StreamResponse:
+    """GET /files/{key}"""
+    api = request.app[API]
+    signed = _verified(request, api)
+    return await serve_object(
+        api.store, signed.key, signed.content_type, signed.filename, attachment=True
+    )
+
+
+async def put_file(request: web.Request) -> web.Response:
+    """PUT /files/{key}: what `POST /v1/uploads` gave the URL for."""
+    api = request.app[API]
+    signed = _verified(request, api)
+    prefix, _, index = signed.key.rpartition("/")
+    async with Staging(api.store, prefix, api.submitter.image_limits) as staging:
+        incoming = staging.begin(int(index), None)
+        async for chunk in request.content.iter_any():
+            incoming.write(chunk)
+        staging.end(incoming)
+        await staging.commit()
+        staging.keep()
+    return web.Response(status=204)
+
+
+def _verified(request: web.Request, api: Api) -> SignedRequest:
+    """What the URL allows. Raises Problem: 403 when it is not ours, 410 when its time is over."""
+    key = request.match_info["key"]
+    try:
+        # With the clock at 0 the signature alone is judged: only whoever holds a URL of ours
+        # learns that it has expired.
+        signed = api.signer.verify(request.method, key, request.query, now=0)
+    except (SignatureRefused, InvalidKey) as error:
+        raise Problem(
+            403, "signature_invalid", "This URL was not signed by this server, or was changed."
+        ) from error
+    if signed.expires < time.time():
+        raise Problem(
+            410, "url_expired", "This URL has expired; read the job again to get a new one."
+        )
+    return signed
+
+
+ROUTES = (
+    Route("GET", "/files/{key:.+}", get_file, "A stored object, by its signed URL", "files"),
+    Route("PUT", "/files/{key:.+}", put_file, "Upload to a signed URL", "files"),
+)

@@ -1,0 +1,84 @@
+"""The result of one item: the image, or the data, itself."""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+
+from aiohttp import web
+
+from producer_api.context import API
+from producer_api.problems import Problem
+from producer_api.projection_reads import JobRecord
+from producer_api.requests import job_id_of, json_answer, unknown_job
+from producer_api.routing import Route
+from producer_api.serving import serve_object
+from schemas.jobs import Item, JobStatus
+
+
+async def get_result(request: web.Request) -> web.StreamResponse:
+    """GET /v1/jobs/{job_id}/items/{index}/result"""
+    api = request.app[API]
+    job_id = job_id_of(request)
+    record = await api.projection.find(job_id)
+    if record is None:
+        raise unknown_job(job_id)
+    item = _item(record, request.match_info["index"])
+    result = finished_result(item)
+    key = result.get("key")
+    if key is None or (result.get("data") is not None and _wants_json(request)):
+        return json_answer(result.get("data"))
+    return await serve_object(
+        api.store, key, result.get("content_type"), result_filename(record, item)
+    )
+
+
+def _item(record: JobRecord, index: str) -> Item:
+    if index.isascii() and index.isdecimal() and int(index) < len(record.items):
+        return record.items[int(index)]
+    raise Problem(
+        404, "not_found", f"Job {record.state.job_id} has items 0 to {len(record.items) - 1}."
+    )
+
+
+def finished_result(item: Item) -> dict[str, object]:
+    """The result of an item that succeeded.
+
+    Raises:
+        Problem: 409 while it runs, and when it failed or was cancelled.
+    """
+    if item.status is JobStatus.SUCCEEDED and item.result is not None:
+        return item.result
+    if item.status.ended:
+        reason = item.error.message if item.error else "It left no result."
+        code = str(item.error.code) if item.error else "no_result"
+        raise Problem(409, code, reason, item_status=item.status.value)
+    raise Problem(
+        409,
+        "not_finished",
+        f"Item {item.index} is {item.status.value}; its result is here when it has succeeded.",
+        headers={"Retry-After": "1"},
+        item_status=item.status.value,
+    )
+
+
+def result_filename(record: JobRecord, item: Item) -> str | None:
+    """The input's name with the result's ending."""
+    filename = item.filename
+    if filename is None and item.index < len(record.inputs):
+        filename = record.inputs[item.index].filename
+    key = item.result.get("key") if item.result else None
+    if filename is None or key is None:
+        return None
+    return PurePosixPath(filename).stem + PurePosixPath(key).suffix
+
+
+def _wants_json(request: web.Request) -> bool:
+    return "application/json" in request.headers.get("Accept", "")
+
+
+ROUTES = (
+    Route(
+        "GET", "/v1/jobs/{job_id}/items/{index}/result", get_result,
+        "The result of one item itself", "jobs",
+    ),
+)  # fmt: skip

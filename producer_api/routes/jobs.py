@@ -1,0 +1,151 @@
+"""Jobs: submit, read, list."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from producer_api.context import API, Api
+from producer_api.forms import FIELDS, SubmitBody, from_fields, parse_json
+from producer_api.ids import id_of_key, is_job_id, new_id
+from producer_api.multipart import FormSpec, read_body, read_form
+from producer_api.problems import Problem, field_problem
+from producer_api.projection_reads import Cursor, InvalidCursor, JobRecord, ListFilter
+from producer_api.requests import (
+    job_id_of,
+    json_answer,
+    prefer_wait,
+    query_int,
+    query_time,
+    query_values,
+    query_wait,
+    traceparent_of,
+    unknown_job,
+)
+from producer_api.routing import Route
+from producer_api.staging import Staging
+from producer_api.submit import Submission, SubmitRequest
+from producer_api.views import job_view
+from schemas.jobs import JobStatus
+
+_FORM = FormSpec(files=frozenset({"image"}), fields=FIELDS, url_fields=frozenset({"image_url"}))
+_KEY_LENGTH = 255
+_PAGE = 20
+_LARGEST_PAGE = 100
+
+
+async def create_job(request: web.Request) -> web.Response:
+    """POST /v1/jobs"""
+    key = request.headers.get("Idempotency-Key")
+    if key is None:
+        return await _submit(request, new_id(), keyed=False)
+    if not 0 < len(key) <= _KEY_LENGTH:
+        raise Problem(400, "key_invalid", f"Idempotency-Key must have 1 to {_KEY_LENGTH} letters.")
+    return await _submit(request, id_of_key(key), keyed=True)
+
+
+async def put_job(request: web.Request) -> web.Response:
+    """PUT /v1/jobs/{job_id}"""
+    job_id = request.match_info["job_id"]
+    if not is_job_id(job_id):
+        raise field_problem(
+            "id", "expected a UUID, or 8 to 64 letters, digits, _ and -", code="id_invalid"
+        )
+    return await _submit(request, job_id, keyed=True)
+
+
+async def _submit(request: web.Request, job_id: str, *, keyed: bool) -> web.Response:
+    api = request.app[API]
+    api.submitter.admit()
+    async with api.submitter.staging(job_id, keyed=keyed) as staging:
+        body = await _read(request, api, staging)
+        submission = await api.submitter.submit(
+            SubmitRequest(job_id, body, keyed=keyed, traceparent=traceparent_of(request)), staging
+        )
+    return await _accepted(request, api, submission)
+
+
+async def _read(request: web.Request, api: Api, staging: Staging) -> SubmitBody:
+    limits = api.submitter.form_limits
+    if request.content_type == "application/json":
+        return parse_json(await read_body(request, limits.max_field_bytes), SubmitBody)
+    form = await read_form(request, _FORM, limits, staging)
+    return from_fields(form.fields)
+
+
+async def _accepted(request: web.Request, api: Api, submission: Submission) -> web.Response:
+    """202 with the job; 200 when it has ended, by itself or within the wait asked for."""
+    record = submission.record
+    headers = {"Location": f"/v1/jobs/{record.state.job_id}"}
+    if submission.repeat:
+        headers["Idempotent-Replayed"] = "true"
+    wait_s = prefer_wait(request, api.settings.wait_limit_s)
+    if wait_s is not None:
+        headers["Preference-Applied"] = f"wait={wait_s:g}"
+        if not record.state.status.ended:
+            record = await api.projection.wait_ended(record.state.job_id, wait_s) or record
+    status = 200 if record.state.status.ended else 202
+    return json_answer(job_view(record), status=status, headers=headers)
+
+
+async def get_job(request: web.Request) -> web.Response:
+    """GET /v1/jobs/{job_id}?wait="""
+    return json_answer(job_view(await wait_for_job(request)))
+
+
+async def wait_for_job(request: web.Request) -> JobRecord:
+    """The job of the path, ended or after the wait asked for. Raises a 404 Problem."""
+    api = request.app[API]
+    job_id = job_id_of(request)
+    wait_s = query_wait(request, api.settings.wait_limit_s)
+    if wait_s:
+        record = await api.projection.wait_ended(job_id, wait_s)
+    else:
+        record = await api.projection.find(job_id)
+    if record is None:
+        raise unknown_job(job_id)
+    return record
+
+
+async def list_jobs(request: web.Request) -> web.Response:
+    """GET /v1/jobs"""
+    api = request.app[API]
+    statuses = query_values(request, "status")
+    for status in statuses:
+        if status not in set(JobStatus):
+            words = ", ".join(JobStatus)
+            raise field_problem("status", f"expected one of {words}", code="query_invalid")
+    wanted = ListFilter(
+        statuses=statuses,
+        operations=query_values(request, "operation"),
+        since=query_time(request, "since"),
+        until=query_time(request, "until"),
+    )
+    limit = query_int(request, "limit", _PAGE, 1, _LARGEST_PAGE)
+    records, following = await api.projection.list(wanted, limit, _cursor(request))
+    return json_answer(
+        {
+            "jobs": [job_view(record) for record in records],
+            "next_cursor": following.encode() if following else None,
+        }
+    )
+
+
+def _cursor(request: web.Request) -> Cursor | None:
+    text = request.query.get("cursor")
+    if not text:
+        return None
+    try:
+        return Cursor.decode(text)
+    except InvalidCursor as error:
+        raise field_problem(
+            "cursor", "not a cursor of this list; leave it out to begin anew",
+            code="query_invalid",
+        ) from error  # fmt: skip
+
+
+ROUTES = (
+    Route("POST", "/v1/jobs", create_job, "Submit a job", "jobs"),
+    Route("GET", "/v1/jobs", list_jobs, "List jobs, newest first", "jobs"),
+    Route("PUT", "/v1/jobs/{job_id}", put_job, "Submit a job under an id of your choice", "jobs"),
+    Route("GET", "/v1/jobs/{job_id}", get_job, "Read a job, or wait for its end", "jobs"),
+)

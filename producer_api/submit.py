@@ -1,0 +1,285 @@
+"""The one way to make a job: checked, stored, published, and only then answered."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import orjson
+
+from imagemill.imagecheck import ImageLimits, check_image
+from imagemill.kafka import AsyncProducer
+from imagemill.settings import ApiSettings
+from imagemill.storage import ObjectNotFound, ObjectStore, StoredObject, upload_key
+from producer_api.forms import InputBody, SubmitBody
+from producer_api.multipart import FormLimits, too_many_items
+from producer_api.plan import Plan, Template, make_plan
+from producer_api.problems import Problem, field_problem
+from producer_api.projection import Projection
+from producer_api.projection_reads import JobRecord
+from producer_api.staging import StagedImage, Staging, in_store
+from schemas import codec
+from schemas.errors import ErrorCode
+from schemas.events import JobSubmitted
+from schemas.jobs import ItemInput, Priority, Webhook
+from schemas.times import from_epoch
+from schemas.topics import MAX_MESSAGE_BYTES, PRIORITY_TOPICS
+
+# Headers and framing of a message beside its value.
+_MESSAGE_OVERHEAD = 64 * 1024
+_DAY_S = 86_400.0
+
+
+@dataclass(frozen=True)
+class SubmitRequest:
+    """What a route makes of an HTTP request; the files are in the staging beside it.
+
+    `keyed`: the client chose the job's id or key, so a repeat finds the job that there is.
+    """
+
+    job_id: str
+    body: SubmitBody
+    keyed: bool = False
+    dialect: str | None = None
+    webhook_style: str | None = None
+    traceparent: str | None = None
+
+
+@dataclass(frozen=True)
+class Submission:
+    """The job; `repeat` when it was there before."""
+
+    record: JobRecord
+    repeat: bool
+
+
+class Submitter:
+    """Turns requests into jobs. All routes and dialects use it."""
+
+    def __init__(
+        self,
+        settings: ApiSettings,
+        store: ObjectStore,
+        producer: AsyncProducer,
+        projection: Projection,
+    ) -> None:
+        self._settings = settings
+        self._store = store
+        self._producer = producer
+        self._projection = projection
+        self._turns: dict[str, _Turn] = {}
+        self.image_limits = ImageLimits(settings.max_image_bytes, settings.max_image_pixels)
+        self.form_limits = FormLimits(
+            settings.max_items, settings.max_field_bytes, settings.max_image_bytes
+        )
+
+    def admit(self) -> None:
+        """Raises Problem (429) while the queue is full; called before a body is read."""
+        if self._projection.queued >= self._settings.queue_limit:
+            raise Problem(
+                429,
+                "queue_full",
+                f"{self._settings.queue_limit} jobs wait already. Try again in a while.",
+                headers={"Retry-After": "10"},
+            )
+
+    def staging(self, job_id: str, *, keyed: bool = False) -> Staging:
+        """Where the files of a request go while they are received.
+
+        Two senders of one client-chosen id must not overwrite each other's files.
+        """
+        prefix = f"uploads/{job_id}"
+        if keyed:
+            prefix += f"/{time.time_ns():x}"
+        return Staging(self._store, prefix, self.image_limits, keyed=keyed)
+
+    async def submit(self, request: SubmitRequest, staging: Staging) -> Submission:
+        """Queue the job, or find the one that a keyed request repeats.
+
+        Raises:
+            Problem: 409 or 422 when the id or key stands for another request; 413 and 422 for
+                what cannot be queued.
+            KafkaUnavailable, StoreUnavailable: nothing was queued and no file stays.
+        """
+        plan = make_plan(request.body, self._template(request.body.template))
+        self._check_count(plan, request.body, staging.images)
+        if not request.keyed:
+            return Submission(await self._queue(request, plan, staging, None), False)
+        fingerprint = _fingerprint(request, plan, staging.images)
+        async with self._turn(request.job_id):
+            found = await self._projection.find(request.job_id)
+            if found is None:
+                record = await self._queue(request, plan, staging, fingerprint)
+                return Submission(record, False)
+        if found.state.fingerprint != fingerprint:
+            raise Problem(
+                422,
+                "repeat_differs",
+                "This id or Idempotency-Key was used before for a request that asked for "
+                "something else. Nothing was queued; use a new one.",
+            )
+        return Submission(found, True)
+
+    def _template(self, name: str | None) -> Template | None:
+        if name is None:
+            return None
+        template = self._projection.template(name)
+        if template is None:
+            raise field_problem("template", f"there is no template {name!r}", code="not_found")
+        return template
+
+    def _check_count(self, plan: Plan, body: SubmitBody, images: Sequence[StagedImage]) -> None:
+        count = len(images) + len(body.inputs)
+        if count > self._settings.max_items:
+            raise too_many_items(self._settings.max_items)
+        if not count and plan.needs_image:
+            raise Problem(
+                422,
+                str(ErrorCode.IMAGE_MISSING),
+                "There is no image: send a file as image, or an image_url.",
+                errors=[{"field": "image", "message": "missing"}],
+            )
+
+    async def _queue(
+        self, request: SubmitRequest, plan: Plan, staging: Staging, fingerprint: str | None
+    ) -> JobRecord:
+        uploads = [await self._uploaded(entry) for entry in request.body.inputs]
+        stored = await staging.commit()
+        inputs = _inputs(staging.images, stored, uploads)
+        job = self._job(request, plan, inputs, fingerprint)
+        await self._publish(job)
+        staging.keep()
+        return JobRecord.of_submission(job)
+
+    async def _uploaded(self, entry: InputBody) -> ItemInput:
+        """An input that is no file of this request; what was uploaded before is checked now."""
+        if entry.upload_id is None:
+            return ItemInput(url=entry.url, filename=entry.filename)
+        key = upload_key(entry.upload_id, 0)
+        try:
+            stat = await in_store(self._store, self._store.stat, key)
+            if stat.bytes > self._settings.max_image_bytes:
+                raise Problem(
+                    413, str(ErrorCode.IMAGE_TOO_LARGE), f"Upload {entry.upload_id} is too large."
+                )
+            with await in_store(self._store, self._store.open, key) as file:
+                facts = check_image(file, entry.filename, self.image_limits)
+        except ObjectNotFound as error:
+            raise field_problem(
+                "inputs", f"nothing was uploaded as {entry.upload_id}", code="not_found"
+            ) from error
+        return ItemInput(
+            key=key, filename=entry.filename, content_type=facts.content_type, bytes=facts.bytes
+        )
+
+    def _job(
+        self,
+        request: SubmitRequest,
+        plan: Plan,
+        inputs: tuple[ItemInput, ...],
+        fingerprint: str | None,
+    ) -> JobSubmitted:
+        body = request.body
+        created = time.time()
+        lifetime_s = self._settings.retention_days * _DAY_S
+        expires_at = None
+        if body.expires_in is not None:
+            expires_at = from_epoch(created + min(body.expires_in, lifetime_s))
+        webhook = None
+        if body.webhook is not None:
+            webhook = Webhook(
+                url=body.webhook.url, events=body.webhook.events, style=request.webhook_style
+            )
+        return JobSubmitted(
+            job_id=request.job_id,
+            operation=plan.operation,
+            params=plan.params,
+            pipeline=plan.pipeline,
+            priority=body.priority or Priority.NORMAL,
+            total=max(1, len(inputs)),
+            created_at=from_epoch(created),
+            webhook=webhook,
+            metadata=body.metadata,
+            template=body.template,
+            dialect=request.dialect,
+            expires_at=expires_at,
+            traceparent=request.traceparent,
+            fingerprint=fingerprint,
+            inputs=inputs,
+        )
+
+    async def _publish(self, job: JobSubmitted) -> None:
+        encoded = codec.encode(job)
+        if len(encoded.value) > MAX_MESSAGE_BYTES - _MESSAGE_OVERHEAD:
+            raise Problem(
+                413, "body_too_large", "The job's URLs and metadata are too large together."
+            )
+        topic = self._settings.topic(PRIORITY_TOPICS[job.priority].name)
+        self._projection.expect(job.job_id)
+        try:
+            await self._producer.send(topic, job.job_id.encode(), encoded.value, encoded.headers)
+        except BaseException:
+            self._projection.not_submitted(job.job_id)
+            raise
+        self._projection.submitted(job)
+
+    @asynccontextmanager
+    async def _turn(self, job_id: str) -> AsyncIterator[None]:
+        """One request of an id at a time: the second finds what the first made."""
+        turn = self._turns.setdefault(job_id, _Turn())
+        turn.users += 1
+        try:
+            async with turn.lock:
+                yield
+        finally:
+            turn.users -= 1
+            if not turn.users:
+                del self._turns[job_id]
+
+
+class _Turn:
+    """A lock and how many use it, so that it goes with its last user."""
+
+    def __init__(self) -> None:
+        self.lock = asyncio.Lock()
+        self.users = 0
+
+
+def _inputs(
+    images: Sequence[StagedImage], stored: Sequence[StoredObject], others: Sequence[ItemInput]
+) -> tuple[ItemInput, ...]:
+    """All inputs in the order in which the request named them."""
+    by_index = {
+        image.index: ItemInput(
+            filename=image.filename,
+            key=kept.key,
+            content_type=image.facts.content_type,
+            bytes=kept.bytes,
+            sha256=kept.sha256,
+        )
+        for image, kept in zip(images, stored, strict=True)
+    }
+    rest = iter(others)
+    count = len(images) + len(others)
+    return tuple(by_index.get(index) or next(rest) for index in range(count))
+
+
+def _fingerprint(request: SubmitRequest, plan: Plan, images: Sequence[StagedImage]) -> str:
+    """A digest of what is asked for, whatever form it came in."""
+    body = request.body
+    asked = {
+        "operation": plan.operation,
+        "params": plan.params,
+        "pipeline": [step.model_dump(mode="json") for step in plan.pipeline],
+        "priority": body.priority,
+        "webhook": body.webhook.model_dump(mode="json") if body.webhook else None,
+        "metadata": body.metadata,
+        "expires_in": body.expires_in,
+        "inputs": [entry.model_dump(mode="json") for entry in body.inputs],
+        "images": [[image.index, image.filename, image.digest] for image in images],
+    }
+    return hashlib.sha256(orjson.dumps(asked, option=orjson.OPT_SORT_KEYS)).hexdigest()
