@@ -184,6 +184,9 @@ class LimitSettings(_Settings):
         "",
         description="comma separated host names and CIDRs that URLs may reach though not public",
     )
+    url_timeout_s: float = Field(
+        30.0, gt=0, description="seconds to fetch an image from a URL, name lookup included"
+    )
 
 
 class LogSettings(_Settings):
