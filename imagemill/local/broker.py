@@ -67,20 +67,29 @@ class KafkaInstall:
 class LocalBroker:
     """One broker whose data, configuration and ports stay in `folder`.
 
-    A port once chosen is kept, so that clients find the broker again after a restart; when another
-    program has taken it meanwhile, the next free one is chosen.
+    Its ports are chosen at the first start and remembered in the folder: the next broker there
+    takes them again, unless another program has meanwhile. `ports` insists on some instead.
     """
 
-    def __init__(self, folder: Path, install: KafkaInstall, *, port: int = DEFAULT_PORT) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        install: KafkaInstall,
+        *,
+        port: int = DEFAULT_PORT,
+        ports: tuple[int, int] | None = None,
+    ) -> None:
         self.folder = folder.absolute()
         self._install = install
         self._first_port = port
+        # Kept over restarts: clients look for a broker that was killed where it was.
+        self._ports = ports
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def port(self) -> int:
         """The port of clients; chosen by `prepare`."""
-        return read_ports(self.folder)[0]
+        return (self._ports or read_ports(self.folder))[0]
 
     @property
     def bootstrap(self) -> str:
@@ -106,14 +115,10 @@ class LocalBroker:
         """
         data = self.folder / "data"
         data.mkdir(parents=True, exist_ok=True)
-        port, controller_port = choose_ports(self.folder, self._first_port)
-        template = string.Template(project_file("deploy/local/server.properties").read_text())
+        self._ports = self._ports or choose_ports(self.folder, self._first_port)
+        port, controller_port = self._ports
         config = self.folder / "server.properties"
-        # In a properties file a backslash escapes and the rest of a path is literal.
-        quoted = str(data).replace("\\", "\\\\")
-        config.write_text(
-            template.substitute(port=port, controller_port=controller_port, data=quoted)
-        )
+        config.write_text(broker_properties(port, controller_port, str(data)))
         if not (data / "meta.properties").exists():
             self._format(config)
         return self._install.command("kafka.Kafka", str(config))
@@ -166,6 +171,14 @@ class LocalBroker:
         self._process = None
 
 
+def broker_properties(port: int, controller_port: int, data: str) -> str:
+    """The broker's configuration, as the text of a properties file."""
+    template = string.Template(project_file("deploy/local/server.properties").read_text())
+    # In a properties file a backslash escapes; the rest of a path is literal.
+    quoted = data.replace("\\", "\\\\")
+    return template.substitute(port=port, controller_port=controller_port, data=quoted)
+
+
 def read_ports(folder: Path) -> tuple[int, int]:
     """The remembered ports of clients and controller.
 
@@ -177,7 +190,12 @@ def read_ports(folder: Path) -> tuple[int, int]:
 
 
 def choose_ports(folder: Path, first: int) -> tuple[int, int]:
-    """The remembered ports if they are still free, else the next free ones, remembered."""
+    """The remembered ports if they are still free, else the next free ones, remembered.
+
+    Raises:
+        LocalError: no port is free.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
     try:
         port, controller_port = read_ports(folder)
     except (FileNotFoundError, json.JSONDecodeError, KeyError):

@@ -4,4 +4,4 @@ from __future__ import annotations
 
 
 class LocalError(Exception):
-    """Something on this machine keeps imagemill from running; the text says what, and what to do."""
+    """Something on this machine keeps imagemill from running; the text says what to do."""

@@ -1,0 +1,59 @@
+"""The command `imagemill`: one module a subcommand, imported when it is called."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from imagemill import __version__
+from imagemill.local.errors import LocalError
+
+# Each is a module of this package with `arguments(parser)` and `run(args) -> int`.
+COMMANDS = {
+    "up": "start everything on this machine and show a first cut-out",
+    "down": "stop everything; data is kept",
+    "status": "what runs, and where the logs are",
+    "logs": "show the logs of the services",
+    "serve": "run one service in the foreground",
+    "topics": "create, list or check the Kafka topics",
+    "models": "list, fetch, verify or add models",
+    "config": "every setting with its default and current value",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit status."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    parser = _parser(chosen=words[0] if words else None)
+    args, rest = parser.parse_known_args(words)
+    if args.command is None:
+        parser.print_help()
+        return 2
+    if rest and not getattr(args, "passes_on", False):
+        parser.error(f"unknown argument: {' '.join(rest)}")
+    args.rest = rest
+    try:
+        return import_module(f"imagemill.cli.{args.command}").run(args)
+    except LocalError as error:
+        print(f"imagemill: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser(chosen: str | None) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="imagemill", description="Images in, models on a stream, results out."
+    )
+    parser.add_argument("--version", action="version", version=f"imagemill {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="command")
+    for name, summary in COMMANDS.items():
+        # `models` has a parser of its own, in the processor.
+        command = commands.add_parser(
+            name, help=summary, description=summary, add_help=name != "models"
+        )
+        if name == chosen:
+            import_module(f"imagemill.cli.{name}").arguments(command)
+    return parser

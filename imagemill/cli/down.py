@@ -1,0 +1,19 @@
+"""`imagemill down`: stop everything; data is kept."""
+
+from __future__ import annotations
+
+import argparse
+
+from imagemill.local.system import LocalSystem
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """It has none."""
+
+
+def run(args: argparse.Namespace) -> int:
+    """Stop API, processor, notifier and broker, in this order."""
+    system = LocalSystem()
+    stopped = system.down()
+    print(f"Stopped. Data is kept in {system.layout.home}." if stopped else "Nothing was running.")
+    return 0

@@ -1,0 +1,19 @@
+"""The services and their commands by module path: nothing here imports one before it is run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+
+SERVICES = {
+    "api": "producer_api.__main__:main",
+    "processor": "processor.__main__:main",
+    "notifier": "notifier.__main__:main",
+}
+MODELS = "processor.models.cli:main"
+
+
+def load(path: str) -> Callable[..., object]:
+    """The function that "package.module:name" means."""
+    module, _, name = path.partition(":")
+    return getattr(import_module(module), name)

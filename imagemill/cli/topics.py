@@ -1,0 +1,43 @@
+"""`imagemill topics`: create, list or check the Kafka topics."""
+
+from __future__ import annotations
+
+import argparse
+
+from imagemill.kafka import KafkaUnavailable, TopicsMissing, check_topics, create_topics
+from imagemill.local.errors import LocalError
+from imagemill.settings import KafkaSettings
+from schemas.topics import TOPICS
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what to do with them."""
+    parser.add_argument(
+        "action",
+        choices=("create", "list", "check"),
+        help="create what is missing; list what there should be; check the cluster against it",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do it on the cluster of KAFKA_BOOTSTRAP_SERVERS."""
+    settings = KafkaSettings()
+    if args.action == "list":
+        for topic in TOPICS:
+            days = "compacted" if topic.retention_ms is None else f"{_days(topic.retention_ms)} d"
+            print(f"{settings.topic(topic.name):32} {days:>10}  {topic.holds}")
+        return 0
+    try:
+        if args.action == "create":
+            created = create_topics(settings)
+            print("\n".join(f"created {name}" for name in created) or "all topics are there")
+        else:
+            check_topics(settings)
+            print("all topics are there")
+    except (KafkaUnavailable, TopicsMissing) as error:
+        raise LocalError(str(error)) from error
+    return 0
+
+
+def _days(milliseconds: int) -> int:
+    return milliseconds // (24 * 3600 * 1000)

@@ -1,0 +1,74 @@
+"""`imagemill up`: from nothing to a first cut-out, and to services that keep running."""
+
+from __future__ import annotations
+
+import argparse
+
+from imagemill.cli.services import MODELS, load
+from imagemill.kafka import KafkaUnavailable, TopicsMissing, create_topics
+from imagemill.local.errors import LocalError
+from imagemill.local.prerequisites import BrokerKind
+from imagemill.local.ready import wait_until_ready
+from imagemill.local.sample import send_sample
+from imagemill.local.supervision import API, NOTIFIER, PROCESSOR
+from imagemill.local.system import LocalSystem
+from imagemill.settings import KafkaSettings
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare how many processors."""
+    parser.add_argument(
+        "--processors", type=int, default=1, metavar="N", help="processor processes (default 1)"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Bring everything up; what is there and runs already is left as it is."""
+    if args.processors < 1:
+        raise LocalError("--processors must be 1 or more")
+    system = LocalSystem(args.processors)
+    kind = system.broker_kind()
+    if kind is BrokerKind.JARS:
+        _say("Kafka: looking for Java and the broker's jars ...")
+    system.fetch_broker(kind)
+    _fetch_models()
+    if system.launch(kind):
+        _say("Starting the broker ..." if kind is not BrokerKind.EXTERNAL else "Starting ...")
+    system.start_broker(kind)
+    _create_topics(system.bootstrap(kind))
+    for name in (API, PROCESSOR, NOTIFIER):
+        system.supervisor.start(name)
+    _say("Waiting for the services ...")
+    wait_until_ready(system)
+    sample = send_sample(system.url, system.layout.sample)
+    _say(
+        f"""
+imagemill is up: a photo became a cut-out in {sample.seconds:.1f} s.
+
+  photo     {sample.photo}
+  cut-out   {sample.cutout}
+  console   {system.url}/
+  broker    {system.bootstrap(kind)}
+  logs      {system.layout.logs}
+
+`make down` stops it and keeps the data."""
+    )
+    return 0
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
+
+
+def _fetch_models() -> None:
+    if load(MODELS)(["fetch", "--default"]):
+        raise LocalError("the default models could not be fetched; the reason is above")
+
+
+def _create_topics(bootstrap: str) -> None:
+    settings = KafkaSettings()
+    settings = settings.model_copy(update={"kafka_bootstrap_servers": bootstrap})
+    try:
+        create_topics(settings)
+    except (KafkaUnavailable, TopicsMissing) as error:
+        raise LocalError(str(error)) from error

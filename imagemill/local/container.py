@@ -1,0 +1,58 @@
+"""The local broker as a Docker container, for machines that have Docker but no Maven."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import subprocess
+from pathlib import Path
+
+from imagemill.local.broker import broker_properties
+from imagemill.local.layout import project_file
+
+_DATA = "/var/lib/kafka/data"
+
+
+class ContainerBroker:
+    """One container of the official image, of the version the jars would have; data in a volume."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    @property
+    def name(self) -> str:
+        """Of the container and its volume: one for each folder."""
+        return "imagemill-kafka-" + hashlib.sha256(bytes(self._folder)).hexdigest()[:12]
+
+    def prepare(self, port: int, controller_port: int) -> list[str]:
+        """Remove what a killed `docker run` left behind; returns the command."""
+        subprocess.run(["docker", "rm", "--force", self.name], capture_output=True)
+        return self.command(port, controller_port)
+
+    def command(self, port: int, controller_port: int) -> list[str]:
+        """`docker run` in the foreground: signals reach the broker, its output our log."""
+        command = ["docker", "run", "--rm", "--name", self.name]
+        command += ["--publish", f"127.0.0.1:{port}:{port}"]
+        command += ["--volume", f"{self.name}:{_DATA}"]
+        for line in broker_properties(port, controller_port, _DATA).splitlines():
+            if line and not line.startswith("#"):
+                command += ["--env", _as_variable(line)]
+        return [*command, "--env", "KAFKA_HEAP_OPTS=-Xmx512m", image()]
+
+
+def image() -> str:
+    """The image of the Kafka version in the pom."""
+    pom = project_file("deploy/local/pom.xml").read_text()
+    version = re.search(r"<kafka\.version>(.+?)</kafka\.version>", pom)
+    if version is None:
+        raise ValueError("deploy/local/pom.xml names no kafka.version")
+    return f"apache/kafka:{version[1]}"
+
+
+def _as_variable(line: str) -> str:
+    """A line of the properties as the image reads it from its environment."""
+    key, _, value = line.partition("=")
+    if key == "listeners":
+        # Inside the container; who may connect is said by what is published, and where.
+        value = value.replace("127.0.0.1", "0.0.0.0")
+    return f"KAFKA_{key.upper().replace('.', '_')}={value}"

@@ -1,0 +1,161 @@
+"""Talking to supervisord: launch it, start and stop its programs, ask what runs."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import signal
+import subprocess
+import sys
+import time
+import xmlrpc.client
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import psutil
+from supervisor.xmlrpc import Faults, SupervisorTransport
+
+from imagemill.local.errors import LocalError
+from imagemill.local.layout import Layout
+
+
+@dataclass(frozen=True)
+class ProcessState:
+    """One supervised process. `restarts` counts since the system was last brought up."""
+
+    name: str
+    pid: int | None
+    state: str
+    restarts: int
+
+
+def record_start(layout: Layout, name: str) -> None:
+    """Note that a supervised process starts now; what `restarts` is counted from."""
+    now = datetime.now(UTC).isoformat(timespec="milliseconds")
+    with layout.starts(name).open("a") as starts:
+        starts.write(f"{now} {os.getpid()}\n")
+
+
+def read_starts(layout: Layout, name: str) -> list[int]:
+    """The process ids of all its starts, oldest first."""
+    try:
+        lines = layout.starts(name).read_text().splitlines()
+    except FileNotFoundError:
+        return []
+    return [int(line.split()[1]) for line in lines]
+
+
+class Supervisor:
+    """The supervisord of one home folder."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+
+    @property
+    def _rpc(self) -> Any:
+        transport = SupervisorTransport(None, None, f"unix://{self._layout.supervisor_socket}")
+        return xmlrpc.client.ServerProxy("http://127.0.0.1", transport=transport).supervisor
+
+    def running(self) -> bool:
+        """Whether it answers."""
+        try:
+            return self._rpc.getState()["statename"] == "RUNNING"
+        except (OSError, http.client.HTTPException, xmlrpc.client.Error):
+            return False
+
+    def launch(self, config: str, environ: dict[str, str], timeout_s: float = 20.0) -> None:
+        """Start supervisord in the background with that configuration.
+
+        Raises:
+            LocalError: it did not come up; the text has what it said.
+        """
+        layout = self._layout
+        layout.create()
+        for starts in layout.run.glob("*.starts"):
+            starts.unlink()
+        layout.supervisor_config.write_text(config)
+        command = [sys.executable, "-m", "supervisor.supervisord", "-c"]
+        done = subprocess.run(
+            [*command, str(layout.supervisor_config)], env=environ, capture_output=True, text=True
+        )
+        if done.returncode != 0:
+            raise LocalError(f"the supervisor did not start:\n{done.stdout}{done.stderr}".strip())
+        deadline = time.monotonic() + timeout_s
+        while not self.running():
+            if time.monotonic() > deadline:
+                raise LocalError(
+                    f"the supervisor did not answer within {timeout_s:.0f} s; see "
+                    f"{layout.log('supervisord')}"
+                )
+            time.sleep(0.05)
+
+    def end_orphans(self) -> None:
+        """End what a supervisord that was itself killed has left running.
+
+        Their ports and the broker's data are still held, so nothing could start beside them.
+        """
+        left = []
+        for starts in self._layout.run.glob("*.starts"):
+            pids = read_starts(self._layout, starts.stem)
+            written = starts.stat().st_mtime
+            if pids and psutil.pid_exists(pids[-1]):
+                process = psutil.Process(pids[-1])
+                # A process id is used again: one that began after the note was written is not ours.
+                if process.create_time() <= written + 1:
+                    process.send_signal(signal.SIGTERM)
+                    left.append(process)
+        _, stubborn = psutil.wait_procs(left, timeout=40)
+        for process in stubborn:
+            process.kill()
+
+    def start(self, name: str) -> None:
+        """Start a program's processes; those that run already go on.
+
+        Raises:
+            LocalError: its command could not be run.
+        """
+        try:
+            self._rpc.startProcessGroup(name)
+        except xmlrpc.client.Fault as fault:
+            raise LocalError(f"{name} could not be started: {fault.faultString}") from fault
+
+    def stop(self, name: str) -> None:
+        """Stop a program's processes and wait until they have ended."""
+        try:
+            self._rpc.stopProcessGroup(name)
+        except xmlrpc.client.Fault as fault:
+            if fault.faultCode != Faults.NOT_RUNNING:
+                raise
+
+    def processes(self) -> list[ProcessState]:
+        """What runs; empty when supervisord does not."""
+        try:
+            infos = self._rpc.getAllProcessInfo()
+        except (OSError, http.client.HTTPException, xmlrpc.client.Error):
+            return []
+        return [
+            ProcessState(
+                name=info["name"],
+                pid=info["pid"] or None,
+                state=info["statename"].lower(),
+                restarts=max(0, len(read_starts(self._layout, info["name"])) - 1),
+            )
+            for info in infos
+        ]
+
+    def shutdown(self, timeout_s: float = 120.0) -> None:
+        """Stop all programs in order, then supervisord itself.
+
+        Raises:
+            LocalError: something still runs after that time.
+        """
+        pid = self._rpc.getPID()
+        self._rpc.shutdown()
+        deadline = time.monotonic() + timeout_s
+        while psutil.pid_exists(pid):
+            if time.monotonic() > deadline:
+                raise LocalError(
+                    f"the services did not end within {timeout_s:.0f} s; see {self._layout.logs}"
+                )
+            time.sleep(0.05)
