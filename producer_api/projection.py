@@ -20,9 +20,11 @@ from producer_api.projection_store import ProjectionStore
 from producer_api.waiters import Waiters
 from schemas import topics
 from schemas.events import JobSubmitted
+from schemas.jobs import JobStatus
 
 # Own submissions that the feed has not brought yet; more than can ever be under way.
 _RECENT = 10_000
+_QUEUED_AGE_S = 0.5
 
 
 class Projection:
@@ -40,6 +42,8 @@ class Projection:
         self._ends = _Ends(settings, self.feed.partitions)
         self._progress: set[asyncio.Future[None]] = set()
         self._ready = asyncio.Event()
+        self._queued = 0
+        self._queued_at = float("-inf")
 
     async def start(self) -> None:
         """Begin reading the topics; returns at once."""
@@ -62,8 +66,12 @@ class Projection:
 
     @property
     def queued(self) -> int:
-        """Jobs that wait, at all priorities."""
-        return sum(jobs for status, _, _, jobs in self._reader.counts() if status == "queued")
+        """Jobs that wait, at all priorities; as of at most half a second ago."""
+        now = self._loop.time()
+        if now - self._queued_at > _QUEUED_AGE_S:
+            self._queued = self._reader.count(JobStatus.QUEUED)
+            self._queued_at = now
+        return self._queued
 
     def expect(self, job_id: str) -> None:
         """A submission is about to be sent; see `submitted`."""

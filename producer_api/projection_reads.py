@@ -125,6 +125,13 @@ class ProjectionReader:
                 "SELECT status, priority, operation, jobs FROM counts WHERE jobs > 0"
             ).fetchall()
 
+    def count(self, status: JobStatus) -> int:
+        """Jobs in that status."""
+        with self._lock:
+            return self._connection.execute(
+                "SELECT coalesce(sum(jobs), 0) FROM counts WHERE status = ?", (status.value,)
+            ).fetchone()[0]
+
     def document(self, kind: str, name: str) -> bytes | None:
         """The latest message of that key on the compacted topic `kind`."""
         with self._lock:
