@@ -22,7 +22,7 @@ def new_id() -> str:
 
 def is_job_id(text: str) -> bool:
     """Whether a client may name a job so: a UUID, or 8 to 64 letters, digits, `_` and `-`."""
-    return _JOB_ID.match(text) is not None
+    return _JOB_ID.fullmatch(text) is not None
 
 
 def id_of_key(key: str) -> str:

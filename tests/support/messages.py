@@ -1,0 +1,87 @@
+"""Kafka messages as tests make them: what the read side sees, without a broker."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from schemas import codec
+from schemas.events import JobSubmitted
+from schemas.jobs import Item, ItemInput, JobState, JobStatus
+
+PREFIX = "imagemill."
+NORMAL = PREFIX + "jobs.normal"
+STATE = PREFIX + "jobs.state"
+CREATED = "2026-03-01T10:00:00.000Z"
+
+
+@dataclass
+class FakeMessage:
+    """A message with the accessors of confluent-kafka's."""
+
+    topic_: str
+    key_: bytes | None
+    value_: bytes | None
+    headers_: list[tuple[str, bytes]] = field(default_factory=list)
+    partition_: int = 0
+    offset_: int = 0
+
+    def topic(self) -> str:
+        return self.topic_
+
+    def key(self) -> bytes | None:
+        return self.key_
+
+    def value(self) -> bytes | None:
+        return self.value_
+
+    def headers(self) -> list[tuple[str, bytes]]:
+        return self.headers_
+
+    def partition(self) -> int:
+        return self.partition_
+
+    def offset(self) -> int:
+        return self.offset_
+
+
+def submitted(job_id: str, **fields: Any) -> JobSubmitted:
+    """A job of one image unless told otherwise."""
+    total = fields.pop("total", 1)
+    inputs = tuple(
+        ItemInput(filename=f"{index}.jpg", key=f"uploads/{job_id}/{index}")
+        for index in range(total)
+    )
+    defaults: dict[str, Any] = {"operation": "detect-objects", "created_at": CREATED}
+    return JobSubmitted(job_id=job_id, total=total, inputs=inputs, **(defaults | fields))
+
+
+def state_of(job: JobSubmitted, revision: int, status: str, outcomes: str, **fields: Any) -> Any:
+    """A state of that job."""
+    header = job.model_dump(exclude={"inputs"})
+    return JobState(
+        **header, revision=revision, status=JobStatus(status), outcomes=outcomes, **fields
+    )
+
+
+def submission_message(job: JobSubmitted, offset: int = 0, topic: str = NORMAL) -> FakeMessage:
+    """The message on its priority topic."""
+    value, headers = codec.encode(job)
+    return FakeMessage(topic, job.job_id.encode(), value, headers, offset_=offset)
+
+
+def state_message(state: JobState, offset: int = 0) -> FakeMessage:
+    """The message on jobs.state."""
+    value, headers = codec.encode_state(state)
+    return FakeMessage(STATE, state.job_id.encode(), value, headers, offset_=offset)
+
+
+def item_message(job_id: str, item: Item, offset: int = 0) -> FakeMessage:
+    """The message of one item of a running batch."""
+    value, headers = codec.encode_item(job_id, item)
+    return FakeMessage(STATE, f"{job_id}/{item.index}".encode(), value, headers, offset_=offset)
+
+
+def tombstone(key: str, offset: int = 0) -> FakeMessage:
+    """The removal of a key from jobs.state."""
+    return FakeMessage(STATE, key.encode(), None, offset_=offset)
