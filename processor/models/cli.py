@@ -1,0 +1,169 @@
+"""`imagemill models`: list, fetch, verify and add model files."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from imagemill.settings import ProcessorSettings
+from processor.models.fetch import FetchError, add, fetch, progress_bar
+from processor.models.manifest import Manifest, ManifestError, ModelEntry, render
+from processor.models.prepare import PrepareError, prepare_all
+from processor.models.store import ModelCorrupt, ModelMissing, ModelStore, sha256_of
+
+# Exit statuses; argparse's own is 2.
+OK, FAILED = 0, 1
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; the exit status, 0 when everything asked for is there."""
+    arguments = _parser().parse_args(argv)
+    store = ModelStore.of(ProcessorSettings())
+    try:
+        return arguments.command(arguments, store.manifest(), store)
+    except (ManifestError, PrepareError, OSError) as error:
+        return _fail(str(error))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="imagemill models", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    listing = commands.add_parser("list", help="every known model, and whether it is here")
+    listing.set_defaults(command=_list)
+    fetching = commands.add_parser("fetch", help="download models and check them")
+    fetching.add_argument("names", nargs="*", metavar="NAME")
+    fetching.add_argument("--default", action="store_true", help="the models used by default")
+    fetching.set_defaults(command=_fetch)
+    verifying = commands.add_parser("verify", help="check the sums of the files that are here")
+    verifying.add_argument("names", nargs="*", metavar="NAME", help="these; else all that are here")
+    verifying.set_defaults(command=_verify)
+    adding = commands.add_parser("add", help="make an ONNX file of your own known by a name")
+    adding.add_argument("file", type=Path)
+    adding.add_argument("--task", required=True, help="e.g. detect-objects, remove-background")
+    adding.add_argument("--name", help="the file's name without .onnx unless given")
+    adding.add_argument("--licence", default="unknown")
+    adding.add_argument(
+        "--size", help="input WIDTHxHEIGHT in pixels, where the file leaves it open"
+    )
+    adding.add_argument("--mean", help="three numbers with commas, subtracted from 0..1 pixels")
+    adding.add_argument("--std", help="three numbers with commas, divided by after that")
+    adding.add_argument("--default", action="store_true", help="use it when a job names no model")
+    adding.set_defaults(command=_add)
+    return parser
+
+
+def _list(arguments: argparse.Namespace, manifest: Manifest, store: ModelStore) -> int:
+    rows = [("NAME", "TASK", "HERE", "DEFAULT", "LICENCE", "SUMMARY")]
+    for entry in manifest.models.values():
+        here = any((folder / entry.file_name).is_file() for folder in store.folders)
+        flags = ("yes" if here else "no", "yes" if entry.default else "")
+        rows.append((entry.name, entry.task, *flags, entry.licence, entry.summary))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        print("  ".join(cells).rstrip())
+    return OK
+
+
+def _fetch(arguments: argparse.Namespace, manifest: Manifest, store: ModelStore) -> int:
+    if not arguments.names and not arguments.default:
+        return _fail("name a model, or give --default; `imagemill models list` shows the names")
+    chosen = [entry.name for entry in manifest.defaults()] if arguments.default else []
+    unknown = [name for name in arguments.names if manifest.find(name) is None]
+    if unknown:
+        return _fail(f"unknown: {', '.join(unknown)}; `imagemill models list` shows the names")
+    status = OK
+    for name in dict.fromkeys([*arguments.names, *chosen]):
+        try:
+            _fetch_one(manifest.models[name], store)
+        except FetchError as error:
+            print(f"imagemill models: {error}", file=sys.stderr)
+            # Without npm the other defaults still work; its own jobs name this command.
+            if not error.tool_missing or name in arguments.names:
+                status = FAILED
+    return status
+
+
+def _fetch_one(entry: ModelEntry, store: ModelStore) -> None:
+    with progress_bar(entry.name, sys.stderr.isatty()) as progress:
+        file = fetch(entry, store, progress, lambda line: print(line, file=sys.stderr))
+    prepare_all(entry, file, store)
+    print(f"{entry.name}: {file.path}")
+
+
+def _verify(arguments: argparse.Namespace, manifest: Manifest, store: ModelStore) -> int:
+    status = OK
+    for name in arguments.names or manifest.models:
+        entry = manifest.find(name)
+        if entry is None:
+            status = _fail(f"unknown: {name}")
+            continue
+        try:
+            file = store.resolve(entry)
+        except ModelMissing as error:
+            if arguments.names:
+                status = _fail(f"{name}: {error}")
+        except ModelCorrupt as error:
+            status = _fail(f"{name}: {error}; run `imagemill models fetch {name}`")
+        else:
+            print(f"{name}: {file.path} is sha256 {file.sha256}")
+    return status
+
+
+def _add(arguments: argparse.Namespace, manifest: Manifest, store: ModelStore) -> int:
+    path: Path = arguments.file
+    name = arguments.name or path.stem
+    known = manifest.find(name)
+    digest = sha256_of(path)
+    if known is not None and not (store.home / f"{name}.toml").is_file():
+        return _fail(f"{name} is a built-in model's name; give another with --name")
+    facts = {
+        "name": name,
+        "task": arguments.task,
+        "sha256": (digest,),
+        "bytes": path.stat().st_size,
+        "licence": arguments.licence,
+        "summary": f"added from {path.name}",
+        "default": arguments.default,
+    }
+    try:
+        if arguments.size or arguments.mean or arguments.std:
+            facts["input"] = _input(arguments)
+        entry = ModelEntry.model_validate(facts)
+    except ValidationError as error:
+        first = error.errors()[0]
+        return _fail(f"{'.'.join(map(str, first['loc']))}: {first['msg']}")
+    except ValueError as error:
+        return _fail(str(error))
+    _check_loads(path)
+    destination = add(path, entry, render(entry), store)
+    print(f"{name}: {destination}")
+    return OK
+
+
+def _input(arguments: argparse.Namespace) -> dict[str, object]:
+    if not arguments.size:
+        raise ValueError("--mean and --std need --size")
+    width, _, height = arguments.size.partition("x")
+    given = {"mean": arguments.mean, "std": arguments.std}
+    numbers = {key: text.split(",") for key, text in given.items() if text}
+    return {"size": (width, height), **numbers}
+
+
+def _check_loads(path: Path) -> None:
+    """Refuse a file that is no ONNX model now, rather than at its first job."""
+    from processor.models import runtime  # loads onnxruntime, which fetching does not need
+
+    try:
+        runtime.open_session(path, "cpu", "exact", 1)
+    except runtime.ERRORS as error:
+        raise ManifestError(f"{path} is not a model that can be run: {error}") from error
+
+
+def _fail(message: str) -> int:
+    print(f"imagemill models: {message}", file=sys.stderr)
+    return FAILED

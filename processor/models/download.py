@@ -1,0 +1,131 @@
+"""Download one file over HTTP, going on where an earlier try stopped."""
+
+from __future__ import annotations
+
+import http.client
+import re
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+Progress = Callable[[int, int | None], None]
+"""Called with (bytes there, bytes in all or None when the server does not say)."""
+
+CHUNK = 1 << 18
+# Answers that a later try may get better: overload and gateways, not "not found".
+TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
+
+
+class DownloadError(Exception):
+    """The file could not be had; the message names the URL and why."""
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long a download is tried: `attempts` in a row without a new byte, waits in seconds."""
+
+    attempts: int = 5
+    first_wait_s: float = 0.5
+    longest_wait_s: float = 15.0
+    timeout_s: float = 30.0
+
+    def wait_s(self, failures: int) -> float:
+        """Seconds to wait after so many failures in a row."""
+        return min(self.longest_wait_s, self.first_wait_s * 2 ** (failures - 1))
+
+
+def download(url: str, part: Path, progress: Progress, patience: Patience) -> None:
+    """Bring the URL's content into `part`, keeping and using what it already holds.
+
+    A failed download leaves `part` as far as it came.
+
+    Raises:
+        DownloadError: the server refuses, or `attempts` in a row brought nothing new.
+        OSError: `part` cannot be written.
+    """
+    part.parent.mkdir(parents=True, exist_ok=True)
+    failures = 0
+    while True:
+        before = _size(part)
+        try:
+            if _attempt(url, part, progress, patience.timeout_s):
+                return
+            reason = "the connection ended early"
+        except urllib.error.HTTPError as error:
+            error.close()
+            if error.code not in TRANSIENT:
+                raise DownloadError(f"{url}: HTTP {error.code} {error.reason}") from error
+            reason = f"HTTP {error.code} {error.reason}"
+        except (urllib.error.URLError, http.client.HTTPException, ConnectionError) as error:
+            reason = str(error) or type(error).__name__
+        except TimeoutError:
+            reason = f"no bytes for {patience.timeout_s:g} s"
+        failures = 1 if _size(part) > before else failures + 1
+        if failures >= patience.attempts:
+            raise DownloadError(f"{url}: {reason} ({failures} tries in a row)")
+        time.sleep(patience.wait_s(failures))
+
+
+def _attempt(url: str, part: Path, progress: Progress, timeout_s: float) -> bool:
+    """One request; whether the file is complete afterwards."""
+    have = _size(part)
+    # Range offsets count stored bytes: a compressed transfer would not line up with them.
+    request = urllib.request.Request(url, headers={"Accept-Encoding": "identity"})
+    if have:
+        request.add_header("Range", f"bytes={have}-")
+    try:
+        response = urllib.request.urlopen(request, timeout=timeout_s)
+    except urllib.error.HTTPError as error:
+        if error.code != http.client.REQUESTED_RANGE_NOT_SATISFIABLE or not have:
+            raise
+        error.close()
+        total = _total(error.headers.get("Content-Range"))
+        if total == have:
+            return True
+        # More than the server has, or not its file: start over.
+        part.unlink()
+        return False
+    with response:
+        resumed = response.status == http.client.PARTIAL_CONTENT
+        start = have if resumed else 0
+        if resumed and _start(response.headers.get("Content-Range")) != have:
+            raise DownloadError(f"{url}: the server resumed at another byte than was asked for")
+        length = response.headers.get("Content-Length")
+        total = start + int(length) if length is not None else None
+        with part.open("ab" if resumed else "wb") as file:
+            done = _copy(response, file, start, total, progress)
+    return total is None or done == total
+
+
+def _copy(
+    response: http.client.HTTPResponse,
+    file: BinaryIO,
+    done: int,
+    total: int | None,
+    progress: Progress,
+) -> int:
+    progress(done, total)
+    # read1: what came before a broken connection is kept instead of lost with the full chunk.
+    while chunk := response.read1(CHUNK):
+        file.write(chunk)
+        done += len(chunk)
+        progress(done, total)
+    return done
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def _total(content_range: str | None) -> int | None:
+    match = re.search(r"/(\d+)$", content_range or "")
+    return int(match[1]) if match else None
+
+
+def _start(content_range: str | None) -> int | None:
+    match = re.match(r"bytes (\d+)-", content_range or "")
+    return int(match[1]) if match else None

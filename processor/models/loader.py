@@ -1,0 +1,219 @@
+"""Load a model once per process, from a verified file, on the provider that the settings choose."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from processor.models import cpu, prepare, providers, runtime
+from processor.models.manifest import Manifest, ModelEntry
+from processor.models.store import ModelCorrupt, ModelFile, ModelMissing, ModelStore
+from processor.operations.base import OperationError, UsedModel
+from schemas.errors import ErrorCode
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from onnxruntime import InferenceSession
+
+    from imagemill.settings import ProcessorSettings
+
+log = logging.getLogger(__name__)
+
+Precision = Literal["exact", "balanced", "fast"]
+
+
+@dataclass(frozen=True)
+class Session:
+    """A loaded model; `used` is how results name it."""
+
+    entry: ModelEntry
+    used: UsedModel
+    inference: InferenceSession
+    output: str
+
+    def run(self, tensor: NDArray[np.float32]) -> NDArray[Any]:
+        """The one asked-for output for the model's one input.
+
+        Raises:
+            OperationError: the runtime failed (model_failed).
+        """
+        return self._run([self.output], tensor)[0]
+
+    def run_all(self, tensor: NDArray[Any]) -> list[NDArray[Any]]:
+        """Every output for the model's one input, in the model's order.
+
+        Raises:
+            OperationError: the runtime failed (model_failed).
+        """
+        return self._run(None, tensor)
+
+    def _run(self, outputs: list[str] | None, tensor: NDArray[Any]) -> list[NDArray[Any]]:
+        name = self.inference.get_inputs()[0].name
+        try:
+            return self.inference.run(outputs, {name: tensor})
+        except runtime.ERRORS as error:
+            reason = f"{self.entry.name} failed on {self.used.provider}: {error}"
+            raise OperationError(ErrorCode.MODEL_FAILED, reason) from error
+
+
+class ModelLoader:
+    """The models of one process; sessions are kept once loaded.
+
+    Make one in every inference process: sessions do not survive a fork.
+    """
+
+    def __init__(
+        self,
+        store: ModelStore,
+        *,
+        providers: str = "",
+        precision: Precision = "exact",
+        threads: int = 1,
+    ) -> None:
+        """`providers` and `precision` are the settings; `threads` is per inference.
+
+        Raises:
+            ManifestError: a manifest file in one of the folders does not parse.
+        """
+        self._store = store
+        self._manifest = store.manifest()
+        self._wanted = providers
+        self._precision: Precision = precision
+        self._threads = threads
+        self._sessions: dict[tuple[str, str], Session] = {}
+
+    @classmethod
+    def from_settings(cls, settings: ProcessorSettings) -> ModelLoader:
+        """The loader as the processor's settings describe it."""
+        return cls(
+            ModelStore.of(settings),
+            providers=settings.execution_providers,
+            precision=settings.precision,
+        )
+
+    @property
+    def manifest(self) -> Manifest:
+        """Every model that is known here, fetched or not."""
+        return self._manifest
+
+    def default(self, task: str) -> str:
+        """The name of the task's default model; one that is there before one that is not.
+
+        Raises:
+            OperationError: the manifest has no default for it (model_unavailable).
+        """
+        entries = self._manifest.defaults(task)
+        if not entries:
+            raise _unavailable(f"no model is the default of {task}; name one in `model`")
+        there = (
+            e for e in entries if any((f / e.file_name).is_file() for f in self._store.folders)
+        )
+        return next(there, entries[0]).name
+
+    def session(
+        self, name: str, *, precision: Precision | None = None, task: str | None = None
+    ) -> Session:
+        """The loaded model, loading it at the first call.
+
+        `precision` None takes the worker's setting, and exact where the model has no other.
+        `task`, when given, must be the model's.
+
+        Raises:
+            OperationError: unknown here, another task's or another precision (params_invalid);
+                missing, corrupt, or not for this CPU (model_unavailable).
+        """
+        entry = self._entry(name, task)
+        chosen = self._choose_precision(entry, precision)
+        key = (name, chosen)
+        if key not in self._sessions:
+            self._sessions[key] = self._load(entry, chosen)
+        return self._sessions[key]
+
+    def file(self, name: str, *, task: str | None = None) -> ModelFile:
+        """The model's verified file, for a library that loads it itself.
+
+        Raises:
+            OperationError: unknown here or another task's (params_invalid); missing or corrupt
+                (model_unavailable).
+        """
+        entry = self._entry(name, task)
+        try:
+            return self._store.resolve(entry)
+        except (ModelMissing, ModelCorrupt, OSError) as error:
+            raise _unavailable(f"{error}; {_remedy(entry)}") from error
+
+    def _entry(self, name: str, task: str | None) -> ModelEntry:
+        entry = self._manifest.find(name)
+        if entry is None or task not in (None, entry.task):
+            raise OperationError(ErrorCode.PARAMS_INVALID, self._unknown(name, task))
+        return entry
+
+    def _unknown(self, name: str, task: str | None) -> str:
+        names = [e.name for e in self._manifest.models.values() if task in (None, e.task)]
+        kind = f"{task} model" if task else "model"
+        return f"no {kind} is called {name!r}; known are {', '.join(sorted(names))}"
+
+    def _choose_precision(self, entry: ModelEntry, asked: Precision | None) -> Precision:
+        wanted = asked or self._precision
+        if wanted == "exact":
+            return wanted
+        if wanted not in entry.precisions:
+            if asked is None:
+                return "exact"
+            offered = ", ".join(entry.precisions)
+            raise OperationError(
+                ErrorCode.PARAMS_INVALID, f"{entry.name} has no precision {asked!r}, only {offered}"
+            )
+        self._check_bfloat16(wanted)
+        return wanted
+
+    def _check_bfloat16(self, precision: str) -> None:
+        if not cpu.has_bfloat16():
+            flags = " or ".join(sorted(cpu.BF16_FLAGS))
+            raise _unavailable(
+                f"precision {precision} needs a CPU with bfloat16 ({flags}), "
+                "which this worker's has not; use precision exact"
+            )
+        if self._provider() != "openvino":
+            raise _unavailable(
+                f"precision {precision} needs the openvino execution provider, and this worker "
+                f"runs {self._provider()}; use precision exact"
+            )
+
+    def _provider(self) -> str:
+        try:
+            return runtime.provider(self._wanted)
+        except providers.ProviderError as error:
+            raise _unavailable(str(error)) from error
+
+    def _load(self, entry: ModelEntry, precision: Precision) -> Session:
+        provider = self._provider()
+        try:
+            file = self._store.resolve(entry)
+            path = prepare.prepared(entry, file, precision, self._store)
+        except (ModelMissing, ModelCorrupt, prepare.PrepareError, OSError) as error:
+            raise _unavailable(f"{error}; {_remedy(entry)}") from error
+        try:
+            inference = runtime.open_session(path, provider, precision, self._threads)
+        except runtime.ERRORS as error:
+            raise _unavailable(
+                f"{entry.name} cannot be loaded from {path}: {error}; {_remedy(entry)}"
+            ) from error
+        actual = providers.short_name(inference.get_providers()[0])
+        if actual != provider:
+            # onnxruntime goes on with its next provider when one does not start.
+            log.warning("%s runs on %s: %s did not start", entry.name, actual, provider)
+        log.info("Loaded %s (%s) on %s", entry.name, precision, actual)
+        used = UsedModel(entry.name, file.sha256, actual, precision)
+        output = entry.output or inference.get_outputs()[0].name
+        return Session(entry, used, inference, output)
+
+
+def _remedy(entry: ModelEntry) -> str:
+    return f"run `imagemill models fetch {entry.name}`"
+
+
+def _unavailable(message: str) -> OperationError:
+    return OperationError(ErrorCode.MODEL_UNAVAILABLE, message)

@@ -1,0 +1,76 @@
+"""Which onnxruntime execution provider runs a model, and with which options. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+NAMES = {
+    "openvino": "OpenVINOExecutionProvider",
+    "tensorrt": "TensorrtExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "rocm": "ROCMExecutionProvider",
+    "coreml": "CoreMLExecutionProvider",
+    "cpu": "CPUExecutionProvider",
+}
+
+# TensorRT compiles for minutes at the first image: only where it is asked for by name.
+PREFERENCE = ("openvino", "cuda", "rocm", "coreml", "cpu")
+
+
+class ProviderError(ValueError):
+    """The setting names a provider that does not exist, or none that is installed."""
+
+
+def choose(wanted: str, available: Sequence[str]) -> str:
+    """The short name of the first wanted provider that this onnxruntime has.
+
+    `wanted` is the setting: comma separated names in order of preference, empty for ours.
+
+    Raises:
+        ProviderError: an unknown name, or none of them is available.
+    """
+    order = [part.strip().lower() for part in wanted.split(",") if part.strip()] or PREFERENCE
+    for name in order:
+        if name not in NAMES:
+            raise ProviderError(
+                f"unknown execution provider {name!r}; known are {', '.join(NAMES)}"
+            )
+    for name in order:
+        if NAMES[name] in available:
+            return name
+    installed = [short for short, full in NAMES.items() if full in available]
+    raise ProviderError(
+        f"none of the execution providers {', '.join(order)} is installed; "
+        f"this onnxruntime has {', '.join(installed)}"
+    )
+
+
+def short_name(full: str) -> str:
+    """The setting's name of an onnxruntime provider."""
+    return next((short for short, known in NAMES.items() if known == full), full)
+
+
+def session_providers(name: str, precision: str, threads: int) -> list[Any]:
+    """What InferenceSession takes as `providers` for that provider."""
+    if name == "openvino":
+        return [(NAMES[name], openvino_options(precision, threads))]
+    if name == "cpu":
+        return [NAMES[name]]
+    return [NAMES[name], NAMES["cpu"]]
+
+
+def openvino_options(precision: str, threads: int) -> dict[str, str]:
+    """The OpenVINO provider's options on a CPU.
+
+    Pinning is off because OpenVINO otherwise binds every one-thread process to the same core:
+    two workers then run no faster than one.
+    """
+    device = {
+        "INFERENCE_PRECISION_HINT": "f32" if precision == "exact" else "bf16",
+        "INFERENCE_NUM_THREADS": str(threads),
+        "NUM_STREAMS": "1",
+        "ENABLE_CPU_PINNING": "NO",
+    }
+    return {"device_type": "CPU", "load_config": json.dumps({"CPU": device})}
