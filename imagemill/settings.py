@@ -278,6 +278,10 @@ class ProcessorSettings(KafkaSettings, StoreSettings, LimitSettings, LogSettings
     execution_providers: str = Field(
         "", description="onnxruntime providers in order of preference; the best available if empty"
     )
+    precision: Literal["exact", "balanced", "fast"] = Field(
+        "exact",
+        description="of models that offer more than one, where a job names none; needs bfloat16",
+    )
     models_dir: Path | None = Field(
         None,
         validation_alias=_name("IMAGEMILL_MODELS"),
