@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 from pydantic import BaseModel, ConfigDict, Field
 
-LanguageCode = Annotated[str, Field(pattern=r"^[a-z]{2,3}$")]
+from schemas.params.languages import LanguageCode
 
 
 class ReadTextParams(BaseModel):

@@ -1,0 +1,1 @@
+"""Facts about a text and a picture, and the sentence that sums them up."""

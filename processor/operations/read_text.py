@@ -1,0 +1,92 @@
+"""read-text: the lines of text in a picture, and where a wanted text is among them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from PIL import Image
+
+from processor.operations.base import OperationError, Output, RunContext, UsedModel
+from processor.operations.reading.engine import (
+    Line,
+    RecogniserMissing,
+    TextReader,
+    text_reader,
+)
+from processor.operations.reading.find import Match, find_text
+from processor.operations.reading.letters import missing_languages, readable_languages
+from schemas.errors import ErrorCode
+from schemas.params.read_text import ReadTextParams
+
+
+def run(image: Image.Image, params: ReadTextParams, context: RunContext) -> Output:
+    """Read an upright picture.
+
+    The data is {text, lines: [{text, confidence, box}], find: [{text, similarity, lines, boxes}]};
+    boxes have four corners [x, y] in pixels, from the top left of the text clockwise.
+
+    Raises:
+        OperationError: the recogniser is not there (model_unavailable), or cannot read a language
+            that was asked for (params_invalid).
+    """
+    reader = open_reader(params.model, context)
+    _check_languages(reader, params)
+    lines = reader.read(image, params.min_confidence, with_characters=params.find is not None)
+    data = described(lines)
+    if params.find is not None:
+        texts = [line.text for line in lines]
+        matches = find_text(params.find, texts, params.find_similarity)
+        data["find"] = [described_match(match, lines) for match in matches]
+    return Output(data=data)
+
+
+def open_reader(model: str | None, context: RunContext) -> TextReader:
+    """The reader with that recogniser, noted among the models the context has used.
+
+    Raises:
+        OperationError: a file is missing or is no recogniser (model_unavailable).
+    """
+    recogniser = context.models.file(model, task="read-text").path if model else None
+    try:
+        reader = text_reader(recogniser)
+    except RecogniserMissing as error:
+        raise OperationError(ErrorCode.MODEL_UNAVAILABLE, str(error)) from error
+    context.used_models.extend(UsedModel(file.name, file.sha256, "cpu") for file in reader.files)
+    return reader
+
+
+def described(lines: list[Line]) -> dict[str, Any]:
+    """The lines as the result shows them, with nothing found yet."""
+    return {
+        "text": "\n".join(line.text for line in lines),
+        "lines": [
+            {"text": line.text, "confidence": line.confidence, "box": _points(line.box)}
+            for line in lines
+        ],
+        "find": [],
+    }
+
+
+def described_match(match: Match, lines: list[Line]) -> dict[str, Any]:
+    """One place as the result shows it: the text as it was read, and a box for each line of it."""
+    return {
+        "text": " ".join(lines[span.line].text[span.start : span.end] for span in match.spans),
+        "similarity": match.similarity,
+        "lines": [span.line for span in match.spans],
+        "boxes": [_points(lines[span.line].part(span.start, span.end)) for span in match.spans],
+    }
+
+
+def _points(quad: tuple[tuple[float, float], ...]) -> list[list[float]]:
+    return [list(point) for point in quad]
+
+
+def _check_languages(reader: TextReader, params: ReadTextParams) -> None:
+    missing = missing_languages(params.languages, reader.letters)
+    if missing:
+        raise OperationError(
+            ErrorCode.PARAMS_INVALID,
+            f"languages: {reader.recogniser.stem} cannot read {', '.join(missing)}; it reads "
+            f"{', '.join(readable_languages(reader.letters))}. Add a recogniser for others with "
+            "`imagemill models add FILE.onnx --task read-text` and name it in `model`.",
+        )
