@@ -177,7 +177,8 @@ def _create(settings: KafkaSettings, topics: Iterable[Topic], timeout_s: float) 
     ]
     if not new:
         return
-    for name, future in admin(settings).create_topics(new, operation_timeout=timeout_s).items():
+    client = admin(settings)  # must outlive the futures: its end cancels them
+    for name, future in client.create_topics(new, operation_timeout=timeout_s).items():
         try:
             future.result(timeout_s)
         except KafkaException as exc:

@@ -26,8 +26,10 @@ log = logging.getLogger(__name__)
 
 # A hole is looked at again at most this often: what was fetched before the seek still arrives.
 _SEEK_BACK_INTERVAL_S = 0.5
-# A partition with unread messages that has delivered none for this long lost its tail.
+# A partition with unread messages lost its tail if its topic delivered nothing for this long. A
+# busy topic's partition may only be waiting for its turn: it is given ten times as long.
 _STALL_S = 3.0
+_STALL_BUSY_S = 30.0
 # `expected` of a partition that admits nothing more: a revoke has begun.
 CLOSED = -1
 
@@ -201,8 +203,13 @@ class Admission:
 
     def _heal_stalls(self) -> None:
         reader, now = self._reader(), time.monotonic()
+        topics_moved: dict[str, float] = {}
         for tp, partition in self._partitions.items():
-            if partition.open or now - partition.moved_at <= _STALL_S or reader.is_paused(tp):
+            topics_moved[tp.topic] = max(topics_moved.get(tp.topic, 0.0), partition.moved_at)
+        for tp, partition in self._partitions.items():
+            quiet = now - topics_moved[tp.topic] > _STALL_S
+            stalled = quiet or now - partition.moved_at > _STALL_BUSY_S
+            if partition.open or not stalled or reader.is_paused(tp):
                 continue
             high = reader.highwater(tp)
             if high and CLOSED < partition.expected < high:

@@ -11,7 +11,7 @@ from faust.types import TP
 from yarl import URL
 
 from imagemill.settings import ProcessorSettings
-from processor.hardened.consumer import HardenedConsumer, HardenedTransport
+from processor.hardened.consumer import Gatekeeper, HardenedConsumer, HardenedTransport
 from processor.hardened.thread import HardenedConsumerThread
 from schemas.topics import JOBS_STATE
 
@@ -79,7 +79,7 @@ def client_options(settings: ProcessorSettings) -> dict[str, Any]:
 class ProcessorApp(faust.App):
     """A Faust app that finishes what runs before its consumer stops."""
 
-    gatekeeper: Any = None
+    gatekeeper: Gatekeeper | None = None
 
     async def _stop_consumer(self) -> None:
         """Let running items end, so that they are acked and committed, not done again."""
@@ -92,6 +92,7 @@ def make_app(settings: ProcessorSettings) -> ProcessorApp:
     """The Faust app of this worker; agents and table are added by the caller."""
     brokers = [URL(f"kafka://{s.strip()}") for s in settings.kafka_bootstrap_servers.split(",")]
     partitions = settings.topic_partitions
+    settings.table_dir.mkdir(parents=True, exist_ok=True)
     app = ProcessorApp(
         settings.group("processor"),
         broker=brokers,

@@ -28,7 +28,7 @@ class Gatekeeper(Protocol):
 class HardenedConsumer(driver.Consumer):
     """Faust's consumer for at-least-once work that is acked out of order."""
 
-    gatekeeper: Gatekeeper
+    # app.gatekeeper: Gatekeeper, set by whoever makes the app
     # Counts seeks to the committed offsets; read by the consumer's thread.
     seek_epoch = 0
     sought_generation: int | None = None
@@ -44,7 +44,7 @@ class HardenedConsumer(driver.Consumer):
         Stock: drops pending acks first (repeats), waits for streams without a limit (endless
         rebalance), and never clears the buffered partitions (lets paused records through).
         """
-        await self.gatekeeper.revoke()
+        await self.app.gatekeeper.revoke()
         if revoked:
             try:
                 await asyncio.wait_for(self.commit(), COMMIT_ON_REVOKE_TIMEOUT_S)
@@ -73,7 +73,7 @@ class HardenedConsumer(driver.Consumer):
                 offset = max(offset, first[tp])
                 self._thread.seek(tp, offset)
                 self._read_offset[tp] = offset or None
-            self.gatekeeper.start(tp, offset)
+            self.app.gatekeeper.start(tp, offset)
         self.sought_generation = generation
 
     def seek_back(self, tp: TP, offset: int) -> None:
