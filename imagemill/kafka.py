@@ -51,7 +51,6 @@ def producer_config(settings: KafkaSettings, *, delivery_timeout_s: float = 30.0
         "acks": "all",
         "enable.idempotence": True,
         "partitioner": "murmur2_random",
-        "compression.type": "lz4",
         "linger.ms": 0,
         "delivery.timeout.ms": int(delivery_timeout_s * 1000),
         "message.max.bytes": 4 * 1024 * 1024,

@@ -29,6 +29,7 @@ class PriorityGate:
         self._on_full = on_full
         self._on_drop = on_drop
         self._queues: dict[Priority, deque[Entry]] = {p: deque() for p in Priority}
+        self._order = tuple(self._queues.values())
         self._held: Counter[TP] = Counter()
         self._filled = asyncio.Event()
         self._turn = 0
@@ -53,10 +54,10 @@ class PriorityGate:
     def pop(self) -> Entry | None:
         """The entry to start now, or None when nothing waits."""
         self._turn += 1
-        order = list(Priority) if self._turn % FAIR_EVERY else list(Priority)[::-1]
-        for priority in order:
-            if self._queues[priority]:
-                return self._release(self._queues[priority].popleft())
+        queues = self._order if self._turn % FAIR_EVERY else reversed(self._order)
+        for queue in queues:
+            if queue:
+                return self._release(queue.popleft())
         return None
 
     def _release(self, entry: Entry) -> Entry:

@@ -92,7 +92,7 @@ class Processor:
             crash=self.app.crash,
         )
         self.tracker = Tracker(
-            table=JobTable(self.table),
+            table=lambda partition: JobTable(self.table, partition),
             admission=self.admission,
             outbox=self.outbox,
             topics=names,

@@ -43,7 +43,7 @@ class Tracker:
     def __init__(
         self,
         *,
-        table: JobTable,
+        table: Callable[[int], JobTable],
         admission: Admission,
         outbox: Outbox,
         topics: Topics,
@@ -78,38 +78,37 @@ class Tracker:
             fact = codec.decode(message.headers, message.value)
             if not isinstance(fact, Fact):
                 raise codec.DecodeError(f"{fact.TYPE} is not a fact")
-            state = self._table.state(fact.job_id)
+            table = self._table(entry.tp.partition)
+            state = table.state(fact.job_id)
         except codec.DecodeError as exc:
             sent = await dead_letter(self._outbox, self._topics.dead_letter, entry, str(exc))
             self._outbox.ack_when_delivered([entry], [sent])
             return
-        folded = fold(state, self._item(state, fact), fact)
+        folded = fold(state, _known_item(table, state, fact), fact)
         if folded.state.total == 1 or folded.state.status.ended:
-            await self._publish_whole(entry, fact, state, folded.state, folded.item)
+            await self._publish_whole(entry, table, fact, state, folded.state, folded.item)
         else:
-            await self._publish_batch(entry, folded.state, folded.item)
-
-    def _item(self, state: JobState | None, fact: Fact) -> Item | None:
-        """What is known of the item that a fact concerns."""
-        if not isinstance(fact, ItemFact) or state is None:
-            return None
-        if state.items:
-            return state.items[fact.index] if fact.index < len(state.items) else None
-        return self._table.item(fact.job_id, fact.index)
+            await self._publish_batch(entry, table, folded.state, folded.item)
 
     async def _publish_whole(
-        self, entry: Entry, fact: Fact, before: JobState | None, state: JobState, item: Item | None
+        self,
+        entry: Entry,
+        table: JobTable,
+        fact: Fact,
+        before: JobState | None,
+        state: JobState,
+        item: Item | None,
     ) -> None:
         """A job of one, or a job that has ended: its state with all items, and its end."""
         partition = entry.tp.partition
         deliveries = []
         if not (before is not None and before.status.ended):
-            known = self._known_items(state, item)
+            known = _known_items(table, state, item)
             items = complete_items(state, known, getattr(fact.job, "inputs", ()))
             state = with_items(state, items)
         encoded = codec.encode_state(state, self._source)
         key = state.job_id.encode()
-        self._table.put(key, encoded.value)
+        table.put(key, encoded.value)
         deliveries.append(await self._outbox.send(self._topics.changelog, key, encoded, partition))
         if state.status.ended:
             finished = codec.encode(finished_event(state), self._source)
@@ -117,7 +116,7 @@ class Tracker:
                 await self._outbox.send(self._topics.results, key, finished, partition)
             )
             if state.total > 1 and not (before is not None and before.status.ended):
-                deliveries += await self._forget_items(state, partition)
+                deliveries += await self._forget_items(table, state, partition)
         entries = [entry]
         window = self._windows.pop(state.job_id, None)
         if window is not None:
@@ -126,29 +125,22 @@ class Tracker:
             deliveries += window.deliveries
         self._outbox.ack_when_delivered(entries, deliveries)
 
-    def _known_items(self, state: JobState, item: Item | None) -> dict[int, Item]:
-        known = {item.index: item} if item is not None else {}
-        if state.total == 1:
-            return known
-        for index in range(len(state.outcomes)):
-            if index not in known:
-                stored = self._table.item(state.job_id, index)
-                if stored is not None:
-                    known[index] = stored
-        return known
-
-    async def _forget_items(self, state: JobState, partition: int) -> list[Delivery]:
+    async def _forget_items(
+        self, table: JobTable, state: JobState, partition: int
+    ) -> list[Delivery]:
         """Delete the records of an ended batch's items: its state holds them all now."""
         deliveries = []
         for item in state.items:
             key = f"{state.job_id}/{item.index}".encode()
-            if self._table.delete(key):
+            if table.delete(key):
                 deliveries.append(
                     await self._outbox.tombstone(self._topics.changelog, key, partition)
                 )
         return deliveries
 
-    async def _publish_batch(self, entry: Entry, state: JobState, item: Item | None) -> None:
+    async def _publish_batch(
+        self, entry: Entry, table: JobTable, state: JobState, item: Item | None
+    ) -> None:
         """A running batch: its item now, its state at the end of the interval."""
         partition = entry.tp.partition
         deliveries = []
@@ -156,11 +148,11 @@ class Tracker:
             # Before the state: the letter in the state is what counts the item.
             key = f"{state.job_id}/{item.index}".encode()
             encoded = codec.encode_item(state.job_id, item, self._source)
-            self._table.put(key, encoded.value)
+            table.put(key, encoded.value)
             deliveries.append(
                 await self._outbox.send(self._topics.changelog, key, encoded, partition)
             )
-        self._table.put(state.job_id.encode(), codec.encode_state(state, self._source).value)
+        table.put(state.job_id.encode(), codec.encode_state(state, self._source).value)
         window = self._windows.get(state.job_id)
         if window is None:
             timer = asyncio.get_running_loop().call_later(
@@ -200,3 +192,24 @@ class Tracker:
             await self._crash(exc)
             raise
         self._outbox.ack_when_delivered(window.entries, [*window.deliveries, sent])
+
+
+def _known_item(table: JobTable, state: JobState | None, fact: Fact) -> Item | None:
+    """What is known of the item that a fact concerns."""
+    if not isinstance(fact, ItemFact) or state is None:
+        return None
+    if state.items:
+        return state.items[fact.index] if fact.index < len(state.items) else None
+    return table.item(fact.job_id, fact.index)
+
+
+def _known_items(table: JobTable, state: JobState, item: Item | None) -> dict[int, Item]:
+    """All items that anything is known of, the one in hand first."""
+    known = {item.index: item} if item is not None else {}
+    if state.total == 1:
+        return known
+    for index in range(len(state.outcomes)):
+        stored = table.item(state.job_id, index) if index not in known else None
+        if stored is not None:
+            known[index] = stored
+    return known

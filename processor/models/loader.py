@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -39,20 +40,17 @@ class Session:
         Raises:
             OperationError: the runtime failed (model_failed).
         """
-        return self._run([self.output], tensor)[0]
+        return self._run([self.output], {self.inference.get_inputs()[0].name: tensor})[0]
 
-    def run_all(self, tensor: NDArray[Any]) -> list[NDArray[Any]]:
-        """Every output for the model's one input, in the model's order.
+    def run_all(self, feeds: Mapping[str, NDArray[Any]]) -> Sequence[NDArray[Any]]:
+        """Every output, in the model's order, for named inputs; errors as run()."""
+        return self._run(None, feeds)
 
-        Raises:
-            OperationError: the runtime failed (model_failed).
-        """
-        return self._run(None, tensor)
-
-    def _run(self, outputs: list[str] | None, tensor: NDArray[Any]) -> list[NDArray[Any]]:
-        name = self.inference.get_inputs()[0].name
+    def _run(
+        self, outputs: list[str] | None, feeds: Mapping[str, NDArray[Any]]
+    ) -> Sequence[NDArray[Any]]:
         try:
-            return self.inference.run(outputs, {name: tensor})
+            return self.inference.run(outputs, feeds)
         except runtime.ERRORS as error:
             reason = f"{self.entry.name} failed on {self.used.provider}: {error}"
             raise OperationError(ErrorCode.MODEL_FAILED, reason) from error

@@ -1,0 +1,1 @@
+"""The steps of background removal: mask, edge, cut-out."""

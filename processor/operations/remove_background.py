@@ -1,0 +1,103 @@
+"""remove-background: the subject of a picture, cut out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from PIL import Image, ImageChops
+
+from processor.operations.background.mask import (
+    U2NET_INPUT,
+    smoothed,
+    subject_box,
+    to_mask,
+    to_tensor,
+)
+from processor.operations.background.matting import Thresholds, decontaminated, matted
+from processor.operations.base import EncodeOptions, OperationError, Output, RunContext
+from schemas.errors import ErrorCode
+from schemas.params.remove_background import RemoveBackgroundParams
+
+TASK = "remove-background"
+WHITE = (255, 255, 255, 255)
+
+
+def run(image: Image.Image, params: RemoveBackgroundParams, context: RunContext) -> Output:
+    """Cut the subject out of an upright picture, or give its mask.
+
+    The picture keeps its size unless `crop` is asked for; then the data is {crop: {x, y, width,
+    height}} in pixels of the upright picture. Where the subject is opaque the colours are the
+    original's.
+
+    Raises:
+        OperationError: no such model or precision (params_invalid), the model is not there or
+            not for this CPU (model_unavailable), or it failed or is no remover (model_failed).
+    """
+    mask = find_mask(image, params, context)
+    if params.post_process_mask:
+        mask = smoothed(mask)
+    box = subject_box(mask) if params.crop else None
+    result = mask if params.only_mask else _cut_out(image, mask, params)
+    if box is not None:
+        result = result.crop(box)
+    encode = EncodeOptions(
+        format=params.format,
+        quality=params.quality,
+        # A colour picture's profile does not describe a grey mask.
+        strip_metadata=params.only_mask,
+    )
+    return Output(image=result, data=_described(box, image) if params.crop else None, encode=encode)
+
+
+def find_mask(
+    image: Image.Image, params: RemoveBackgroundParams, context: RunContext
+) -> Image.Image:
+    """The model's mask at the picture's size, mode L; errors as run()."""
+    name = params.model or context.models.default(TASK)
+    session = context.models.session(name, precision=params.precision, task=TASK)
+    context.used_models.append(session.used)
+    output = session.run(to_tensor(image, session.entry.input or U2NET_INPUT))
+    try:
+        return to_mask(output, image.size)
+    except ValueError as error:
+        raise OperationError(ErrorCode.MODEL_FAILED, f"{name}: {error}") from error
+
+
+def _cut_out(image: Image.Image, mask: Image.Image, params: RemoveBackgroundParams) -> Image.Image:
+    if params.alpha_matting:
+        thresholds = Thresholds(
+            params.alpha_matting_foreground_threshold,
+            params.alpha_matting_background_threshold,
+            params.alpha_matting_erode_size,
+        )
+        cutout = _keep_transparency(matted(image, mask, thresholds), image)
+    elif params.decontaminate:
+        cutout = _keep_transparency(decontaminated(image, mask), image)
+    else:
+        cutout = image.convert("RGBA")
+        cutout.putalpha(ImageChops.multiply(mask, cutout.getchannel("A")))
+    if params.background_color is not None:
+        cutout = _over(params.background_color, cutout)
+    if params.format == "jpeg":
+        return _over(WHITE, cutout).convert("RGB")
+    if not params.keep_hidden_colors:
+        hidden = cutout.getchannel("A").point(lambda value: 0 if value else 255)
+        cutout.paste((0, 0, 0, 0), mask=hidden)
+    return cutout
+
+
+def _keep_transparency(cutout: Image.Image, image: Image.Image) -> Image.Image:
+    """What was transparent before stays so."""
+    if image.has_transparency_data:
+        before = image.convert("RGBA").getchannel("A")
+        cutout.putalpha(ImageChops.multiply(cutout.getchannel("A"), before))
+    return cutout
+
+
+def _over(color: tuple[int, int, int, int], cutout: Image.Image) -> Image.Image:
+    return Image.alpha_composite(Image.new("RGBA", cutout.size, color), cutout)
+
+
+def _described(box: tuple[int, int, int, int] | None, image: Image.Image) -> dict[str, Any]:
+    left, top, right, bottom = box or (0, 0, *image.size)
+    return {"crop": {"x": left, "y": top, "width": right - left, "height": bottom - top}}
