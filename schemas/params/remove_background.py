@@ -1,0 +1,135 @@
+"""Params of remove-background, under the names that rembg gives them."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
+
+Channel = Annotated[int, Field(ge=0, le=255, strict=True)]
+
+_HEX = re.compile(r"#?([0-9a-fA-F]{3,4}|[0-9a-fA-F]{6}|[0-9a-fA-F]{8})")
+
+
+def _rgba(value: Any) -> Any:
+    """Four numbers of a colour given as hex text or as three or four numbers."""
+    if isinstance(value, str):
+        match = _HEX.fullmatch(value.strip())
+        if match is None:
+            raise ValueError("a colour is #rgb, #rgba, #rrggbb or #rrggbbaa, or 3 or 4 numbers")
+        digits = match[1]
+        if len(digits) < 6:
+            digits = "".join(digit * 2 for digit in digits)
+        value = list(bytes.fromhex(digits))
+    if isinstance(value, list | tuple) and len(value) == 3:
+        return (*value, 255)
+    return value
+
+
+Colour = Annotated[
+    tuple[Channel, Channel, Channel, Channel],
+    BeforeValidator(_rgba),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "pattern": "^#?([0-9a-fA-F]{3,4}|[0-9a-fA-F]{6,8})$"},
+                {
+                    "type": "array",
+                    "items": {"type": "integer", "minimum": 0, "maximum": 255},
+                    "minItems": 3,
+                    "maxItems": 4,
+                },
+            ]
+        }
+    ),
+]
+
+
+class RemoveBackgroundParams(BaseModel):
+    """How the subject is found, and what is given back of it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=100,
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
+        description="Remover by its name in `models list`; null takes the default, u2netp.",
+    )
+    precision: Literal["exact", "balanced", "fast"] | None = Field(
+        default=None,
+        description=(
+            "exact computes in float32; balanced and fast trade some of the mask's edge for speed "
+            "on CPUs with bfloat16, and fail with model_unavailable on others. null takes the "
+            "worker's setting."
+        ),
+    )
+    only_mask: bool = Field(
+        default=False,
+        description="Give the mask as a grey picture, white where the subject is.",
+    )
+    post_process_mask: bool = Field(
+        default=False,
+        description="Smooth the mask's outline and make it black and white.",
+    )
+    alpha_matting: bool = Field(
+        default=False,
+        description=(
+            "Work out the edge, such as hair, from the picture itself; takes seconds a megapixel."
+        ),
+    )
+    alpha_matting_foreground_threshold: int = Field(
+        default=240,
+        ge=0,
+        le=255,
+        description="Mask values above this are surely subject, 0 to 255.",
+    )
+    alpha_matting_background_threshold: int = Field(
+        default=10, ge=0, le=255, description="Mask values below this are surely not, 0 to 255."
+    )
+    alpha_matting_erode_size: int = Field(
+        default=10,
+        ge=0,
+        le=100,
+        description="Distance of the sure parts from the edge to be worked out, 0 to 100 pixels.",
+    )
+    decontaminate: bool = Field(
+        default=False,
+        description="Take the old background's colour out of half-transparent pixels.",
+    )
+    background_color: Colour | None = Field(
+        default=None,
+        description="Colour behind the subject: hex text, or [r, g, b] or [r, g, b, a], 0 to 255.",
+    )
+    crop: bool = Field(default=False, description="Cut the picture to the subject's bounding box.")
+    keep_hidden_colors: bool = Field(
+        default=False,
+        description=(
+            "Keep the original colours where nothing is visible, as rembg's putalpha does; "
+            "without them the file is smaller."
+        ),
+    )
+    format: Literal["png", "webp", "jpeg"] = Field(
+        default="png",
+        description="File format; jpeg has no transparency and gets white behind the subject.",
+    )
+    quality: int | None = Field(
+        default=None, ge=1, le=100, description="Quality of webp and jpeg, 1 to 100."
+    )
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        low, high = (
+            self.alpha_matting_background_threshold,
+            self.alpha_matting_foreground_threshold,
+        )
+        if low >= high:
+            raise ValueError(
+                f"alpha_matting_background_threshold {low} must be below "
+                f"alpha_matting_foreground_threshold {high}"
+            )
+        if self.quality is not None and self.format == "png":
+            raise ValueError("quality is of webp and jpeg; png is always lossless")
+        return self
