@@ -17,6 +17,7 @@ COMMANDS = {
     "status": "what runs, and where the logs are",
     "logs": "show the logs of the services",
     "serve": "run one service in the foreground",
+    "prepare": "once before a deployment: topics, bucket, default models",
     "topics": "create, list or check the Kafka topics",
     "models": "list, fetch, verify or add models",
     "config": "every setting with its default and current value",

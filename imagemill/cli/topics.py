@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from imagemill.kafka import KafkaUnavailable, TopicsMissing, check_topics, create_topics
+from imagemill.cli.prepare import ensure_topics
+from imagemill.kafka import KafkaUnavailable, TopicsMissing, check_topics
 from imagemill.local.errors import LocalError
 from imagemill.settings import KafkaSettings
 from schemas.topics import TOPICS
@@ -27,15 +28,13 @@ def run(args: argparse.Namespace) -> int:
             days = "compacted" if topic.retention_ms is None else f"{_days(topic.retention_ms)} d"
             print(f"{settings.topic(topic.name):32} {days:>10}  {topic.holds}")
         return 0
+    if args.action == "create":
+        ensure_topics(settings)
     try:
-        if args.action == "create":
-            created = create_topics(settings)
-            print("\n".join(f"created {name}" for name in created) or "all topics are there")
-        else:
-            check_topics(settings)
-            print("all topics are there")
+        check_topics(settings)
     except (KafkaUnavailable, TopicsMissing) as error:
         raise LocalError(str(error)) from error
+    print("all topics are there")
     return 0
 
 

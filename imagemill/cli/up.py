@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from imagemill.cli.services import MODELS, load
-from imagemill.kafka import KafkaUnavailable, TopicsMissing, create_topics
+from imagemill.cli.prepare import ensure_models, ensure_topics
 from imagemill.local.errors import LocalError
 from imagemill.local.prerequisites import BrokerKind
 from imagemill.local.ready import wait_until_ready
@@ -31,11 +30,12 @@ def run(args: argparse.Namespace) -> int:
     if kind is BrokerKind.JARS:
         _say("Kafka: looking for Java and the broker's jars ...")
     system.fetch_broker(kind)
-    _fetch_models()
+    ensure_models()
     if system.launch(kind):
         _say("Starting the broker ..." if kind is not BrokerKind.EXTERNAL else "Starting ...")
     system.start_broker(kind)
-    _create_topics(system.bootstrap(kind))
+    at_broker = {"kafka_bootstrap_servers": system.bootstrap(kind)}
+    ensure_topics(KafkaSettings().model_copy(update=at_broker))
     for name in (API, PROCESSOR, NOTIFIER):
         system.supervisor.start(name)
     _say("Waiting for the services ...")
@@ -58,17 +58,3 @@ imagemill is up: a photo became a cut-out in {sample.seconds:.1f} s.
 
 def _say(text: str) -> None:
     print(text, flush=True)
-
-
-def _fetch_models() -> None:
-    if load(MODELS)(["fetch", "--default"]):
-        raise LocalError("the default models could not be fetched; the reason is above")
-
-
-def _create_topics(bootstrap: str) -> None:
-    settings = KafkaSettings()
-    settings = settings.model_copy(update={"kafka_bootstrap_servers": bootstrap})
-    try:
-        create_topics(settings)
-    except (KafkaUnavailable, TopicsMissing) as error:
-        raise LocalError(str(error)) from error

@@ -34,10 +34,9 @@ class ContainerBroker:
         command = ["docker", "run", "--rm", "--name", self.name]
         command += ["--publish", f"127.0.0.1:{port}:{port}"]
         command += ["--volume", f"{self.name}:{_DATA}"]
-        for line in broker_properties(port, controller_port, _DATA).splitlines():
-            if line and not line.startswith("#"):
-                command += ["--env", _as_variable(line)]
-        return [*command, "--env", "KAFKA_HEAP_OPTS=-Xmx512m", image()]
+        for name, value in environment(port, controller_port).items():
+            command += ["--env", f"{name}={value}"]
+        return [*command, image()]
 
 
 def image() -> str:
@@ -49,10 +48,15 @@ def image() -> str:
     return f"apache/kafka:{version[1]}"
 
 
-def _as_variable(line: str) -> str:
-    """A line of the properties as the image reads it from its environment."""
-    key, _, value = line.partition("=")
-    if key == "listeners":
-        # Inside the container; who may connect is said by what is published, and where.
-        value = value.replace("127.0.0.1", "0.0.0.0")
-    return f"KAFKA_{key.upper().replace('.', '_')}={value}"
+def environment(port: int, controller_port: int) -> dict[str, str]:
+    """The broker's configuration as the image reads it; it serves the port it is published on."""
+    variables = {"KAFKA_HEAP_OPTS": "-Xmx512m"}
+    for line in broker_properties(port, controller_port, _DATA).splitlines():
+        if not line or line.startswith("#"):
+            continue
+        key, _, value = line.partition("=")
+        if key == "listeners":
+            # Inside the container; who may connect is said by what is published, and where.
+            value = value.replace("127.0.0.1", "0.0.0.0")
+        variables[f"KAFKA_{key.upper().replace('.', '_')}"] = value
+    return variables

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 import string
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from imagemill.local.errors import LocalError
 from imagemill.local.layout import Layout, project_file
 
 BROKER = "broker"
@@ -16,6 +18,9 @@ NOTIFIER = "notifier"
 # In the order they are started; stopped in the other direction, the notifier after the processor.
 NAMES = (BROKER, API, PROCESSOR, NOTIFIER)
 _PRIORITY = {BROKER: 1, NOTIFIER: 2, PROCESSOR: 3, API: 4}
+
+# The first is expanded, once or twice by option; the others begin comments.
+_UNWRITABLE = frozenset("%;#\r\n")
 
 
 @dataclass(frozen=True)
@@ -29,24 +34,27 @@ class Program:
 
 
 def supervisor_config(layout: Layout, programs: Iterable[Program], directory: Path) -> str:
-    """The configuration for these programs; `directory` is where they run."""
+    """The configuration for these programs; `directory` is where they run.
+
+    Raises:
+        LocalError: a path has a character that supervisord's files cannot hold.
+    """
+    for path in (layout.home, directory):
+        if set(str(path)) & _UNWRITABLE:
+            raise LocalError(
+                f"the path {path} has one of % ; # in it, which the supervisor's configuration "
+                "cannot hold; use another folder (IMAGEMILL_HOME)"
+            )
     sections = [
         _template("supervisord.conf").substitute(
-            socket=_literal(layout.supervisor_socket),
-            pidfile=_literal(layout.supervisor_pid),
-            logs=_literal(layout.logs),
-            directory=_literal(directory),
+            socket=layout.supervisor_socket,
+            pidfile=layout.supervisor_pid,
+            logs=layout.logs,
+            directory=directory,
         )
     ]
     sections.extend(_section(layout, program) for program in programs)
     return "".join(sections)
-
-
-def process_names(program: Program) -> list[str]:
-    """The names of a program's processes: its own, or numbered from 1 when there are several."""
-    if program.processes == 1:
-        return [program.name]
-    return [f"{program.name}-{number}" for number in range(1, program.processes + 1)]
 
 
 def _section(layout: Layout, program: Program) -> str:
@@ -59,7 +67,7 @@ def _section(layout: Layout, program: Program) -> str:
         numprocs=program.processes,
         priority=_PRIORITY[program.name],
         stop_wait_s=program.stop_wait_s,
-        log=_literal(layout.logs) + f"/{name}.log",
+        log=f"{layout.logs}/{name}.log",
     )
 
 
@@ -67,14 +75,6 @@ def _template(name: str) -> string.Template:
     return string.Template(project_file(f"deploy/local/{name}").read_text())
 
 
-def _literal(value: object) -> str:
-    """supervisord expands %(...)s everywhere; a doubled sign stands for itself."""
-    return str(value).replace("%", "%%")
-
-
 def _quoted(word: str) -> str:
-    """One word of a command, which supervisord splits as a shell would."""
-    if word and not set(word) & set(" \t'\"\\;"):
-        return _literal(word)
-    escaped = word.replace("\\", "\\\\").replace('"', '\\"')
-    return _literal(f'"{escaped}"')
+    """One word of a command, which supervisord splits as a shell does and expands %(...)s in."""
+    return shlex.quote(word).replace("%", "%%")

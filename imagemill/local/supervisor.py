@@ -52,15 +52,16 @@ class Supervisor:
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
 
-    @property
-    def _rpc(self) -> Any:
+    def _ask(self, method: str, *arguments: object) -> Any:
+        """Call it over its socket; raises OSError and http.client's errors when it is not there."""
         transport = SupervisorTransport(None, None, f"unix://{self._layout.supervisor_socket}")
-        return xmlrpc.client.ServerProxy("http://127.0.0.1", transport=transport).supervisor
+        with xmlrpc.client.ServerProxy("http://127.0.0.1", transport=transport) as server:
+            return getattr(server.supervisor, method)(*arguments)
 
     def running(self) -> bool:
         """Whether it answers."""
         try:
-            return self._rpc.getState()["statename"] == "RUNNING"
+            return self._ask("getState")["statename"] == "RUNNING"
         except (OSError, http.client.HTTPException, xmlrpc.client.Error):
             return False
 
@@ -116,14 +117,14 @@ class Supervisor:
             LocalError: its command could not be run.
         """
         try:
-            self._rpc.startProcessGroup(name)
+            self._ask("startProcessGroup", name)
         except xmlrpc.client.Fault as fault:
             raise LocalError(f"{name} could not be started: {fault.faultString}") from fault
 
     def stop(self, name: str) -> None:
         """Stop a program's processes and wait until they have ended."""
         try:
-            self._rpc.stopProcessGroup(name)
+            self._ask("stopProcessGroup", name)
         except xmlrpc.client.Fault as fault:
             if fault.faultCode != Faults.NOT_RUNNING:
                 raise
@@ -131,7 +132,7 @@ class Supervisor:
     def processes(self) -> list[ProcessState]:
         """What runs; empty when supervisord does not."""
         try:
-            infos = self._rpc.getAllProcessInfo()
+            infos = self._ask("getAllProcessInfo")
         except (OSError, http.client.HTTPException, xmlrpc.client.Error):
             return []
         return [
@@ -150,8 +151,8 @@ class Supervisor:
         Raises:
             LocalError: something still runs after that time.
         """
-        pid = self._rpc.getPID()
-        self._rpc.shutdown()
+        pid = self._ask("getPID")
+        self._ask("shutdown")
         deadline = time.monotonic() + timeout_s
         while psutil.pid_exists(pid):
             if time.monotonic() > deadline:

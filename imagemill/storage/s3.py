@@ -167,6 +167,21 @@ class S3Store:
         except ObjectNotFound as error:
             raise self._no_bucket() from error
 
+    def create_bucket(self) -> bool:
+        """Create the bucket if it is not there; says whether it did.
+
+        Raises:
+            StoreUnavailable: the server cannot be reached, or refuses.
+        """
+        try:
+            with self._asking("bucket"):
+                self._client.head_bucket(Bucket=self._bucket)
+        except ObjectNotFound:
+            with self._asking():
+                self._client.create_bucket(Bucket=self._bucket)
+            return True
+        return False
+
     def _upload(self, key: str, file: BinaryIO, size: int, digest: str, content_type: str) -> None:
         extra: dict[str, Any] = {"ContentType": content_type, "Metadata": {"sha256": digest}}
         with self._asking(key):

@@ -1,0 +1,34 @@
+# One image for every service: `docker run imagemill serve api|processor|notifier`.
+
+FROM python:3.12-slim AS build
+RUN python -m venv /opt/imagemill
+ENV PATH=/opt/imagemill/bin:$PATH PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
+WORKDIR /src
+# The dependencies are a layer of their own: they change more rarely than the code.
+COPY requirements.lock ./
+RUN pip install --require-hashes -r requirements.lock
+COPY pyproject.toml README.md ./
+COPY assets assets
+COPY deploy/local deploy/local
+COPY schemas schemas
+COPY imagemill imagemill
+COPY producer_api producer_api
+COPY processor processor
+COPY notifier notifier
+RUN pip install --no-deps --no-build-isolation .
+
+FROM python:3.12-slim
+RUN useradd --uid 10001 --create-home imagemill \
+    && install -d -o imagemill -g imagemill /var/lib/imagemill
+COPY --from=build /opt/imagemill /opt/imagemill
+ENV PATH=/opt/imagemill/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1 \
+    IMAGEMILL_HOME=/var/lib/imagemill
+USER imagemill
+WORKDIR /var/lib/imagemill
+VOLUME /var/lib/imagemill
+# API, processor's health, notifier's health.
+EXPOSE 8080 6066 8082
+ENTRYPOINT ["imagemill"]
+CMD ["serve", "api"]

@@ -1,0 +1,63 @@
+"""`imagemill prepare`: what a deployment needs once, before its services start."""
+
+from __future__ import annotations
+
+import argparse
+
+from imagemill.cli.services import MODELS, load
+from imagemill.kafka import KafkaUnavailable, TopicsMissing, create_topics
+from imagemill.local.errors import LocalError
+from imagemill.settings import KafkaSettings, StoreSettings
+from imagemill.storage import StoreUnavailable, open_store
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """It has none: the settings say everything."""
+
+
+def run(args: argparse.Namespace) -> int:
+    """Create the topics and the bucket, fetch the default models. Safe to repeat."""
+    ensure_topics(KafkaSettings())
+    ensure_bucket(StoreSettings())
+    ensure_models()
+    return 0
+
+
+def ensure_topics(settings: KafkaSettings) -> None:
+    """Create the topics that are missing.
+
+    Raises:
+        LocalError: the broker is away, or has other topics of those names.
+    """
+    try:
+        for name in create_topics(settings):
+            print(f"created topic {name}")
+    except (KafkaUnavailable, TopicsMissing) as error:
+        raise LocalError(str(error)) from error
+
+
+def ensure_bucket(settings: StoreSettings) -> None:
+    """Create the bucket if the store is one and lacks it; a folder needs nothing.
+
+    Raises:
+        LocalError: the server is away, or our keys may not.
+    """
+    from imagemill.storage.s3 import S3Store  # boto3 takes 0.2 s to import
+
+    try:
+        store = open_store(settings)
+        if isinstance(store, S3Store) and store.create_bucket():
+            print("created the bucket")
+        store.check()
+    except (StoreUnavailable, ValueError) as error:
+        raise LocalError(str(error)) from error
+
+
+def ensure_models() -> None:
+    """Fetch the models that are used by default.
+
+    Raises:
+        LocalError: one of them could not be fetched; the reason was printed.
+    """
+    if load(MODELS)(["fetch", "--default"]):
+        raise LocalError("the default models could not be fetched; the reason is above")

@@ -1,0 +1,127 @@
+"""What every test may ask for: a real broker, the test photos, and where shared data lies."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from imagemill.local.broker import KafkaInstall, LocalBroker, wait_until_served
+from imagemill.local.layout import Layout
+from imagemill.local.ports import next_free
+from imagemill.local.prerequisites import BrokerKind, choose_broker, docker_answers, look
+
+ROOT = Path(__file__).parents[1]
+# Beside each other, so that brokers of tests that were interrupted do not get in the way.
+_FIRST_TEST_PORT = 19092
+
+
+@dataclass(frozen=True)
+class Broker:
+    """A running Kafka broker; `bootstrap` is what KAFKA_BOOTSTRAP_SERVERS should be."""
+
+    bootstrap: str
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder with test photos and models: IMAGEMILL_SHARED, or `shared` beside the checkout."""
+    folder = Path(os.environ.get("IMAGEMILL_SHARED") or ROOT.parent / "shared")
+    assert folder.is_dir(), f"{folder} is missing: set IMAGEMILL_SHARED to the shared test data"
+    return folder
+
+
+@pytest.fixture(scope="session")
+def photos(shared: Path) -> Path:
+    """The folder with astronaut.png, chelsea.png and coffee.png."""
+    return shared / "photos"
+
+
+@pytest.fixture(scope="session")
+def kafka_install() -> KafkaInstall:
+    """Java and Kafka's jars, shared with `make up` of this checkout and fetched if missing."""
+    home = Path(os.environ.get("IMAGEMILL_HOME") or ROOT / ".imagemill")
+    return KafkaInstall.find(Layout.of(home).jars)
+
+
+@pytest.fixture(scope="session")
+def broker(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Broker]:
+    """One broker for the whole run, so tests use a topic prefix of their own (`topic_prefix`).
+
+    KAFKA_BOOTSTRAP_SERVERS if set; else a container where a Docker daemon answers; else a local
+    broker from jars. Never a skip.
+    """
+    existing = os.environ.get("KAFKA_BOOTSTRAP_SERVERS")
+    if existing:
+        yield Broker(existing)
+    elif docker_answers(os.environ):
+        yield from _container()
+    else:
+        install = request.getfixturevalue("kafka_install")
+        local = LocalBroker(tmp_path_factory.mktemp("kafka"), install, port=_test_port())
+        local.start()
+        try:
+            yield Broker(local.bootstrap)
+        finally:
+            local.stop()
+
+
+@pytest.fixture
+def own_broker(kafka_install: KafkaInstall, tmp_path: Path) -> Iterator[LocalBroker]:
+    """A started broker of this test alone, which may kill and restart it."""
+    local = LocalBroker(tmp_path / "kafka", kafka_install, port=_test_port())
+    local.start()
+    try:
+        yield local
+    finally:
+        local.kill()
+
+
+@pytest.fixture
+def topic_prefix() -> str:
+    """A prefix of topics and groups that no other test has."""
+    return f"t{uuid.uuid4().hex[:10]}."
+
+
+@pytest.fixture
+def free_port() -> Callable[[], int]:
+    """Gives a free TCP port at each call, another one each time."""
+    given: set[int] = set()
+
+    def take() -> int:
+        given.add(next_free(28000 + os.getpid() % 2000, but=frozenset(given)))
+        return max(given)
+
+    return take
+
+
+def _test_port() -> int:
+    return next_free(_FIRST_TEST_PORT)
+
+
+def _container() -> Iterator[Broker]:
+    from testcontainers.core.container import DockerContainer
+
+    from imagemill.local.container import environment, image
+
+    port = _test_port()
+    container = DockerContainer(image()).with_bind_ports(port, port)
+    for name, value in environment(port, next_free(port + 1)).items():
+        container.with_env(name, value)
+    with container:
+        wait_until_served(f"127.0.0.1:{port}", 90.0)
+        yield Broker(f"127.0.0.1:{port}")
+
+
+def pytest_report_header() -> str:
+    """Which broker the run is against."""
+    kind = choose_broker(look(os.environ, jars_present=True))
+    if kind is not BrokerKind.EXTERNAL and docker_answers(os.environ):
+        kind = BrokerKind.DOCKER
+    return f"broker: {kind}"

@@ -1,0 +1,116 @@
+"""The command line: what it prints and what it exits with."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from imagemill.cli import COMMANDS, main
+from imagemill.cli.services import MODELS, SERVICES, load
+from schemas.topics import TOPICS
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture(autouse=True)
+def empty_home(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("IMAGEMILL_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("KAFKA_BOOTSTRAP_SERVERS", raising=False)
+    return tmp_path / "home"
+
+
+def test_without_a_command_it_lists_them(capsys):
+    assert main([]) == 2
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in COMMANDS)
+
+
+@pytest.mark.parametrize("name", [name for name in COMMANDS if name != "models"])
+def test_every_command_explains_itself(name, capsys):
+    with pytest.raises(SystemExit) as end:
+        main([name, "--help"])
+    assert end.value.code == 0
+    assert COMMANDS[name] in " ".join(capsys.readouterr().out.split())
+
+
+def test_an_unknown_argument_is_refused(capsys):
+    with pytest.raises(SystemExit) as end:
+        main(["status", "--jsno"])
+    assert end.value.code == 2
+    assert "--jsno" in capsys.readouterr().err
+
+
+def test_status_of_a_system_that_is_down(capsys, empty_home):
+    assert main(["status", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report == {
+        "services": [
+            {"name": name, "pid": None, "state": "stopped", "restarts": 0, "port": None}
+            for name in ("broker", "api", "processor", "notifier")
+        ],
+        "logs": str(empty_home / "logs"),
+    }
+
+
+def test_down_when_nothing_runs(capsys):
+    assert main(["down"]) == 0
+    assert "Nothing was running" in capsys.readouterr().out
+
+
+def test_topics_are_listed_under_the_prefix(capsys, monkeypatch):
+    monkeypatch.setenv("IMAGEMILL_TOPIC_PREFIX", "mine.")
+    assert main(["topics", "list"]) == 0
+    names = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
+    assert names == [f"mine.{topic.name}" for topic in TOPICS]
+
+
+def test_what_keeps_it_from_running_is_a_sentence_not_a_traceback(capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("KAFKA_HOME", str(tmp_path))
+    assert main(["up"]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("imagemill: KAFKA_HOME is")
+    assert "Traceback" not in said
+
+
+def test_logs_before_there_are_any(capsys):
+    assert main(["logs"]) == 1
+    assert "make up" in capsys.readouterr().err
+
+
+def test_logs_of_a_service_that_is_not_one(capsys):
+    assert main(["logs", "apy"]) == 1
+    assert "apy" in capsys.readouterr().err
+
+
+def test_logs_shows_the_end_of_each(capfd, empty_home):
+    (empty_home / "logs").mkdir(parents=True)
+    (empty_home / "logs" / "api.log").write_text("".join(f"line {n}\n" for n in range(100)))
+    assert main(["logs", "api", "-n", "2"]) == 0
+    assert capfd.readouterr().out.splitlines()[-2:] == ["line 98", "line 99"]
+
+
+def test_the_command_line_loads_no_service():
+    """Each would bring its libraries: seconds before `imagemill status` answers."""
+    heavy = {"faust", "onnxruntime", "producer_api", "processor", "notifier"}
+    script = (
+        "import sys; from imagemill.cli import main; main(['status']); "
+        f"print(sorted({heavy} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.splitlines()[-1] == "[]", done.stderr
+
+
+@pytest.mark.parametrize("path", [*SERVICES.values(), MODELS])
+def test_every_service_has_its_entry(path):
+    assert callable(load(path))

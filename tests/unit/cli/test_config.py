@@ -1,0 +1,59 @@
+"""`imagemill config` tells the truth about the settings classes."""
+
+from __future__ import annotations
+
+import pytest
+
+from imagemill.cli import main
+from imagemill.cli.config import all_settings
+from imagemill.settings import SERVICES
+
+
+@pytest.fixture(autouse=True)
+def no_dotenv(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def test_every_field_of_every_service_is_listed_once():
+    names = [each.name for each in all_settings()]
+    assert len(names) == len(set(names))
+    fields = {field for kind in SERVICES.values() for field in kind.model_fields}
+    assert len(names) == len(fields)
+
+
+def test_every_setting_says_what_it_does():
+    assert [each.name for each in all_settings() if not each.description] == []
+
+
+def test_a_listed_name_is_the_one_that_is_read(monkeypatch):
+    for each in all_settings():
+        monkeypatch.delenv(each.name, raising=False)
+    monkeypatch.setenv("PORT", "9999")
+    monkeypatch.setenv("IMAGEMILL_MAX_ITEMS", "7")
+    monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", "kafka.example:9092")
+    changed = {each.name: each.current for each in all_settings() if each.current != each.default}
+    assert changed == {
+        "PORT": "9999",
+        "IMAGEMILL_MAX_ITEMS": "7",
+        "KAFKA_BOOTSTRAP_SERVERS": "kafka.example:9092",
+    }
+
+
+@pytest.mark.parametrize("form", [[], ["--markdown"]])
+def test_secrets_are_never_printed(form, monkeypatch, capsys):
+    for each in all_settings():
+        if "SECRET" in each.name or "PASSWORD" in each.name:
+            monkeypatch.setenv(each.name, "hunter2hunter2")
+    assert main(["config", *form]) == 0
+    printed = capsys.readouterr().out
+    assert "hunter2" not in printed
+    assert "AWS_SECRET_ACCESS_KEY" in printed
+
+
+def test_the_table_for_the_documentation_does_not_depend_on_this_machine(monkeypatch, capsys):
+    main(["config", "--markdown"])
+    before = capsys.readouterr().out
+    monkeypatch.setenv("PORT", "9999")
+    main(["config", "--markdown"])
+    assert capsys.readouterr().out == before
+    assert "| `PORT` | `8080` | api, processor |" in before

@@ -1,0 +1,63 @@
+"""The project's own files: what set-up relies on."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+LOCKS = ("requirements.lock", "requirements-dev.lock", "requirements-java.lock")
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+
+def pins(lock: str) -> dict[str, str]:
+    text = (ROOT / lock).read_text()
+    return dict(re.findall(r"^([a-z0-9._-]+)==([^ ;\\]+)", text, re.M))
+
+
+@pytest.mark.parametrize("lock", [*LOCKS, "deploy/local/uv.lock"])
+def test_a_lock_has_hashes_and_no_addresses(lock):
+    text = (ROOT / lock).read_text()
+    assert "://" not in text
+    for requirement in re.split(r"\n(?=\S)", text.strip()):
+        assert "--hash=sha256:" in requirement, requirement.splitlines()[0]
+
+
+def test_tests_run_on_the_versions_that_are_shipped():
+    runtime, dev = pins("requirements.lock"), pins("requirements-dev.lock")
+    assert runtime.items() <= dev.items()
+
+
+@pytest.mark.parametrize(
+    ("lock", "requirements"),
+    [
+        ("requirements.lock", PYPROJECT["project"]["dependencies"]),
+        ("requirements-dev.lock", PYPROJECT["project"]["optional-dependencies"]["dev"]),
+        ("requirements-java.lock", PYPROJECT["project"]["optional-dependencies"]["java"]),
+    ],
+)
+def test_everything_that_is_required_is_locked(lock, requirements):
+    names = {re.split(r"[\[<>=;! ]", each)[0].lower() for each in requirements}
+    assert names <= set(pins(lock)), "run `make lock`"
+
+
+def test_one_onnxruntime_a_platform():
+    markers = re.findall(
+        r"^(onnxruntime[a-z-]*)==\S+ ; (.+?) \\$", (ROOT / "requirements.lock").read_text(), re.M
+    )
+    assert len(markers) == 2
+    assert all("platform_machine" in marker for _, marker in markers)
+
+
+def test_the_sample_photo_is_small_and_its_licence_is_noted():
+    assert (ROOT / "assets" / "sample.jpg").stat().st_size < 150_000
+    assert "CC0" in (ROOT / "assets" / "README.md").read_text()
+
+
+def test_ci_runs_what_the_makefile_has():
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M))
+    assert {"up", "down", "test", "test-fast", "bench", "lint", "lock"} <= targets
+    assert "exec make test" in (ROOT / ".ci" / "run").read_text()
