@@ -26,8 +26,8 @@ _DTYPES = {
     "tensor(uint8)": "uint8",
     "tensor(int32)": "int32",
 }
-Run = Callable[[NDArray], Sequence[NDArray]]
-"""Runs the model on its one input; gives every output, in the model's order."""
+Run = Callable[[Mapping[str, NDArray]], Sequence[NDArray]]
+"""Runs the model on inputs by name; gives every output, in the model's order."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ class Detector:
             ValueError: the outputs are not what the model's shapes promised.
         """
         tensor, placement = prepare(image, self.recipe)
-        arrays = self._run(tensor)
+        arrays = self._run({self._facts.input_name: tensor})
         outputs = dict(zip(self._facts.outputs, arrays, strict=True))
         size = (self.recipe.width, self.recipe.height)
         found = heads.decode(self.plan, outputs, size, wanted.confidence)
@@ -150,7 +150,7 @@ class Detector:
         """The output shapes, by running a grey picture, for files that leave them open."""
         grey = Image.new("RGB", (recipe.width, recipe.height), (PAD, PAD, PAD))
         whole = replace(recipe, span=255.0)
-        arrays = self._run(prepare(grey, whole)[0])
+        arrays = self._run({self._facts.input_name: prepare(grey, whole)[0]})
         return {name: array.shape for name, array in zip(self._facts.outputs, arrays, strict=True)}
 
 

@@ -72,13 +72,13 @@ def _align(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """For each end in the text: fewest edits to any part ending there, and that part's start.
 
-    Sellers' dynamic programme, a row of the table at a time. A cell holds edits * base + (last -
-    start), so that one minimum finds the fewest edits and of those the shortest part.
+    Sellers' dynamic programme, a row of the table at a time. A cell holds edits * base + start, so
+    that one minimum finds the fewest edits and of those the longest part: a misread character
+    belongs to the place it is read in.
     """
-    last = len(text)
-    base = last + 1
-    column = np.arange(last + 1, dtype=np.int64)
-    row = last - column
+    base = len(text) + 1
+    column = np.arange(base, dtype=np.int64)
+    row = column.copy()
     for character in pattern:
         above = row + base
         diagonal = row[:-1] + base * (text != character)
@@ -86,15 +86,18 @@ def _align(
         row[1:] = np.minimum(above[1:], diagonal)
         # Skipping text characters costs one each: a running minimum over cells moved to column 0.
         row = np.minimum.accumulate(row - column * base) + column * base
-    return row // base, last - row % base
+    return row // base, row % base
 
 
 def _apart(
     similarity: NDArray[np.float64], starts: NDArray[np.int64], least: float
 ) -> list[tuple[int, int]]:
-    """(start, end) of the most similar places that share no character, in text order."""
+    """(start, end) of the most similar places that share no character, in text order.
+
+    Of equally similar ones the longer goes first, for the reason given in _align.
+    """
     ends = np.flatnonzero(similarity >= least)
-    ends = ends[np.argsort(-similarity[ends], kind="stable")]
+    ends = ends[np.lexsort((starts[ends] - ends, -similarity[ends]))]
     taken = np.zeros(len(similarity), dtype=bool)
     chosen: list[tuple[int, int]] = []
     for end in ends.tolist():

@@ -54,7 +54,7 @@ def constant_model(
 def open_detector(model: bytes | str) -> Detector:
     """The detector of a model file or its bytes, run by onnxruntime alone."""
     session = InferenceSession(model, providers=["CPUExecutionProvider"])
-    return Detector(facts_of(session), None, lambda tensor: session.run(None, {"images": tensor}))
+    return Detector(facts_of(session), None, lambda inputs: session.run(None, dict(inputs)))
 
 
 def _type(value: NDArray) -> int:
