@@ -1,0 +1,182 @@
+"""An API in this process on a port of its own, and Kafka clients that look at what it wrote."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import requests
+from aiohttp import web
+from confluent_kafka import OFFSET_BEGINNING, Consumer, Producer, TopicPartition
+from confluent_kafka.admin import OffsetSpec
+
+from imagemill.kafka import admin, client_config, create_topics, producer_config
+from imagemill.settings import ApiSettings
+from producer_api.app import create_app
+from schemas import codec, topics
+from schemas.events import JobSubmitted
+from schemas.jobs import JobState
+from schemas.times import now
+
+Value = TypeVar("Value")
+DEADLINE_S = 20.0
+
+
+def eventually(
+    look: Callable[[], Value], until: Callable[[Value], bool] = bool, timeout_s: float = DEADLINE_S
+) -> Value:
+    """What `look` returns as soon as it is as wanted; AssertionError with the last one if never."""
+    pause = threading.Event()
+    waited = 0.0
+    while not until(value := look()):
+        if waited >= timeout_s:
+            raise AssertionError(f"still {value!r} after {timeout_s} s")
+        pause.wait(0.02)
+        waited += 0.02
+    return value
+
+
+def fresh_settings(bootstrap: str, home: Path, **fields: Any) -> ApiSettings:
+    """Settings of an API that shares nothing with other tests but the broker."""
+    defaults: dict[str, Any] = {
+        "kafka_bootstrap_servers": bootstrap,
+        "home": home,
+        "topic_prefix": f"t{uuid.uuid4().hex[:8]}.",
+        "topic_partitions": 2,
+        "port": 0,
+        "host": "127.0.0.1",
+    }
+    return ApiSettings(_env_file=None, **(defaults | fields))  # type: ignore[call-arg]
+
+
+class RunningApi:
+    """The API on a thread; `url` is its address once started."""
+
+    def __init__(self, settings: ApiSettings) -> None:
+        self.settings = settings
+        self.url = ""
+        self.session = requests.Session()
+        self._started = threading.Event()
+        self._stop: asyncio.Event
+        self._failure: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def start(self, *, ready: bool = True) -> RunningApi:
+        """Serve; with `ready`, once all that is in the topics has been read."""
+        self._thread.start()
+        self._started.wait(DEADLINE_S)
+        if self._failure is not None:
+            raise self._failure
+        if ready:
+            eventually(lambda: requests.get(f"{self.url}/readyz", timeout=5), lambda got: got.ok)
+        return self
+
+    def stop(self) -> None:
+        """Stop as SIGTERM does."""
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join(DEADLINE_S)
+        assert not self._thread.is_alive(), "the API did not stop"
+
+    def _run(self) -> None:
+        asyncio.run(self._serve())
+
+    async def _serve(self) -> None:
+        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+        try:
+            runner = web.AppRunner(create_app(self.settings), access_log=None)
+            await runner.setup()
+            site = web.TCPSite(runner, self.settings.host, self.settings.port)
+            await site.start()
+        except BaseException as error:
+            self._failure = error
+            self._started.set()
+            raise
+        host, port = site._server.sockets[0].getsockname()[:2]  # type: ignore[union-attr]
+        self.url = f"http://{host}:{port}"
+        self._started.set()
+        await self._stop.wait()
+        await runner.cleanup()
+
+    def get(self, path: str, **options: Any) -> requests.Response:
+        return self.session.get(self.url + path, timeout=DEADLINE_S, **options)
+
+    def post(self, path: str, **options: Any) -> requests.Response:
+        return self.session.post(self.url + path, timeout=DEADLINE_S, **options)
+
+    def put(self, path: str, **options: Any) -> requests.Response:
+        return self.session.put(self.url + path, timeout=DEADLINE_S, **options)
+
+    def stored_files(self) -> list[Path]:
+        """All files of the folder store, drafts of uploads included."""
+        return [path for path in (self.settings.home / "objects").rglob("*") if path.is_file()]
+
+
+class Topics:
+    """The topics of one set of settings, written and read as any client of the cluster would."""
+
+    def __init__(self, settings: ApiSettings) -> None:
+        self._settings = settings
+        create_topics(settings)
+        self._producer = Producer(producer_config(settings))
+        self._admin = admin(settings)
+        self._consumer = Consumer(
+            client_config(settings)
+            | {"group.id": "test", "enable.auto.commit": False, "auto.offset.reset": "earliest"}
+        )
+
+    def publish(
+        self, topic: str, key: str, value: bytes | None, headers: list[tuple[str, bytes]] | None
+    ) -> None:
+        """Write a message and wait until it is there."""
+        self._producer.produce(self._settings.topic(topic), value, key.encode(), headers=headers)
+        assert self._producer.flush(DEADLINE_S) == 0
+
+    def publish_state(self, state: JobState) -> None:
+        """Write a job's state as the track agent does."""
+        value, headers = codec.encode_state(state)
+        self.publish(topics.JOBS_STATE.name, state.job_id, value, headers)
+
+    def end(self, job: JobSubmitted, revision: int = 5, **fields: Any) -> JobState:
+        """Have the track agent say that a job succeeded."""
+        state = JobState(
+            **job.model_dump(exclude={"inputs"}),
+            revision=revision, status="succeeded", outcomes="s" * job.total,
+            started_at=now(), finished_at=now(), attempts=1, **fields,
+        )  # fmt: skip
+        self.publish_state(state)
+        return state
+
+    def messages(self, *names: str) -> list[Any]:
+        """All messages of the topics, read to their ends."""
+        partitions = range(self._settings.topic_partitions)
+        wanted = {
+            TopicPartition(self._settings.topic(name), number): OffsetSpec.latest()
+            for name in names
+            for number in partitions
+        }
+        ends = {
+            where: answer.result(DEADLINE_S).offset
+            for where, answer in self._admin.list_offsets(wanted).items()
+        }
+        left = {(where.topic, where.partition): end for where, end in ends.items() if end}
+        self._consumer.assign([TopicPartition(*where, OFFSET_BEGINNING) for where in left])
+        found = []
+        while left:
+            message = self._consumer.poll(DEADLINE_S)
+            assert message is not None and message.error() is None
+            found.append(message)
+            where = (message.topic(), message.partition())
+            if message.offset() + 1 >= left[where]:
+                self._consumer.incremental_unassign([TopicPartition(*where)])
+                del left[where]
+        return found
+
+    def submissions(self) -> list[JobSubmitted]:
+        """All jobs in the priority topics."""
+        names = [topic.name for topic in topics.PRIORITY_TOPICS.values()]
+        events = [codec.decode(found.headers(), found.value()) for found in self.messages(*names)]
+        return [event for event in events if isinstance(event, JobSubmitted)]

@@ -1,0 +1,72 @@
+"""Models for tests: a tiny one that is made on the spot, and the real ones, fetched once."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+from onnx import TensorProto, helper
+
+from processor.models.fetch import fetch
+from processor.models.manifest import ModelEntry, ModelInput, render
+from processor.models.store import ModelStore
+
+ROOT = Path(__file__).parents[2]
+
+
+def brightness_model(size: int = 32) -> bytes:
+    """An ONNX model whose output `mask` [1, 1, size, size] is the mean of the three channels.
+
+    A second output, `unused`, is there to be left out.
+    """
+    shape = [1, 3, size, size]
+    flat = [1, 1, size, size]
+    graph = helper.make_graph(
+        [
+            helper.make_node("ReduceMean", ["pixels"], ["mask"], axes=[1], keepdims=1),
+            helper.make_node("Neg", ["mask"], ["unused"]),
+        ],
+        "brightness",
+        [helper.make_tensor_value_info("pixels", TensorProto.FLOAT, shape)],
+        [
+            helper.make_tensor_value_info("mask", TensorProto.FLOAT, flat),
+            helper.make_tensor_value_info("unused", TensorProto.FLOAT, flat),
+        ],
+    )
+    model = helper.make_model(
+        graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8, producer_name="test"
+    )
+    return model.SerializeToString()
+
+
+def brightness_entry(data: bytes, name: str = "brightness", **facts: object) -> ModelEntry:
+    """The manifest entry of that model; `facts` are more of its fields."""
+    recipe = ModelInput(size=(32, 32), scale="255")
+    known = {
+        "name": name,
+        "task": "remove-background",
+        "sha256": (hashlib.sha256(data).hexdigest(),),
+        "output": "mask",
+        "input": recipe,
+    }
+    return ModelEntry.model_validate({**known, **facts})
+
+
+def install(home: Path, data: bytes, entry: ModelEntry) -> ModelStore:
+    """A store in `home` that has the model and knows its entry."""
+    home.mkdir(parents=True, exist_ok=True)
+    (home / entry.file_name).write_bytes(data)
+    (home / f"{entry.name}.toml").write_text(render(entry), encoding="utf-8")
+    return ModelStore(home)
+
+
+def real_store(*names: str) -> ModelStore:
+    """The store that `make up` of this checkout uses, with these models fetched where missing."""
+    home = Path(os.environ.get("IMAGEMILL_HOME") or ROOT / ".imagemill")
+    local = os.environ.get("IMAGEMILL_MODELS")
+    store = ModelStore(home / "models", Path(local) if local else None)
+    manifest = store.manifest()
+    for name in names:
+        fetch(manifest.models[name], store, lambda done, total: None, print)
+    return store
