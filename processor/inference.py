@@ -196,7 +196,7 @@ class Inference:
         self, work: Work, entry: Entry, started: float, outcome: ItemOutcome
     ) -> list[Delivery]:
         """The facts of an outcome: the end, or the next attempt."""
-        if outcome.error is not None:
+        if outcome.error is not None and not outcome.permanent:
             delay_s = self._retry.delay_s(work.attempt, outcome.error)
             if delay_s is not None:
                 return await self._try_again(work, entry, outcome.error, time.time() + delay_s)

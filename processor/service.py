@@ -157,8 +157,11 @@ class Processor:
         self.app.task(self._answer_health)
 
     async def _serve(self) -> None:
-        await self.pool.start()
-        await asyncio.gather(*(self.inference.run_slot() for _ in range(self.settings.slots)))
+        try:
+            await self.pool.start()
+            await asyncio.gather(*(self.inference.run_slot() for _ in range(self.settings.slots)))
+        finally:
+            await self.pool.stop()
 
     async def _listen_for_cancels(self) -> None:
         control = self.settings.topic(topics.JOBS_CONTROL.name)

@@ -14,10 +14,14 @@ if TYPE_CHECKING:
 
 
 class OperationError(Exception):
-    """An item failed for a reason its sender or operator can act on."""
+    """An item failed for a reason its sender or operator can act on.
 
-    def __init__(self, code: ErrorCode, message: str) -> None:
+    `permanent` forbids the retries that errors of this code get otherwise.
+    """
+
+    def __init__(self, code: ErrorCode, message: str, *, permanent: bool = False) -> None:
         super().__init__(message)
+        self.permanent = permanent
         self.error = JobError.of(code, message)
 
 

@@ -1,0 +1,231 @@
+"""What an inference process does for one item: fetch, decode, run, encode, store."""
+
+from __future__ import annotations
+
+import io
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import import_module
+from typing import Any, BinaryIO
+
+from PIL import Image
+from pydantic import BaseModel, ValidationError
+
+from imagemill.addresses import AddressPolicy
+from imagemill.imagecheck import ImageLimits
+from imagemill.imageformats import FORMATS
+from imagemill.settings import ProcessorSettings
+from imagemill.storage import ObjectNotFound, StoreUnavailable, open_store, result_key
+from imagemill.urlfetch import FetchLimits, fetch
+from imagemill.urlguard import UrlGuard, UrlRefused
+from processor.imaging import decode, encode
+from processor.models.loader import ModelLoader
+from processor.operations.base import (
+    OperationError,
+    Output,
+    RunContext,
+    SourceInfo,
+    UsedModel,
+)
+from schemas.errors import ErrorCode, JobError
+from schemas.operations import OperationSpec, find_operation
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ItemTask:
+    """One item to run: `steps` are (operation, params); the image is at `key` or `url`."""
+
+    job_id: str
+    index: int
+    steps: tuple[tuple[str, dict[str, Any]], ...]
+    key: str | None = None
+    url: str | None = None
+    filename: str | None = None
+
+
+@dataclass
+class ItemOutcome:
+    """What came out: `result` and `model` as in the terminal event, or `error`.
+
+    `timings_ms` has fetch, infer (decoding and encoding included) and store.
+    """
+
+    result: dict[str, Any] | None = None
+    model: dict[str, Any] | None = None
+    timings_ms: dict[str, float] = field(default_factory=dict)
+    error: JobError | None = None
+    permanent: bool = False
+    """Trying again cannot help, though it can with most errors of this code."""
+
+
+class _Clock:
+    """Takes the time of each stage, in milliseconds."""
+
+    def __init__(self) -> None:
+        self.timings_ms: dict[str, float] = {}
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.timings_ms[name] = round((time.perf_counter() - start) * 1000, 1)
+
+
+class Workbench:
+    """What an inference process keeps between items: the store, the models, the URL guard."""
+
+    def __init__(self, settings: ProcessorSettings) -> None:
+        self._store = open_store(settings)
+        self._url_expires_s = settings.url_expires_s
+        self.models = ModelLoader.from_settings(settings)
+        self._limits = ImageLimits(
+            max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels
+        )
+        self._fetch_limits = FetchLimits(max_bytes=settings.max_image_bytes)
+        self._guard = UrlGuard(AddressPolicy.parse(settings.url_allow))
+
+    def warm(self) -> None:
+        """Load the default model and run it once, so that the first job pays for neither."""
+        spec, params = _step("remove-background", {})
+        picture = Image.new("RGB", (64, 64))
+        source = SourceInfo(format="png", size=picture.size, bytes=0)
+        try:
+            _function(spec)(picture, params, RunContext(self.models, source, 64 * 64))
+        except OperationError as exc:
+            # Jobs that need it will say so; the others can be served.
+            log.warning("the default model is not loaded: %s", exc)
+
+    def run_item(self, task: ItemTask) -> ItemOutcome:
+        """Run one item. Never raises: whatever goes wrong is an outcome with an error."""
+        clock = _Clock()
+        try:
+            outcome = self._run(task, clock)
+        except OperationError as exc:
+            outcome = ItemOutcome(error=exc.error, permanent=exc.permanent)
+        except MemoryError:
+            message = "The image needs more memory than an item may use; scale it down."
+            outcome = ItemOutcome(error=JobError.of(ErrorCode.OUT_OF_MEMORY, message))
+        except StoreUnavailable as exc:
+            outcome = ItemOutcome(error=JobError.of(ErrorCode.STORE_UNAVAILABLE, str(exc)))
+        except Exception as exc:
+            log.exception("item %d of job %s", task.index, task.job_id)
+            message = f"The operation failed unexpectedly ({type(exc).__name__})."
+            outcome = ItemOutcome(error=JobError.of(ErrorCode.INTERNAL, message))
+        outcome.timings_ms = clock.timings_ms
+        return outcome
+
+    def _run(self, task: ItemTask, clock: _Clock) -> ItemOutcome:
+        steps = [_step(name, params) for name, params in task.steps]
+        if all(spec.inputs == "none" for spec, _ in steps):
+            outputs = [_function(spec)(None, params, None) for spec, params in steps]
+            return ItemOutcome(result={"data": _merged(steps, outputs)})
+        with clock.stage("fetch"):
+            file = self._open(task)
+        with file, clock.stage("infer"):
+            image, source = decode(file, task.filename, self._limits, _shrink_hook(steps))
+            context = RunContext(self.models, source, self._limits.max_pixels)
+            outputs = []
+            for spec, params in steps:
+                output = _function(spec)(image, params, context)
+                image = output.image if output.image is not None else image
+                outputs.append(output)
+            pictured = [output for output in outputs if output.image is not None]
+            encoded = encode(image, pictured[-1].encode, source) if pictured else None
+        result: dict[str, Any] = {"data": _merged(steps, outputs)}
+        if encoded is not None:
+            with clock.stage("store"):
+                result |= self._store_result(task, *encoded)
+            result |= {"width": image.width, "height": image.height}
+        return ItemOutcome(result=result, model=_described(context.used_models))
+
+    def _open(self, task: ItemTask) -> BinaryIO:
+        if task.key is not None:
+            try:
+                return io.BytesIO(self._store.get(task.key))
+            except ObjectNotFound as exc:
+                message = "The uploaded image is no longer in the store; send it again."
+                raise OperationError(ErrorCode.IMAGE_MISSING, message) from exc
+        if task.url is None:
+            raise OperationError(ErrorCode.IMAGE_MISSING, "The item has no image.")
+        try:
+            return fetch(task.url, self._fetch_limits, self._guard).file
+        except UrlRefused as exc:
+            raise OperationError(exc.code, str(exc), permanent=not exc.transient) from exc
+
+    def _store_result(self, task: ItemTask, data: bytes, format_name: str) -> dict[str, Any]:
+        known = FORMATS[format_name]
+        key = result_key(task.job_id, task.index, known.extension)
+        stored = self._store.put(key, data, known.content_type)
+        return {
+            "key": key,
+            "url": self._store.url(key, self._url_expires_s, content_type=known.content_type),
+            "content_type": known.content_type,
+            "bytes": stored.bytes,
+            "sha256": stored.sha256,
+        }
+
+
+def _step(name: str, params: dict[str, Any]) -> tuple[OperationSpec, BaseModel]:
+    spec = find_operation(name)
+    if spec is None:
+        raise OperationError(
+            ErrorCode.OPERATION_UNKNOWN, f"This worker does not know the operation {name!r}."
+        )
+    try:
+        return spec, spec.params.model_validate(params)
+    except ValidationError as exc:
+        first = exc.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"])) or "params"
+        raise OperationError(ErrorCode.PARAMS_INVALID, f"{where}: {first['msg']}") from exc
+
+
+@cache
+def _module(spec: OperationSpec) -> Any:
+    return import_module(spec.run.partition(":")[0])
+
+
+def _function(spec: OperationSpec) -> Any:
+    return getattr(_module(spec), spec.run.partition(":")[2])
+
+
+def _shrink_hook(steps: list[tuple[OperationSpec, BaseModel]]) -> Any:
+    """The first operation's word on how small a picture it can work with."""
+    spec, params = steps[0]
+    wanted_size = getattr(_module(spec), "wanted_size", None)
+    return (lambda size: wanted_size(params, size)) if wanted_size else None
+
+
+def _merged(
+    steps: list[tuple[OperationSpec, BaseModel]], outputs: list[Output]
+) -> dict[str, Any] | None:
+    """The data of the operation that made some; of several, each under its operation's name."""
+    made = {
+        spec.name: output.data
+        for (spec, _), output in zip(steps, outputs, strict=True)
+        if output.data is not None
+    }
+    return next(iter(made.values()), None) if len(made) < 2 else made
+
+
+def _described(used: list[UsedModel]) -> dict[str, Any] | None:
+    """The models of a result; the first stands for the job, the others are listed with it."""
+    described = [
+        {
+            "name": model.name,
+            "sha256": model.sha256,
+            "provider": model.provider,
+            "precision": model.precision,
+        }
+        for model in dict.fromkeys(used)
+    ]
+    if not described:
+        return None
+    return described[0] | ({"others": described[1:]} if len(described) > 1 else {})
