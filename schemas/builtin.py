@@ -1,0 +1,44 @@
+"""The operations that come with imagemill."""
+
+from __future__ import annotations
+
+from schemas.operations import NoParams, OperationSpec
+from schemas.params.detect_objects import DetectObjectsParams
+from schemas.params.image_text import ImageTextParams
+from schemas.params.read_text import ReadTextParams
+from schemas.params.remove_background import RemoveBackgroundParams
+
+BUILTIN: tuple[OperationSpec, ...] = (
+    OperationSpec(
+        "remove-background",
+        "Cut the subject out of its background, or return its mask.",
+        RemoveBackgroundParams,
+        "processor.operations.remove_background:run",
+    ),
+    OperationSpec(
+        "detect-objects",
+        "Find objects: class, confidence and box of each, and an annotated picture if asked for.",
+        DetectObjectsParams,
+        "processor.operations.detect_objects:run",
+    ),
+    OperationSpec(
+        "read-text",
+        "Read the text in the picture, line by line, and find a text in it.",
+        ReadTextParams,
+        "processor.operations.read_text:run",
+    ),
+    OperationSpec(
+        "process-image-and-text",
+        "Look at a picture and a text together: what each holds, and where one is in the other.",
+        ImageTextParams,
+        "processor.operations.image_text:run",
+    ),
+    OperationSpec(
+        "noop",
+        "Do nothing; shows that the system runs, and what it costs.",
+        NoParams,
+        "processor.operations.noop:run",
+        inputs="none",
+        inline=True,
+    ),
+)
