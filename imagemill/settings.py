@@ -215,6 +215,9 @@ class ApiSettings(KafkaSettings, StoreSettings, LimitSettings, LogSettings):
     wait_limit_s: float = Field(
         60.0, gt=0, description="longest `wait` a client may ask for, seconds"
     )
+    cancel_wait_s: float = Field(
+        10.0, gt=0, description="seconds a cancel waits for the processor's judgement"
+    )
     max_waiters: int = Field(
         10_000, ge=1, description="requests that may wait for a job at once; above, none waits"
     )
@@ -307,7 +310,22 @@ class NotifierSettings(KafkaSettings, LogSettings):
         None, description="Standard Webhooks secret (whsec_...); made once in the home when unset"
     )
     webhook_timeout_s: float = Field(15.0, gt=0, description="seconds one attempt may take")
-    webhook_concurrency: int = Field(64, ge=1, le=4096, description="deliveries under way at once")
+    webhook_attempts: int = Field(
+        3, ge=1, le=20, description="tries of a delivery before it is given up"
+    )
+    webhook_retry_base_s: float = Field(
+        1.0, gt=0, description="seconds before the second try; each further wait is twice as long"
+    )
+    webhook_retry_max_s: float = Field(
+        30.0, gt=0, description="longest wait between tries, also when Retry-After asks for more"
+    )
+    webhook_concurrency: int = Field(64, ge=1, le=4096, description="deliveries posting at once")
+    webhook_per_host: int = Field(
+        8, ge=1, le=4096, description="deliveries posting at once to one host"
+    )
+    webhook_backlog: int = Field(
+        1000, ge=1, le=100_000, description="results held at once; above, reading pauses"
+    )
     url_allow: str = Field(
         "", description="comma separated hosts and CIDRs that webhooks may reach though not public"
     )

@@ -1,0 +1,49 @@
+"""Start the notifier: `imagemill serve notifier`."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+
+from confluent_kafka import KafkaException
+
+from imagemill.kafka import KafkaUnavailable, TopicsMissing, check_topics
+from imagemill.logs import configure_logging
+from imagemill.settings import NotifierSettings
+from notifier.app import Notifier
+
+log = logging.getLogger("notifier")
+
+
+def main() -> None:
+    """Run until SIGTERM: then finish the attempts under way and exit 0.
+
+    Exits 1 when a setting is wrong, the broker is away or topics are missing; the supervisor
+    starts it again.
+    """
+    settings = NotifierSettings()
+    configure_logging(settings)
+    try:
+        check_topics(settings)
+        asyncio.run(_serve(settings))
+    except (KafkaUnavailable, TopicsMissing, ValueError, OSError) as exc:
+        log.error("%s", exc)
+        sys.exit(1)
+    except KafkaException as exc:
+        log.error("the Kafka consumer cannot go on: %s", exc.args[0].str())
+        sys.exit(1)
+
+
+async def _serve(settings: NotifierSettings) -> None:
+    notifier = Notifier(settings)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, notifier.stop)
+    log.info("webhooks are delivered, at most %d at once", settings.webhook_concurrency)
+    await notifier.run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,56 @@
+"""Writes down every attempt, and what was given up, on topics of their own."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from imagemill.kafka import AsyncProducer, KafkaUnavailable
+from imagemill.settings import KafkaSettings
+from schemas.codec import Headers, encode
+from schemas.topics import JOBS_DEAD_LETTER, WEBHOOKS_ATTEMPTS, WEBHOOKS_DEAD_LETTER
+from schemas.webhooks import WebhookAttempt, WebhookDelivery
+
+log = logging.getLogger(__name__)
+
+_FIRST_WAIT_S = 0.5
+_LONGEST_WAIT_S = 30.0
+
+
+class Ledger:
+    """Each call returns when all replicas have the record, however long the broker is away."""
+
+    def __init__(self, producer: AsyncProducer, settings: KafkaSettings) -> None:
+        self._producer = producer
+        self._attempts = settings.topic(WEBHOOKS_ATTEMPTS.name)
+        self._given_up = settings.topic(WEBHOOKS_DEAD_LETTER.name)
+        self._undecodable = settings.topic(JOBS_DEAD_LETTER.name)
+
+    async def attempted(self, attempt: WebhookAttempt) -> None:
+        """Records an attempt."""
+        value, headers = encode(attempt)
+        await self._send(self._attempts, attempt.delivery_id.encode(), value, headers)
+
+    async def gave_up(self, delivery: WebhookDelivery) -> None:
+        """Keeps a delivery that will not be tried again by itself, so that it can be replayed."""
+        value, headers = encode(delivery)
+        await self._send(self._given_up, delivery.delivery_id.encode(), value, headers)
+
+    async def undecodable(
+        self, key: bytes | None, value: bytes | None, headers: Headers, reason: Headers
+    ) -> None:
+        """Keeps a message of another topic unchanged; `reason` is added to its headers."""
+        await self._send(self._undecodable, key, value, [*headers, *reason])
+
+    async def _send(
+        self, topic: str, key: bytes | None, value: bytes | None, headers: Headers
+    ) -> None:
+        wait = _FIRST_WAIT_S
+        while True:
+            try:
+                await self._producer.send(topic, key, value, headers)
+                return
+            except KafkaUnavailable as error:
+                log.warning("%s cannot be written, trying again in %.1f s: %s", topic, wait, error)
+            await asyncio.sleep(wait)
+            wait = min(wait * 2, _LONGEST_WAIT_S)

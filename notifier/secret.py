@@ -1,0 +1,38 @@
+"""The secret that signs webhooks: from the settings, or made once and kept in the home folder."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import secrets
+
+from imagemill.secretfile import read_or_create
+from imagemill.settings import NotifierSettings
+
+_PREFIX = "whsec_"
+
+
+def webhook_secret(settings: NotifierSettings) -> str:
+    """The Standard Webhooks secret of this deployment; receivers need it to verify.
+
+    Raises:
+        ValueError: it is not `whsec_` and the base64 of 24 to 64 bytes.
+        OSError: its file can neither be read nor created.
+    """
+    given = settings.webhook_secret
+    secret = (given and given.get_secret_value()) or read_or_create(
+        settings.home / "webhook.secret", _make
+    )
+    try:
+        size = len(base64.b64decode(secret.removeprefix(_PREFIX), validate=True))
+    except binascii.Error:
+        size = 0
+    if not secret.startswith(_PREFIX) or not 24 <= size <= 64:
+        raise ValueError(
+            "the webhook secret must be whsec_ followed by the base64 of 24 to 64 bytes"
+        )
+    return secret
+
+
+def _make() -> str:
+    return _PREFIX + base64.b64encode(secrets.token_bytes(32)).decode()

@@ -1,0 +1,43 @@
+"""The signing secret: given, or made once."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+
+import pytest
+from standardwebhooks import Webhook
+
+from imagemill.settings import NotifierSettings
+from notifier.secret import webhook_secret
+
+
+def settings(home: Path, secret: str | None = None) -> NotifierSettings:
+    return NotifierSettings(_env_file=None, home=home, webhook_secret=secret)
+
+
+def test_it_is_made_once_and_kept(tmp_path: Path) -> None:
+    secret = webhook_secret(settings(tmp_path))
+    assert webhook_secret(settings(tmp_path)) == secret
+    assert (tmp_path / "webhook.secret").read_text() == secret
+    assert Webhook(secret)
+
+
+def test_a_given_one_is_taken(tmp_path: Path) -> None:
+    given = "whsec_" + base64.b64encode(b"k" * 24).decode()
+    assert webhook_secret(settings(tmp_path, given)) == given
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [
+        "correct horse battery staple",
+        "whsec_short",
+        "whsec_" + base64.b64encode(b"k" * 23).decode(),
+        base64.b64encode(b"k" * 32).decode(),
+    ],
+)
+def test_a_malformed_one_is_told(tmp_path: Path, secret: str) -> None:
+    with pytest.raises(ValueError, match="whsec_ followed by the base64"):
+        webhook_secret(settings(tmp_path, secret))
