@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 from processor.models.manifest import ModelEntry
-from processor.models.store import ModelFile, ModelStore, write_atomic
+from processor.models.store import ModelFile, ModelStore, sha256_of, write_atomic
 
 # Counts up with every change to what rewrite.py makes, so that older files are not taken.
 RECIPE = 1
@@ -27,9 +28,21 @@ def prepared(entry: ModelEntry, file: ModelFile, precision: str, store: ModelSto
     if precision == "exact" and entry.output is None:
         return file.path
     path = store.prepared(entry, file.sha256, f"{precision}-{RECIPE}")
-    if not path.is_file():
-        write_atomic(path, build(entry, file, precision))
+    if not _intact(path):
+        data = build(entry, file, precision)
+        write_atomic(path, data)
+        write_atomic(_sum_of(path), hashlib.sha256(data).hexdigest().encode())
     return path
+
+
+def _intact(path: Path) -> bool:
+    """Whether the kept rewrite is there with the content it was written with."""
+    kept = _sum_of(path)
+    return path.is_file() and kept.is_file() and kept.read_text("ascii") == sha256_of(path)
+
+
+def _sum_of(path: Path) -> Path:
+    return path.with_suffix(".sha256")
 
 
 def prepare_all(entry: ModelEntry, file: ModelFile, store: ModelStore) -> None:

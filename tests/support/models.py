@@ -16,15 +16,19 @@ ROOT = Path(__file__).parents[2]
 
 
 def brightness_model(size: int = 32) -> bytes:
-    """An ONNX model whose output `mask` [1, 1, size, size] is the mean of the three channels.
+    """An ONNX model whose output `mask` [1, 1, size, size] is 1 where pixels are bright.
 
-    A second output, `unused`, is there to be left out.
+    It is (mean of the three channels - 0.3) * 2.5, cut to 0 to 1. A second output, `unused`, is
+    there to be left out.
     """
     shape = [1, 3, size, size]
     flat = [1, 1, size, size]
     graph = helper.make_graph(
         [
-            helper.make_node("ReduceMean", ["pixels"], ["mask"], axes=[1], keepdims=1),
+            helper.make_node("ReduceMean", ["pixels"], ["mean"], axes=[1], keepdims=1),
+            helper.make_node("Sub", ["mean", "dark"], ["above"]),
+            helper.make_node("Mul", ["above", "slope"], ["steep"]),
+            helper.make_node("Clip", ["steep", "zero", "one"], ["mask"]),
             helper.make_node("Neg", ["mask"], ["unused"]),
         ],
         "brightness",
@@ -32,6 +36,10 @@ def brightness_model(size: int = 32) -> bytes:
         [
             helper.make_tensor_value_info("mask", TensorProto.FLOAT, flat),
             helper.make_tensor_value_info("unused", TensorProto.FLOAT, flat),
+        ],
+        [
+            helper.make_tensor(name, TensorProto.FLOAT, [], [value])
+            for name, value in (("dark", 0.3), ("slope", 2.5), ("zero", 0.0), ("one", 1.0))
         ],
     )
     model = helper.make_model(

@@ -1,0 +1,158 @@
+"""Loading: once per process, from verified files only, errors that say what to do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from processor.models import cpu
+from processor.models.loader import ModelLoader
+from processor.models.store import ModelStore
+from processor.operations.base import OperationError
+from schemas.errors import ErrorCode
+from tests.support.models import brightness_entry, brightness_model, install
+
+DATA = brightness_model()
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> ModelStore:
+    return install(tmp_path / "models", DATA, brightness_entry(DATA))
+
+
+def code_of(error: pytest.ExceptionInfo[OperationError]) -> ErrorCode:
+    return error.value.error.code
+
+
+def test_a_loaded_model_gives_the_named_output(store: ModelStore) -> None:
+    session = ModelLoader(store).session("brightness")
+    pixels = np.full((1, 3, 32, 32), 0.4, np.float32)
+    assert session.output == "mask"
+    np.testing.assert_allclose(session.run(pixels), 0.25, rtol=1e-5)
+
+
+def test_it_reports_name_sum_provider_and_precision(store: ModelStore) -> None:
+    session = ModelLoader(store, providers="cpu").session("brightness")
+    assert session.used.name == "brightness"
+    assert session.used.sha256 == brightness_entry(DATA).sha256[0]
+    assert session.used.provider == "cpu"
+    assert session.used.precision == "exact"
+
+
+def test_only_the_asked_for_output_is_computed(store: ModelStore) -> None:
+    session = ModelLoader(store).session("brightness")
+    assert [one.name for one in session.inference.get_outputs()] == ["mask"]
+
+
+def test_a_second_call_gives_the_same_session(store: ModelStore) -> None:
+    loader = ModelLoader(store)
+    assert loader.session("brightness") is loader.session("brightness", task="remove-background")
+
+
+def test_a_missing_model_names_the_fetch_command(tmp_path: Path) -> None:
+    with pytest.raises(OperationError, match="imagemill models fetch u2netp") as caught:
+        ModelLoader(ModelStore(tmp_path)).session("u2netp")
+    assert code_of(caught) is ErrorCode.MODEL_UNAVAILABLE
+
+
+def test_a_file_with_another_sum_is_never_loaded(store: ModelStore) -> None:
+    (store.home / "brightness.onnx").write_bytes(brightness_model(16))
+    with pytest.raises(OperationError, match="imagemill models fetch brightness") as caught:
+        ModelLoader(store).session("brightness")
+    assert code_of(caught) is ErrorCode.MODEL_UNAVAILABLE
+    assert "sha256" in str(caught.value)
+
+
+def test_a_model_that_came_after_the_error_is_loaded(store: ModelStore, tmp_path: Path) -> None:
+    path = store.home / "brightness.onnx"
+    path.rename(tmp_path / "away")
+    loader = ModelLoader(store)
+    with pytest.raises(OperationError):
+        loader.session("brightness")
+    (tmp_path / "away").rename(path)
+    assert loader.session("brightness").used.name == "brightness"
+
+
+def test_a_damaged_rewrite_is_made_anew(store: ModelStore) -> None:
+    ModelLoader(store).session("brightness")
+    [kept] = (store.home / "prepared").glob("*.onnx")
+    whole = kept.read_bytes()
+    kept.write_bytes(whole[:-1] + b"?")
+    session = ModelLoader(store).session("brightness")
+    assert session.output == "mask"
+    assert kept.read_bytes() == whole
+
+
+def test_an_unknown_model_is_the_senders_error(store: ModelStore) -> None:
+    with pytest.raises(OperationError, match=r"known are .*brightness") as caught:
+        ModelLoader(store).session("sharpness")
+    assert code_of(caught) is ErrorCode.PARAMS_INVALID
+
+
+def test_a_model_of_another_task_is_the_senders_error(store: ModelStore) -> None:
+    with pytest.raises(OperationError, match="no detect-objects model") as caught:
+        ModelLoader(store).session("brightness", task="detect-objects")
+    assert code_of(caught) is ErrorCode.PARAMS_INVALID
+
+
+def test_a_precision_the_model_has_not_is_the_senders_error(store: ModelStore) -> None:
+    with pytest.raises(OperationError, match="only exact") as caught:
+        ModelLoader(store).session("brightness", precision="fast")
+    assert code_of(caught) is ErrorCode.PARAMS_INVALID
+
+
+def test_a_workers_precision_leaves_models_without_it_exact(store: ModelStore) -> None:
+    session = ModelLoader(store, precision="fast").session("brightness")
+    assert session.used.precision == "exact"
+
+
+def test_a_low_precision_is_refused_without_bfloat16(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cpu, "has_bfloat16", lambda: False)
+    entry = brightness_entry(DATA, centre={"Relu": {0: 5.0}})
+    store = install(tmp_path / "models", DATA, entry)
+    with pytest.raises(OperationError, match=r"bfloat16 .*use precision exact") as caught:
+        ModelLoader(store).session("brightness", precision="fast")
+    assert code_of(caught) is ErrorCode.MODEL_UNAVAILABLE
+
+
+def test_a_low_precision_is_refused_off_openvino(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cpu, "has_bfloat16", lambda: True)
+    entry = brightness_entry(DATA, centre={"Relu": {0: 5.0}})
+    store = install(tmp_path / "models", DATA, entry)
+    with pytest.raises(OperationError, match="openvino execution provider") as caught:
+        ModelLoader(store, providers="cpu").session("brightness", precision="fast")
+    assert code_of(caught) is ErrorCode.MODEL_UNAVAILABLE
+
+
+def test_a_wrong_provider_setting_is_the_operators_error(store: ModelStore) -> None:
+    with pytest.raises(OperationError, match="unknown execution provider 'gpu'") as caught:
+        ModelLoader(store, providers="gpu").session("brightness")
+    assert code_of(caught) is ErrorCode.MODEL_UNAVAILABLE
+
+
+def test_a_failing_run_is_a_model_failure(store: ModelStore) -> None:
+    session = ModelLoader(store).session("brightness")
+    with pytest.raises(OperationError, match="brightness failed on") as caught:
+        session.run(np.zeros((1, 3, 5, 5), np.float32))
+    assert code_of(caught) is ErrorCode.MODEL_FAILED
+
+
+def test_the_default_is_one_that_is_there(tmp_path: Path) -> None:
+    entry = brightness_entry(DATA, default=True)
+    loader = ModelLoader(install(tmp_path / "models", DATA, entry))
+    assert loader.default("remove-background") == "brightness"
+
+
+def test_the_default_is_the_manifests_first_when_none_is_there(tmp_path: Path) -> None:
+    assert ModelLoader(ModelStore(tmp_path)).default("remove-background") == "u2netp"
+
+
+def test_a_task_without_default_says_to_name_a_model(tmp_path: Path) -> None:
+    with pytest.raises(OperationError, match="name one in `model`"):
+        ModelLoader(ModelStore(tmp_path)).default("colorize")

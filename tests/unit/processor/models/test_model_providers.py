@@ -1,0 +1,78 @@
+"""The first wanted provider that is installed is taken, and the wrong ones are named."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from processor.models.cpu import bfloat16_in
+from processor.models.providers import ProviderError, choose, session_providers, short_name
+
+CPU = "CPUExecutionProvider"
+CUDA = "CUDAExecutionProvider"
+OPENVINO = "OpenVINOExecutionProvider"
+TENSORRT = "TensorrtExecutionProvider"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "available", "chosen"),
+    [
+        ("", [OPENVINO, CPU], "openvino"),
+        ("", [TENSORRT, CUDA, CPU], "cuda"),
+        ("", ["CoreMLExecutionProvider", CPU], "coreml"),
+        ("", [CPU], "cpu"),
+        ("cpu", [OPENVINO, CPU], "cpu"),
+        ("tensorrt, CUDA,cpu", [CUDA, CPU], "cuda"),
+    ],
+)
+def test_the_first_available_is_taken(wanted: str, available: list[str], chosen: str) -> None:
+    assert choose(wanted, available) == chosen
+
+
+def test_an_unknown_provider_is_an_error_that_lists_the_known() -> None:
+    with pytest.raises(ProviderError, match=r"'gpu'; known are openvino, tensorrt"):
+        choose("gpu,cpu", [CPU])
+
+
+def test_none_installed_is_an_error_that_lists_the_installed() -> None:
+    with pytest.raises(ProviderError, match=r"cuda is installed; this onnxruntime has cpu"):
+        choose("cuda", [CPU])
+
+
+def test_openvino_computes_exact_in_float32_and_never_pins() -> None:
+    [(name, options)] = session_providers("openvino", "exact", 1)
+    device = json.loads(options["load_config"])["CPU"]
+    assert name == OPENVINO
+    assert device["INFERENCE_PRECISION_HINT"] == "f32"
+    assert device["ENABLE_CPU_PINNING"] == "NO"
+    assert device["INFERENCE_NUM_THREADS"] == "1"
+
+
+def test_openvino_computes_the_low_precisions_in_bfloat16() -> None:
+    for precision in ("balanced", "fast"):
+        [(_, options)] = session_providers("openvino", precision, 1)
+        assert json.loads(options["load_config"])["CPU"]["INFERENCE_PRECISION_HINT"] == "bf16"
+
+
+def test_an_accelerator_has_the_cpu_behind_it() -> None:
+    assert session_providers("cuda", "exact", 1) == [CUDA, CPU]
+
+
+def test_providers_are_reported_by_the_names_of_the_setting() -> None:
+    assert short_name(OPENVINO) == "openvino"
+    assert short_name("QNNExecutionProvider") == "QNNExecutionProvider"
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "answer"),
+    [
+        ("processor\t: 0\nflags\t\t: fpu avx2 amx_bf16 amx_tile\n", True),
+        ("flags\t\t: fpu avx512f avx512_bf16\n", True),
+        ("flags\t\t: fpu avx2 fma\n", False),
+        ("Features\t: fp asimd\n", False),
+        ("", False),
+    ],
+)
+def test_bfloat16_is_read_from_the_flags(cpuinfo: str, answer: bool) -> None:
+    assert bfloat16_in(cpuinfo) is answer

@@ -1,0 +1,198 @@
+"""What remove-background gives back for each option, with a model whose mask is the brightness."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from pydantic import ValidationError
+
+from processor.models.loader import ModelLoader
+from processor.operations.base import OperationError, Output, RunContext, SourceInfo
+from processor.operations.remove_background import run
+from schemas.errors import ErrorCode
+from schemas.params.remove_background import RemoveBackgroundParams
+from tests.support.models import brightness_entry, brightness_model, install
+
+SIZE = (96, 64)
+SUBJECT = (24, 16, 72, 48)
+INSIDE, OUTSIDE = (48, 32), (4, 4)
+DATA = brightness_model()
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> ModelLoader:
+    home: Path = tmp_path_factory.mktemp("models")
+    entry = brightness_entry(DATA, default=True)
+    return ModelLoader(install(home, DATA, entry))
+
+
+@pytest.fixture
+def context(models: ModelLoader) -> RunContext:
+    return RunContext(models, SourceInfo("PNG", SIZE, 1), max_pixels=10**6)
+
+
+def picture(mode: str = "RGB") -> Image.Image:
+    """A yellow box, the subject, on dark blue."""
+    image = Image.new("RGB", SIZE, (0, 0, 30))
+    image.paste((255, 250, 200), SUBJECT)
+    return image.convert(mode)
+
+
+def result(context: RunContext, image: Image.Image | None = None, **options: object) -> Output:
+    params = RemoveBackgroundParams.model_validate(options)
+    return run(picture() if image is None else image, params, context)
+
+
+def pixels(output: Output) -> Image.Image:
+    assert output.image is not None
+    return output.image
+
+
+def test_the_subject_stays_and_the_rest_is_transparent(context: RunContext) -> None:
+    output = result(context)
+    image = pixels(output)
+    assert (image.mode, image.size) == ("RGBA", SIZE)
+    assert image.getpixel(INSIDE) == (255, 250, 200, 255)
+    assert image.getpixel(OUTSIDE) == (0, 0, 0, 0)
+    assert output.encode.format == "png"
+
+
+def test_the_model_is_reported(context: RunContext) -> None:
+    result(context)
+    [used] = context.used_models
+    assert (used.name, used.sha256) == ("brightness", brightness_entry(DATA).sha256[0])
+
+
+def test_hidden_colours_are_kept_on_request(context: RunContext) -> None:
+    assert pixels(result(context, keep_hidden_colors=True)).getpixel(OUTSIDE) == (0, 0, 30, 0)
+
+
+def test_the_given_picture_is_not_changed(context: RunContext) -> None:
+    for mode in ("RGB", "RGBA"):
+        image = picture(mode)
+        result(context, image)
+        assert image.tobytes() == picture(mode).tobytes()
+
+
+def test_what_was_transparent_stays_so(context: RunContext) -> None:
+    image = picture("RGBA")
+    image.putalpha(128)
+    assert pixels(result(context, image)).getpixel(INSIDE)[3] == 128
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "P", "CMYK", "1"])
+def test_every_mode_is_cut_out(context: RunContext, mode: str) -> None:
+    image = pixels(result(context, picture(mode)))
+    assert image.mode == "RGBA"
+    assert image.getpixel(INSIDE)[3] > 200 > 50 > image.getpixel(OUTSIDE)[3]
+
+
+def test_only_mask_gives_the_mask(context: RunContext) -> None:
+    output = result(context, only_mask=True)
+    image = pixels(output)
+    assert (image.mode, image.size) == ("L", SIZE)
+    assert (image.getpixel(INSIDE), image.getpixel(OUTSIDE)) == (255, 0)
+    assert output.encode.strip_metadata
+
+
+def test_post_processing_leaves_no_half_transparency(context: RunContext) -> None:
+    alpha = pixels(result(context, post_process_mask=True)).getchannel("A")
+    assert set(np.unique(np.asarray(alpha))) == {0, 255}
+
+
+def test_a_background_colour_is_put_behind(context: RunContext) -> None:
+    image = pixels(result(context, background_color="#0f0"))
+    assert image.getpixel(OUTSIDE) == (0, 255, 0, 255)
+    assert image.getpixel(INSIDE) == (255, 250, 200, 255)
+
+
+def test_a_background_colour_may_be_half_transparent(context: RunContext) -> None:
+    image = pixels(result(context, background_color=[0, 255, 0, 100]))
+    assert image.getpixel(OUTSIDE) == (0, 255, 0, 100)
+
+
+def test_cropping_cuts_to_the_subject_and_says_where(context: RunContext) -> None:
+    output = result(context, crop=True)
+    assert output.data is not None
+    crop = output.data["crop"]
+    assert pixels(output).size == (crop["width"], crop["height"])
+    # The mask is made at 32 pixels, so its edge is some pixels wide.
+    assert crop["x"] == pytest.approx(SUBJECT[0], abs=6)
+    assert crop["y"] == pytest.approx(SUBJECT[1], abs=6)
+    assert crop["width"] == pytest.approx(48, abs=12)
+
+
+def test_cropping_a_picture_without_subject_leaves_it_whole(context: RunContext) -> None:
+    output = result(context, Image.new("RGB", SIZE), crop=True)
+    assert pixels(output).size == SIZE
+    assert output.data == {"crop": {"x": 0, "y": 0, "width": 96, "height": 64}}
+
+
+def test_jpeg_has_white_behind_the_subject(context: RunContext) -> None:
+    output = result(context, format="jpeg", quality=80)
+    image = pixels(output)
+    assert image.mode == "RGB"
+    assert image.getpixel(OUTSIDE) == (255, 255, 255)
+    assert (output.encode.format, output.encode.quality) == ("jpeg", 80)
+
+
+def test_jpeg_with_a_colour_has_that_behind(context: RunContext) -> None:
+    image = pixels(result(context, format="jpeg", background_color="#112233"))
+    assert image.getpixel(OUTSIDE) == (0x11, 0x22, 0x33)
+
+
+def test_a_model_that_is_no_remover_is_refused(context: RunContext) -> None:
+    with pytest.raises(OperationError, match="no remove-background model") as caught:
+        result(context, model="yolov5n")
+    assert caught.value.error.code is ErrorCode.PARAMS_INVALID
+
+
+@pytest.mark.parametrize(
+    ("options", "field"),
+    [
+        ({"background_color": "green"}, "background_color"),
+        ({"background_color": "#12345"}, "background_color"),
+        ({"background_color": [1, 2]}, "background_color"),
+        ({"background_color": [1, 2, 256]}, "background_color"),
+        ({"background_color": [1, 2, 3.5]}, "background_color"),
+        ({"alpha_matting_foreground_threshold": 256}, "alpha_matting_foreground_threshold"),
+        ({"alpha_matting_background_threshold": -1}, "alpha_matting_background_threshold"),
+        ({"alpha_matting_background_threshold": 240}, "alpha_matting_background_threshold"),
+        ({"alpha_matting_erode_size": 101}, "alpha_matting_erode_size"),
+        ({"format": "gif"}, "format"),
+        ({"format": "webp", "quality": 0}, "quality"),
+        ({"quality": 80}, "quality"),
+        ({"precision": "slow"}, "precision"),
+        ({"model": "../u2netp"}, "model"),
+        ({"bgcolor": "#fff"}, "bgcolor"),
+    ],
+)
+def test_bad_params_are_refused_by_name(options: dict[str, object], field: str) -> None:
+    with pytest.raises(ValidationError, match=field):
+        RemoveBackgroundParams.model_validate(options)
+
+
+@pytest.mark.parametrize(
+    ("given", "color"),
+    [
+        ("#fff", (255, 255, 255, 255)),
+        ("0f08", (0, 255, 0, 136)),
+        ("#102030", (16, 32, 48, 255)),
+        ("#10203040", (16, 32, 48, 64)),
+        ([1, 2, 3], (1, 2, 3, 255)),
+        ([1, 2, 3, 4], (1, 2, 3, 4)),
+    ],
+)
+def test_colours_are_read_in_every_notation(given: object, color: tuple[int, ...]) -> None:
+    params = RemoveBackgroundParams.model_validate({"background_color": given})
+    assert params.background_color == color
+    assert RemoveBackgroundParams.model_validate_json(params.model_dump_json()) == params
+
+
+def test_the_schema_can_be_shown_to_users() -> None:
+    schema = RemoveBackgroundParams.model_json_schema()
+    assert set(schema["properties"]) == set(RemoveBackgroundParams.model_fields)
+    assert all(field.get("description") for field in schema["properties"].values())
