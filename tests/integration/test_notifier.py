@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
 from aiohttp import web
 
+from imagemill.local.broker import LocalBroker
 from imagemill.local.ports import next_free
 from imagemill.settings import NotifierSettings
 from schemas.webhooks import WebhookFailure
@@ -374,3 +376,30 @@ async def test_more_results_than_it_may_hold_are_delivered_all(fleet: Fleet):
         await receiver.until(lambda it: it.jobs() == jobs)
         await eventually_async(fleet.results.lag, lambda lag: lag == 0)
         assert set(receiver.times().values()) == {1}
+
+
+async def test_a_broker_that_dies_in_mid_delivery_costs_no_record(
+    own_broker: LocalBroker, tmp_path: Path, topic_prefix: str, free_port: Callable[[], int]
+):
+    settings = notifier_settings(
+        own_broker.bootstrap, tmp_path / "home", topic_prefix, notifier_port=free_port()
+    )
+    results = Results(settings)
+    notifier = NotifierProcess(settings)
+    try:
+        async with Receiver(slowly) as receiver:
+            jobs = {a_job() for _ in range(60)}
+            for job in jobs:
+                results.finish(job, receiver.url)
+            await asyncio.to_thread(notifier.start)
+            await receiver.until(lambda it: len(it.jobs()) > 10)
+            await asyncio.to_thread(own_broker.kill)
+            await asyncio.to_thread(own_broker.start)
+
+            await receiver.until(lambda it: it.jobs() == jobs, timeout_s=60)
+            await eventually_async(results.lag, lambda lag: lag == 0, timeout_s=60)
+            attempts = await asyncio.to_thread(results.attempts)
+            assert {attempt.job_id for attempt in attempts if attempt.status == 204} == jobs
+            assert len(receiver.times()) == 60
+    finally:
+        notifier.close()

@@ -114,8 +114,8 @@ class Results:
         """Publish any message."""
         self._topics.publish(JOBS_RESULTS.name, key, value, headers)
 
-    def attempts(self, job_id: str) -> list[WebhookAttempt]:
-        """The recorded attempts of a job's delivery, oldest first."""
+    def attempts(self, job_id: str | None = None) -> list[WebhookAttempt]:
+        """The recorded attempts of a job's delivery, or of all, oldest first."""
         found = self._records("webhooks.attempts", job_id)
         return sorted(found, key=lambda attempt: attempt.at)
 
@@ -127,9 +127,9 @@ class Results:
         """The messages of jobs.dead-letter."""
         return self._topics.messages("jobs.dead-letter")
 
-    def _records(self, topic: str, job_id: str) -> list[Any]:
+    def _records(self, topic: str, job_id: str | None) -> list[Any]:
         found = (decode_webhook(m.headers(), m.value()) for m in self._topics.messages(topic))
-        return [record for record in found if record.job_id == job_id]
+        return [record for record in found if job_id in (None, record.job_id)]
 
     def lag(self) -> int:
         """Messages of `jobs.results` that are not committed."""
