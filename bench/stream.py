@@ -1,0 +1,78 @@
+"""What the stream itself costs: jobs that do nothing, from a priority topic to the result event.
+
+Prints jobs a second and CPU milliseconds a job in the processor, and the latency of one job at a
+time. Medians of the runs; the client shares the machine.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+import uuid
+
+from bench._system import System, system
+from schemas import codec
+from schemas.events import JobSubmitted
+from schemas.times import now
+
+RUNS = 5
+JOBS = 10_000
+SINGLE_JOBS = 400
+
+
+def message() -> tuple[str, codec.Encoded]:
+    """A job that does nothing."""
+    job_id = str(uuid.uuid4())
+    job = JobSubmitted(job_id=job_id, operation="noop", total=1, created_at=now())
+    return job_id, codec.encode(job)
+
+
+def throughput(running: System, jobs: int) -> tuple[float, float]:
+    """Jobs a second from the first send to the last result, and CPU ms a job in the processor."""
+    batch = [message() for _ in range(jobs)]
+    results, producer = running.results(), running.producer(**{"linger.ms": 5})
+    topic = running.kafka.topic("jobs.normal")
+    cpu, start = running.own_cpu_s("processor"), time.perf_counter()
+    for number, (job_id, encoded) in enumerate(batch):
+        producer.produce(topic, encoded.value, job_id, headers=encoded.headers)
+        if number % 500 == 0:
+            producer.poll(0)
+    producer.flush(30)
+    results.wait_for({job_id for job_id, _ in batch}, 120)
+    took = time.perf_counter() - start
+    return jobs / took, (running.own_cpu_s("processor") - cpu) / jobs * 1000
+
+
+def latencies(running: System, jobs: int) -> list[float]:
+    """Milliseconds from the send to the result event, one job at a time."""
+    results, producer = running.results(), running.producer()
+    topic = running.kafka.topic("jobs.high")
+    taken = []
+    for _ in range(jobs):
+        job_id, encoded = message()
+        start = time.perf_counter()
+        producer.produce(topic, encoded.value, job_id, headers=encoded.headers)
+        producer.poll(0)
+        while not any(m.key().decode() == job_id for m in results.poll(1.0)):
+            pass
+        taken.append((time.perf_counter() - start) * 1000)
+    return sorted(taken)
+
+
+def main() -> None:
+    """Run and print the tables."""
+    with system("processor") as running:
+        throughput(running, 2000)
+        rows = [throughput(running, JOBS) for _ in range(RUNS)]
+        print(f"{'run':>4} {'jobs/s':>8} {'CPU ms/job':>11}")
+        for number, (rate, cpu) in enumerate(rows, 1):
+            print(f"{number:>4} {rate:>8.0f} {cpu:>11.3f}")
+        rate, cpu = (statistics.median(column) for column in zip(*rows, strict=True))
+        print(f"{'med':>4} {rate:>8.0f} {cpu:>11.3f}   ({JOBS} jobs a run)")
+        taken = latencies(running, SINGLE_JOBS)
+        p50, p90, p99 = (taken[int(len(taken) * q)] for q in (0.5, 0.9, 0.99))
+        print(f"one at a time: p50 {p50:.1f} ms, p90 {p90:.1f}, p99 {p99:.1f}, max {taken[-1]:.1f}")
+
+
+if __name__ == "__main__":
+    main()
