@@ -22,14 +22,18 @@ class CancelledJobs:
 
     def __init__(self, limit: int = 100_000) -> None:
         self._limit = limit
-        self._ids: OrderedDict[str, None] = OrderedDict()
+        self._ids: OrderedDict[str, str] = OrderedDict()
 
-    def __contains__(self, job_id: object) -> bool:
-        return job_id in self._ids
+    def covers(self, job_id: str, created_at: str) -> bool:
+        """Whether the job was asked to be cancelled after it was made.
 
-    def add(self, job_id: str) -> None:
-        """Remember a job."""
-        self._ids[job_id] = None
+        A client may use the id of a job that is long gone for a new one.
+        """
+        return self._ids.get(job_id, "") >= created_at
+
+    def add(self, job_id: str, at: str) -> None:
+        """Remember a request and its time."""
+        self._ids[job_id] = at
         while len(self._ids) > self._limit:
             self._ids.popitem(last=False)
 
@@ -46,6 +50,6 @@ class CancelledJobs:
                 except codec.DecodeError:
                     continue  # the control agent sends it to the dead-letter topic
                 if isinstance(event, CancelRequested):
-                    self.add(event.job_id)
+                    self.add(event.job_id, event.at)
         finally:
             await consumer.stop()

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Container
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from processor.admission import Admission, Entry
+from processor.cancels import CancelledJobs
 from processor.dead_letter import dead_letter
 from processor.gate import PriorityGate
 from processor.inline import InlineOperations
@@ -78,7 +79,7 @@ class Inference:
         inline: InlineOperations,
         topics: Topics,
         retry: RetryPolicy,
-        cancelled: Container[str],
+        cancelled: CancelledJobs,
         started_after_s: float,
         worker_id: str,
         crash: Callable[[BaseException], Any],
@@ -127,17 +128,17 @@ class Inference:
         except codec.DecodeError as exc:
             return [await dead_letter(self._outbox, self._topics.dead_letter, entry, str(exc))]
         if isinstance(event, JobSubmitted):
-            if event.total != len(event.inputs) and event.total != 1:
+            if event.total != max(1, len(event.inputs)):
                 reason = f"{event.total} items announced, {len(event.inputs)} inputs"
                 return [await dead_letter(self._outbox, self._topics.dead_letter, entry, reason)]
-            if event.job_id in self._cancelled:
+            if self._cancelled.covers(event.job_id, event.created_at):
                 return []
             if event.total > 1:
                 return await self._fan_out(event, entry)
             source = event.inputs[0] if event.inputs else ItemInput()
             return await self._attempt(Work(event.header(), 0, 1, source), entry)
         if isinstance(event, ItemQueued):
-            if event.job_id in self._cancelled:
+            if self._cancelled.covers(event.job_id, event.job.created_at):
                 return []
             return await self._attempt(
                 Work(event.job, event.index, event.attempt, event.input), entry

@@ -103,7 +103,7 @@ class Tracker:
         partition = entry.tp.partition
         deliveries = []
         if not (before is not None and before.status.ended):
-            known = _known_items(table, state, item)
+            known = _known_items(table, before, state, item)
             items = complete_items(state, known, getattr(fact.job, "inputs", ()))
             state = with_items(state, items)
         encoded = codec.encode_state(state, self._source)
@@ -203,9 +203,13 @@ def _known_item(table: JobTable, state: JobState | None, fact: Fact) -> Item | N
     return table.item(fact.job_id, fact.index)
 
 
-def _known_items(table: JobTable, state: JobState, item: Item | None) -> dict[int, Item]:
-    """All items that anything is known of, the one in hand first."""
-    known = {item.index: item} if item is not None else {}
+def _known_items(
+    table: JobTable, before: JobState | None, state: JobState, item: Item | None
+) -> dict[int, Item]:
+    """All items that anything is known of; the one in hand counts before what is stored."""
+    known = {stored.index: stored for stored in before.items} if before is not None else {}
+    if item is not None:
+        known[item.index] = item
     if state.total == 1:
         return known
     for index in range(len(state.outcomes)):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from pydantic import Field
+
 from schemas.errors import JobError
 from schemas.jobs import Frozen, Item, ItemInput, JobHeader, JobStatus, Progress, Webhook
 
@@ -27,6 +29,7 @@ class JobSubmitted(JobHeader):
     """A job as the API accepted it; one message a job on its priority topic."""
 
     TYPE: ClassVar[str] = "io.imagemill.job.submitted.v1"
+    total: int = Field(ge=1)
     inputs: tuple[ItemInput, ...] = ()
 
     @property
