@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -93,7 +94,7 @@ def decode(
         case Head.YOLOV8:
             found = _decode_yolov8(arrays[0], plan.classes, confidence)
         case Head.YOLOX:
-            found = _decode_objectness(_on_grid(_rows(arrays[0]), size), plan.classes, confidence)
+            found = _decode_yolox(_rows(arrays[0]), size, plan.classes, confidence)
         case Head.YOLOV5:
             found = _decode_objectness(_rows(arrays[0]), plan.classes, confidence)
     sane = np.isfinite(found.boxes).all(axis=1)
@@ -108,7 +109,7 @@ def _yolo_head(size: tuple[int, int], shape: Shape, classes: int | None) -> Head
         return Head.YOLOV8
     if rows in anchors:
         return Head.YOLOV5
-    if rows in cells:
+    if rows == cells[0]:
         return Head.YOLOV8 if classes is not None and values == 4 + classes else Head.YOLOX
     if values == 6 and rows <= _FINISHED_ROWS:
         return Head.FINISHED
@@ -184,25 +185,33 @@ def _decode_objectness(rows: NDArray, classes: int | None, confidence: float) ->
     )
 
 
-def _on_grid(rows: NDArray, size: tuple[int, int]) -> NDArray:
-    """YOLOX rows with centre and size in pixels: (offset + cell) * stride, exp(size) * stride."""
+def _decode_yolox(
+    rows: NDArray, size: tuple[int, int], classes: int | None, confidence: float
+) -> Candidates:
+    """Centre and size in pixels are (offset + cell) * stride and exp(size) * stride."""
     # Exports with decoding in the graph have centres all over the picture instead of near 0.
     if abs(float(np.mean(rows[:, :2]))) > min(size) / 8:
-        return rows
-    strides = next((s for s in _STRIDES if _cells(size, s) == len(rows)), None)
-    if strides is None:
+        return _decode_objectness(rows, classes, confidence)
+    grid = _grid(size)
+    if len(grid) != len(rows):
         raise UnknownHead(f"{len(rows)} rows do not fit the grid of a {size[0]}x{size[1]} input")
-    cells, steps = [], []
-    for stride in strides:
+    sure = rows[:, 4] >= confidence
+    rows, grid = rows[sure], grid[sure]
+    boxes = rows[:, :4].astype(np.float64)
+    boxes[:, :2] = (boxes[:, :2] + grid[:, :2]) * grid[:, 2:]
+    boxes[:, 2:] = np.exp(boxes[:, 2:]) * grid[:, 2:]
+    return _decode_objectness(np.hstack([boxes, rows[:, 4:]]), classes, confidence)
+
+
+@cache
+def _grid(size: tuple[int, int]) -> NDArray[np.float64]:
+    """[cells, 3]: column, row and stride of every cell of that input."""
+    parts = []
+    for stride in _STRIDES[0]:
         width, height = size[0] // stride, size[1] // stride
         y, x = np.divmod(np.arange(width * height), width)
-        cells.append(np.stack([x, y], axis=1))
-        steps.append(np.full((width * height, 1), stride))
-    step = np.concatenate(steps)
-    decoded = rows.astype(np.float64)
-    decoded[:, :2] = (decoded[:, :2] + np.concatenate(cells)) * step
-    decoded[:, 2:4] = np.exp(decoded[:, 2:4]) * step
-    return decoded
+        parts.append(np.stack([x, y, np.full_like(x, stride)], axis=1))
+    return np.concatenate(parts).astype(np.float64)
 
 
 def _decode_finished(rows: NDArray, confidence: float) -> Candidates:

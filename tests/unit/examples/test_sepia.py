@@ -1,0 +1,63 @@
+"""The example package, installed by pip as a user would, is an operation like any other."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).parents[3]
+# In a process of its own, as the services are: entry points are read once per process.
+PROGRAM = """
+import json, sys
+from PIL import Image
+from pydantic import ValidationError
+from processor.inline import load_run
+from schemas.operations import find_operation, operations
+
+spec = find_operation("sepia")
+try:
+    spec.params.model_validate({"strength": 2})
+    refused = None
+except ValidationError as error:
+    refused = error.errors()[0]["loc"][0]
+output = load_run(spec)(Image.open(sys.argv[1]), spec.params(strength=0.8), None)
+output.image.save(sys.argv[2])
+print(json.dumps({"refused": refused, "known": sorted(operations())}))
+"""
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the package installed into it; built from a copy, as pip leaves its traces."""
+    folder = tmp_path_factory.mktemp("sepia")
+    source = shutil.copytree(ROOT / "examples" / "imagemill-sepia", folder / "source")
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index",
+               "--no-build-isolation", "--target", folder / "site", source]  # fmt: skip
+    subprocess.run(command, check=True)
+    return folder / "site"
+
+
+def test_the_installed_operation_is_found_checked_and_run(site, shared, tmp_path):
+    photo, result = shared / "photos" / "coffee.png", tmp_path / "sepia.png"
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, photo, result],
+        env={**os.environ, "PYTHONPATH": f"{site}{os.pathsep}{ROOT}"},
+        capture_output=True,
+        text=True,
+    )
+
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    assert said["refused"] == "strength"
+    assert {"sepia", "detect-objects"} <= set(said["known"])
+    with Image.open(result) as toned:
+        red, green, blue = toned.convert("RGB").resize((1, 1)).getpixel((0, 0))
+        assert toned.size == (600, 400)
+    assert red > green > blue
