@@ -1,4 +1,4 @@
-"""What an operation gets and gives back: RunContext in, Output out, OperationError when it fails."""
+"""What an operation gets (RunContext), gives back (Output) and raises (OperationError)."""
 
 from __future__ import annotations
 
