@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterable
 from typing import Any
 
@@ -160,8 +161,20 @@ def create_topics(settings: KafkaSettings, *, timeout_s: float = 30.0) -> list[s
     failures = [failure for failure in _create(settings, missing, timeout_s) if failure]
     if failures:
         raise TopicsMissing("topics could not be created: " + "; ".join(failures))
-    check_topics(settings, timeout_s=timeout_s)
+    _await_topics(settings, timeout_s)
     return created
+
+
+def _await_topics(settings: KafkaSettings, timeout_s: float) -> None:
+    """Check the topics until they are right: a broker shows new ones only after a moment."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            return check_topics(settings, timeout_s=timeout_s)
+        except TopicsMissing:
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(0.05)
 
 
 def _create(settings: KafkaSettings, topics: Iterable[Topic], timeout_s: float) -> Iterable[str]:

@@ -9,17 +9,35 @@ from aiohttp import web
 from imagemill.kafka import AsyncProducer, producer_config
 from imagemill.settings import ApiSettings
 from imagemill.storage import open_signer, open_store
+from producer_api.cancel import Canceller
 from producer_api.context import API, Api
+from producer_api.lag import Lag
 from producer_api.problems import problems_middleware
 from producer_api.projection import Projection
-from producer_api.routes import files, health, items, jobs, operations
+from producer_api.routes import (
+    cancel,
+    events,
+    files,
+    health,
+    items,
+    jobs,
+    operations,
+    stats,
+    templates,
+    uploads,
+)
 from producer_api.routing import Route, add_routes
 from producer_api.submit import Submitter
 
 ROUTES: tuple[Route, ...] = (
     *jobs.ROUTES,
     *items.ROUTES,
+    *events.ROUTES,
+    *cancel.ROUTES,
+    *uploads.ROUTES,
+    *templates.ROUTES,
     *operations.ROUTES,
+    *stats.ROUTES,
     *files.ROUTES,
     *health.ROUTES,
 )
@@ -40,15 +58,19 @@ def create_app(settings: ApiSettings) -> web.Application:
         producer_config(settings, delivery_timeout_s=settings.delivery_timeout_s)
     )
     projection = Projection(settings)
+    canceller = Canceller(settings, producer, projection)
     app[API] = Api(
         settings=settings,
         store=store,
         signer=open_signer(settings),
         producer=producer,
         projection=projection,
-        submitter=Submitter(settings, store, producer, projection),
+        submitter=Submitter(settings, store, producer, projection, canceller),
+        canceller=canceller,
+        lag=Lag(settings, projection),
     )
     app.cleanup_ctx.append(_running)
+    app.on_shutdown.append(_let_go)
     add_routes(app, ROUTES)
     return app
 
@@ -59,3 +81,8 @@ async def _running(app: web.Application) -> AsyncIterator[None]:
     yield
     await api.producer.close()
     await api.projection.stop()
+
+
+async def _let_go(app: web.Application) -> None:
+    """Answer the requests that wait for jobs: the server stops only when all are answered."""
+    app[API].projection.waiters.close()

@@ -9,6 +9,8 @@ from aiohttp import web
 from imagemill.kafka import AsyncProducer
 from imagemill.settings import ApiSettings
 from imagemill.storage import ObjectStore, UrlSigner
+from producer_api.cancel import Canceller
+from producer_api.lag import Lag
 from producer_api.projection import Projection
 from producer_api.submit import Submitter
 
@@ -23,6 +25,8 @@ class Api:
     producer: AsyncProducer
     projection: Projection
     submitter: Submitter
+    canceller: Canceller
+    lag: Lag
 
 
 API = web.AppKey("api", Api)

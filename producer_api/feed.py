@@ -97,6 +97,8 @@ class Feed:
                 ]
             )
             self.positions = known
+            # Who waits for these positions is told now: a message may be long in coming.
+            self._on_change(set())
             while not self._stopping.is_set():
                 self._step(consumer)
         finally:

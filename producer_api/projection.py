@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable
 
 from confluent_kafka import KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
@@ -15,7 +15,13 @@ from producer_api.feed import Feed
 from producer_api.plan import Template
 from producer_api.problems import RETRY_AFTER_S, Problem
 from producer_api.projection_fold import Position
-from producer_api.projection_reads import Cursor, JobRecord, ListFilter, ProjectionReader
+from producer_api.projection_reads import (
+    Cursor,
+    JobRecord,
+    ListFilter,
+    ProjectionReader,
+    Totals,
+)
 from producer_api.projection_store import ProjectionStore
 from producer_api.waiters import Waiters
 from schemas import topics
@@ -42,6 +48,7 @@ class Projection:
         self._ends = _Ends(settings, self.feed.partitions)
         self._progress: set[asyncio.Future[None]] = set()
         self._ready = asyncio.Event()
+        self._observers: list[Callable[[set[str]], None]] = []
         self._queued = 0
         self._queued_at = float("-inf")
 
@@ -113,10 +120,32 @@ class Projection:
         await self.catch_up()
         return self._reader.submission(job_id) or self._recent.get(job_id)
 
-    def template(self, name: str) -> Template | None:
-        """The template of that name, if there is one that this version can read."""
+    async def template(self, name: str) -> Template | None:
+        """The template of that name; None only when there is none, at any process. Raises as
+        `find`."""
         document = self._reader.document(topics.TEMPLATES.name, name)
+        if document is None:
+            await self.catch_up()
+            document = self._reader.document(topics.TEMPLATES.name, name)
         return Template.model_validate_json(document) if document else None
+
+    async def templates(self) -> dict[str, Template]:
+        """All templates by name. Raises as `find`."""
+        await self.catch_up()
+        found = self._reader.documents(topics.TEMPLATES.name)
+        return {name: Template.model_validate_json(document) for name, document in found}
+
+    def heartbeats(self) -> list[tuple[str, bytes]]:
+        """The last heartbeat of every worker, by its id."""
+        return self._reader.documents(topics.WORKERS_HEARTBEATS.name)
+
+    async def totals(self, since: str) -> Totals:
+        """Counts for statistics; see ProjectionReader."""
+        return await asyncio.to_thread(self._list_reader.totals, since)
+
+    async def ends(self) -> dict[Position, int]:
+        """The ends of all partitions read, as of now. Raises KafkaUnavailable."""
+        return await self._ends.ask()
 
     async def list(
         self, wanted: ListFilter, limit: int, after: Cursor | None
@@ -188,9 +217,15 @@ class Projection:
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._changed, job_ids)
 
-    def _changed(self, job_ids: Iterable[str]) -> None:
+    def on_change(self, call: Callable[[set[str]], None]) -> None:
+        """Have `call` told of every set of jobs that changed, on the loop."""
+        self._observers.append(call)
+
+    def _changed(self, job_ids: set[str]) -> None:
         for job_id in job_ids:
             self._recent.pop(job_id, None)
+        for observe in self._observers:
+            observe(job_ids)
         self.waiters.wake(job_ids)
         moved, self._progress = self._progress, set()
         for future in moved:

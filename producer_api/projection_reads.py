@@ -75,6 +75,15 @@ class ListFilter:
     until: str = ""
 
 
+class Totals(NamedTuple):
+    """Jobs by status, priority and operation; the oldest queued one's creation; recent events."""
+
+    counts: list[tuple[str, str, str, int]]
+    oldest_queued: str | None
+    submitted: int
+    ended: int
+
+
 class ProjectionReader:
     """Reads for one thread at a time; a lock serves callers from several."""
 
@@ -118,19 +127,26 @@ class ProjectionReader:
         last = rows[limit - 1] if len(rows) > limit else None
         return records, Cursor(last[1], last[0]) if last else None
 
-    def counts(self) -> list[tuple[str, str, str, int]]:
-        """Jobs by status, priority and operation."""
-        with self._lock:
-            return self._connection.execute(
-                "SELECT status, priority, operation, jobs FROM counts WHERE jobs > 0"
-            ).fetchall()
-
     def count(self, status: JobStatus) -> int:
         """Jobs in that status."""
         with self._lock:
             return self._connection.execute(
                 "SELECT coalesce(sum(jobs), 0) FROM counts WHERE status = ?", (status.value,)
             ).fetchone()[0]
+
+    def totals(self, since: str) -> Totals:
+        """Counts for statistics; rates are over the time since that timestamp."""
+        with self._lock:
+            counts = self._connection.execute(
+                "SELECT status, priority, operation, jobs FROM counts WHERE jobs > 0"
+            ).fetchall()
+            oldest, submitted, ended = self._connection.execute(
+                "SELECT (SELECT min(created_at) FROM jobs WHERE status = 'queued'),"
+                " (SELECT count(*) FROM jobs WHERE created_at >= ?),"
+                " (SELECT count(*) FROM jobs WHERE ended_at >= ?)",
+                (since, since),
+            ).fetchone()
+        return Totals(counts, oldest, submitted, ended)
 
     def document(self, kind: str, name: str) -> bytes | None:
         """The latest message of that key on the compacted topic `kind`."""

@@ -15,6 +15,7 @@ from imagemill.imagecheck import ImageLimits, check_image
 from imagemill.kafka import AsyncProducer
 from imagemill.settings import ApiSettings
 from imagemill.storage import ObjectNotFound, ObjectStore, StoredObject, upload_key
+from producer_api.cancel import Canceller
 from producer_api.forms import InputBody, SubmitBody
 from producer_api.multipart import FormLimits, too_many_items
 from producer_api.plan import Plan, Template, make_plan
@@ -66,10 +67,12 @@ class Submitter:
         store: ObjectStore,
         producer: AsyncProducer,
         projection: Projection,
+        canceller: Canceller,
     ) -> None:
         self._settings = settings
         self._store = store
         self._producer = producer
+        self._canceller = canceller
         self._projection = projection
         self._turns: dict[str, _Turn] = {}
         self.image_limits = ImageLimits(settings.max_image_bytes, settings.max_image_pixels)
@@ -105,7 +108,7 @@ class Submitter:
                 what cannot be queued.
             KafkaUnavailable, StoreUnavailable: nothing was queued and no file stays.
         """
-        plan = make_plan(request.body, self._template(request.body.template))
+        plan = make_plan(request.body, await self._template(request.body.template))
         self._check_count(plan, request.body, staging.images)
         if not request.keyed:
             return Submission(await self._queue(request, plan, staging, None), False)
@@ -124,10 +127,10 @@ class Submitter:
             )
         return Submission(found, True)
 
-    def _template(self, name: str | None) -> Template | None:
+    async def _template(self, name: str | None) -> Template | None:
         if name is None:
             return None
-        template = self._projection.template(name)
+        template = await self._projection.template(name)
         if template is None:
             raise field_problem("template", f"there is no template {name!r}", code="not_found")
         return template
@@ -224,6 +227,8 @@ class Submitter:
             await self._producer.send(topic, job.job_id.encode(), encoded.value, encoded.headers)
         except BaseException:
             self._projection.not_submitted(job.job_id)
+            # A message that timed out may have been written all the same.
+            self._canceller.in_doubt(job.job_id)
             raise
         self._projection.submitted(job)
 

@@ -50,7 +50,7 @@ class ReadSide:
         return job_view(record)
 
     def counted(self) -> dict[str, int]:
-        return {status: jobs for status, _, _, jobs in self.reader.counts()}
+        return {status: jobs for status, _, _, jobs in self.reader.totals("").counts}
 
 
 @pytest.fixture

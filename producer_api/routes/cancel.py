@@ -1,0 +1,44 @@
+"""Cancelling a job."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from producer_api.context import API
+from producer_api.problems import Problem
+from producer_api.requests import job_id_of, json_answer, unknown_job
+from producer_api.routing import Route
+from producer_api.views import job_view
+from schemas.jobs import JobStatus
+
+
+async def cancel_job(request: web.Request) -> web.Response:
+    """POST /v1/jobs/{job_id}/cancel
+
+    200 with the cancelled job; 409 when it ended before; 202 when no processor has judged the
+    request in time, which then stays in the log.
+    """
+    api = request.app[API]
+    job_id = job_id_of(request)
+    record = await api.projection.find(job_id)
+    if record is None:
+        raise unknown_job(job_id)
+    if record.state.status.ended:
+        raise already_ended(record.state.status)
+    record = await api.canceller.cancel(record)
+    if record.state.status is JobStatus.CANCELLED:
+        return json_answer(job_view(record))
+    if record.state.status.ended:
+        raise already_ended(record.state.status)
+    return json_answer(job_view(record), status=202)
+
+
+def already_ended(status: JobStatus) -> Problem:
+    """The answer to a cancel that came too late."""
+    return Problem(
+        409, "job_ended", f"The job has already ended: it is {status.value}.",
+        job_status=status.value,
+    )  # fmt: skip
+
+
+ROUTES = (Route("POST", "/v1/jobs/{job_id}/cancel", cancel_job, "Cancel a job", "jobs"),)

@@ -1,0 +1,96 @@
+"""A job's life as server-sent events; a client that lost the connection goes on where it was."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import orjson
+from aiohttp import web
+
+from producer_api.context import API, Api
+from producer_api.projection_reads import JobRecord
+from producer_api.requests import job_id_of, unknown_job
+from producer_api.routing import Route
+from producer_api.views import job_view
+
+# Proxies close connections that are silent for a minute, some for half of one.
+_COMMENT_S = 15.0
+_HEADERS = {
+    "Content-Type": "text/event-stream; charset=utf-8",
+    "Cache-Control": "no-store",
+    # nginx would hold the events back until its buffer is full.
+    "X-Accel-Buffering": "no",
+}
+
+
+async def job_events(request: web.Request) -> web.StreamResponse:
+    """GET /v1/jobs/{job_id}/events
+
+    The id of an event is the revision of the job's state. States that came and went while a
+    client was away are not repeated: the first event holds the state there is.
+    """
+    api = request.app[API]
+    job_id = job_id_of(request)
+    record = await api.projection.find(job_id)
+    if record is None:
+        raise unknown_job(job_id)
+    seen = _last_event_id(request)
+    if record.state.status.ended and seen >= record.state.revision:
+        # What tells an EventSource not to connect again.
+        return web.Response(status=204)
+    response = web.StreamResponse(headers=_HEADERS)
+    await response.prepare(request)
+    try:
+        await _stream(api, response, record, seen)
+    except ConnectionError:
+        # The client has gone; there is nobody to tell.
+        return response
+    return response
+
+
+def _last_event_id(request: web.Request) -> int:
+    text = request.headers.get("Last-Event-ID", "")
+    return int(text) if text.isascii() and text.isdecimal() else -1
+
+
+async def _stream(api: Api, response: web.StreamResponse, record: JobRecord, seen: int) -> None:
+    """Send what is new until the job ends, is removed, or the server stops."""
+    told: JobRecord | None = None
+    while True:
+        with api.projection.waiters.watch(record.state.job_id) as change:
+            now = api.projection.peek(record.state.job_id)
+            if now is None:
+                return
+            if now.state.revision > seen:
+                await response.write(_event(now, told))
+                told, seen = now, now.state.revision
+            if now.state.status.ended or change is None:
+                await response.write_eof()
+                return
+            done, _ = await asyncio.wait([change], timeout=_COMMENT_S)
+            if not done:
+                await response.write(b": waiting\n\n")
+
+
+def _event(record: JobRecord, before: JobRecord | None) -> bytes:
+    """One event: `finished` with the whole job, `status` when that changed, else `progress`."""
+    view = job_view(record)
+    if record.state.status.ended:
+        name: str = "finished"
+    elif before is None or before.state.status is not record.state.status:
+        name = "status"
+    else:
+        name = "progress"
+        view = _progress(view)
+    return b"id: %d\nevent: %s\ndata: %s\n\n" % (
+        record.state.revision, name.encode(), orjson.dumps(view),
+    )  # fmt: skip
+
+
+def _progress(view: dict[str, Any]) -> dict[str, Any]:
+    """A batch's progress without its items: a thousand of them ten times a second is too much."""
+    return {name: view[name] for name in ("id", "status", "progress")}
+
+
+ROUTES = (Route("GET", "/v1/jobs/{job_id}/events", job_events, "Follow a job by events", "jobs"),)

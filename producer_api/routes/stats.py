@@ -1,0 +1,104 @@
+"""What the system is doing: counts, ages, rates, lag, and the workers."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from typing import Any
+
+import orjson
+from aiohttp import web
+
+from imagemill.kafka import KafkaUnavailable
+from producer_api.context import API, Api
+from producer_api.problems import Problem
+from producer_api.projection_reads import Totals
+from producer_api.requests import json_answer
+from producer_api.routing import Route
+from schemas.jobs import JobStatus, Priority
+from schemas.times import elapsed_ms, from_epoch, now, to_epoch
+
+_RATE_WINDOW_S = 60.0
+# A worker beats every few seconds; one that was silent for this long is gone.
+_ALIVE_S = 15.0
+_FORGOTTEN_S = 3600.0
+
+
+async def stats(request: web.Request) -> web.Response:
+    """GET /v1/stats: `current` is false while the broker cannot be asked."""
+    api = request.app[API]
+    current, lag = True, None
+    try:
+        await api.projection.catch_up()
+        lag = await api.lag.by_priority()
+    except (KafkaUnavailable, Problem):
+        current = False
+    totals = await api.projection.totals(from_epoch(time.time() - _RATE_WINDOW_S))
+    alive = [worker for worker in workers_view(api) if worker["alive"]]
+    return json_answer(
+        stats_view(totals)
+        | {
+            "current": current,
+            "lag": lag,
+            "workers": {
+                "alive": len(alive),
+                "slots": sum(worker.get("slots", 0) for worker in alive),
+                "busy": sum(worker.get("busy", 0) for worker in alive),
+            },
+        }
+    )
+
+
+def stats_view(totals: Totals) -> dict[str, Any]:
+    """Counts with every status and priority in them, those of zero too."""
+    none = dict.fromkeys((status.value for status in JobStatus), 0)
+    by_status = dict(none)
+    by_priority = {priority.value: dict(none) for priority in Priority}
+    by_operation: defaultdict[str, dict[str, int]] = defaultdict(none.copy)
+    for status, priority, operation, jobs in totals.counts:
+        by_status[status] += jobs
+        by_priority[priority][status] += jobs
+        by_operation[operation][status] += jobs
+    oldest = totals.oldest_queued
+    return {
+        "jobs": {
+            "total": sum(by_status.values()),
+            "by_status": by_status,
+            "by_priority": by_priority,
+            "by_operation": dict(by_operation),
+        },
+        "oldest_queued_age_s": elapsed_ms(oldest, now()) / 1000 if oldest else None,
+        "rates": {
+            "window_s": _RATE_WINDOW_S,
+            "submitted_per_s": round(totals.submitted / _RATE_WINDOW_S, 3),
+            "ended_per_s": round(totals.ended / _RATE_WINDOW_S, 3),
+        },
+    }
+
+
+async def workers(request: web.Request) -> web.Response:
+    """GET /v1/workers"""
+    return json_answer({"workers": workers_view(request.app[API])})
+
+
+def workers_view(api: Api) -> list[dict[str, Any]]:
+    """What each worker last told of itself; those silent for an hour are left out."""
+    seen = []
+    for name, document in api.projection.heartbeats():
+        try:
+            beat = orjson.loads(document)
+            age_s = time.time() - to_epoch(beat["at"])
+        except (ValueError, KeyError, TypeError):
+            # A worker of another version, perhaps: that it beats at all is not known from this.
+            continue
+        if age_s < _FORGOTTEN_S:
+            seen.append(
+                {"worker_id": name} | beat | {"alive": age_s < _ALIVE_S, "age_s": round(age_s, 1)}
+            )
+    return seen
+
+
+ROUTES = (
+    Route("GET", "/v1/stats", stats, "Counts, ages, rates and lag", "operations"),
+    Route("GET", "/v1/workers", workers, "Workers: slots, busy, models", "operations"),
+)

@@ -1,0 +1,97 @@
+"""Templates: named operations with params, kept on a compacted topic."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aiohttp import web
+from pydantic import Field
+
+from producer_api.context import API, Api
+from producer_api.forms import SubmitBody, parse_json
+from producer_api.multipart import read_body
+from producer_api.plan import Template, make_plan
+from producer_api.problems import Problem
+from producer_api.requests import json_answer
+from producer_api.routing import Route
+from schemas import topics
+
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+
+
+class TemplateBody(Template):
+    """A template with its name, as it is created and shown."""
+
+    name: str = Field(pattern=NAME_PATTERN)
+
+
+async def create_template(request: web.Request) -> web.Response:
+    """POST /v1/templates: 409 when another one has the name."""
+    api = request.app[API]
+    body = await _read(request, api)
+    template = Template.model_validate(body.model_dump(exclude={"name"}))
+    existing = await api.projection.template(body.name)
+    if existing is not None and existing != template:
+        raise Problem(
+            409, "template_exists", f"There is another template {body.name}; delete it first."
+        )
+    document = template.model_dump_json(exclude_defaults=True).encode()
+    await _publish(api, body.name, document)
+    headers = {"Location": f"/v1/templates/{body.name}"}
+    return json_answer(_view(body.name, template), status=201, headers=headers)
+
+
+async def _read(request: web.Request, api: Api) -> TemplateBody:
+    body = parse_json(await read_body(request, api.settings.max_field_bytes), TemplateBody)
+    # What no job could use is refused now, and not when the first job asks for it.
+    asked = body.model_dump(include={"operation", "operations", "params"})
+    make_plan(SubmitBody.model_validate(asked), None)
+    return body
+
+
+async def list_templates(request: web.Request) -> web.Response:
+    """GET /v1/templates"""
+    found = await request.app[API].projection.templates()
+    return json_answer({"templates": [_view(name, found[name]) for name in found]})
+
+
+async def get_template(request: web.Request) -> web.Response:
+    """GET /v1/templates/{name}"""
+    name, template = await _existing(request)
+    return json_answer(_view(name, template))
+
+
+async def delete_template(request: web.Request) -> web.Response:
+    """DELETE /v1/templates/{name}: jobs made with it go on."""
+    name, _ = await _existing(request)
+    await _publish(request.app[API], name, None)
+    return web.Response(status=204)
+
+
+async def _existing(request: web.Request) -> tuple[str, Template]:
+    name = request.match_info["name"]
+    template = await request.app[API].projection.template(name)
+    if template is None:
+        raise Problem(404, "not_found", f"There is no template {name[:64]}.")
+    return name, template
+
+
+async def _publish(api: Api, name: str, document: bytes | None) -> None:
+    """Write it, and wait until it is readable here."""
+    headers = [("content-type", b"application/json")]
+    await api.producer.send(
+        api.settings.topic(topics.TEMPLATES.name), name.encode(), document, headers
+    )
+    await api.projection.catch_up()
+
+
+def _view(name: str, template: Template) -> dict[str, Any]:
+    return {"name": name} | template.model_dump(mode="json")
+
+
+ROUTES = (
+    Route("POST", "/v1/templates", create_template, "Create a template", "templates"),
+    Route("GET", "/v1/templates", list_templates, "List templates", "templates"),
+    Route("GET", "/v1/templates/{name}", get_template, "Read a template", "templates"),
+    Route("DELETE", "/v1/templates/{name}", delete_template, "Delete a template", "templates"),
+)

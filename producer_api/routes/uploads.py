@@ -1,0 +1,62 @@
+"""Uploads that do not pass through a job's request: straight to S3, or to a signed URL of ours."""
+
+from __future__ import annotations
+
+import time
+
+from aiohttp import web
+from pydantic import BaseModel, ConfigDict, Field
+
+from imagemill.imageformats import FORMATS
+from imagemill.storage import upload_key
+from producer_api.context import API
+from producer_api.forms import parse_json
+from producer_api.ids import new_id
+from producer_api.multipart import read_body
+from producer_api.problems import field_problem
+from producer_api.requests import json_answer
+from producer_api.routing import Route
+from producer_api.staging import in_store
+from schemas.times import from_epoch
+
+_LIFETIME_S = 3600
+_CONTENT_TYPES = sorted(known.content_type for known in FORMATS.values())
+
+
+class UploadBody(BaseModel):
+    """What will be uploaded."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    content_type: str = Field("image/jpeg", description="type of the image to be uploaded")
+
+
+async def create_upload(request: web.Request) -> web.Response:
+    """POST /v1/uploads: where to send the bytes; the image is checked when a job names it."""
+    api = request.app[API]
+    raw = await read_body(request, api.settings.max_field_bytes)
+    body = parse_json(raw or b"{}", UploadBody)
+    if body.content_type not in _CONTENT_TYPES:
+        raise field_problem(
+            "content_type", f"expected one of {', '.join(_CONTENT_TYPES)}", code="fields_invalid"
+        )
+    upload_id = new_id()
+    target = await in_store(
+        api.store, api.store.upload_url, upload_key(upload_id, 0), _LIFETIME_S, body.content_type
+    )
+    return json_answer(
+        {
+            "upload_id": upload_id,
+            "url": target.url,
+            "method": target.method,
+            "headers": target.headers,
+            "max_bytes": api.settings.max_image_bytes,
+            "expires_at": from_epoch(time.time() + _LIFETIME_S),
+        },
+        status=201,
+    )
+
+
+ROUTES = (
+    Route("POST", "/v1/uploads", create_upload, "Get an URL to upload an image to", "uploads"),
+)
