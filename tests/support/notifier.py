@@ -17,7 +17,7 @@ from typing import Any
 
 import requests
 from aiohttp import web
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from standardwebhooks import Webhook as Standard
 
 from imagemill.kafka import client_config
@@ -30,6 +30,7 @@ from schemas.webhooks import WebhookAttempt, WebhookDelivery, decode_webhook
 from tests.support.api import DEADLINE_S, Topics, eventually
 
 ROOT = Path(__file__).parents[2]
+_AWAY = {KafkaError.NOT_COORDINATOR, KafkaError._TRANSPORT, KafkaError._TIMED_OUT}
 SECRET = "whsec_" + base64.b64encode(b"a key of more than 24 bytes").decode()
 
 
@@ -131,8 +132,8 @@ class Results:
         found = (decode_webhook(m.headers(), m.value()) for m in self._topics.messages(topic))
         return [record for record in found if job_id in (None, record.job_id)]
 
-    def lag(self) -> int:
-        """Messages of `jobs.results` that are not committed."""
+    def lag(self) -> int | None:
+        """Messages of `jobs.results` that are not committed; None while the broker cannot tell."""
         group = {"group.id": self._settings.group("notifier"), "enable.auto.commit": False}
         consumer = Consumer(client_config(self._settings) | group)
         try:
@@ -143,6 +144,10 @@ class Results:
             return sum(
                 end - max(place.offset, 0) for end, place in zip(ends, committed, strict=True)
             )
+        except KafkaException as error:
+            if not error.args[0].retriable() and error.args[0].code() not in _AWAY:
+                raise
+            return None
         finally:
             consumer.close()
 
