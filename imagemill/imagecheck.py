@@ -10,6 +10,7 @@ from imagemill.imageformats import (
     FORMATS,
     SNIFF_BYTES,
     ImageFormat,
+    basename,
     by_extension,
     describe_foreign,
     extension_of,
@@ -130,7 +131,7 @@ def _check_name(filename: str, known: ImageFormat, named: str) -> None:
     extension = extension_of(filename)
     if not extension or extension in known.extensions:
         return
-    stem = _basename(filename)[: -len(extension) - 1]
+    stem = basename(filename)[: -len(extension) - 1]
     advice = f"rename it to {_clip(f'{stem}.{known.extension}')}."
     if by_extension(filename) is None:
         raise _undecodable(
@@ -140,7 +141,7 @@ def _check_name(filename: str, known: ImageFormat, named: str) -> None:
         )
     raise _undecodable(
         422,
-        f"The file is named {_clip(_basename(filename))} but holds {_article(known)} image; "
+        f"The file is named {_clip(basename(filename))} but holds {_article(known)} image; "
         + advice,
     )
 
@@ -158,17 +159,13 @@ def _readable_titles() -> str:
     return ", ".join(titles[:-1]) + " or " + titles[-1]
 
 
-def _basename(filename: str) -> str:
-    return filename.replace("\\", "/").rsplit("/", 1)[-1]
-
-
 def _clip(name: str) -> str:
     printable = "".join(letter if letter.isprintable() else "?" for letter in name)
     return printable if len(printable) <= _SHOWN_NAME else printable[: _SHOWN_NAME - 3] + "..."
 
 
 def _shown(filename: str | None) -> str:
-    name = _clip(_basename(filename)) if filename else ""
+    name = _clip(basename(filename)) if filename else ""
     return f"The file {name}" if name else "The file"
 
 

@@ -106,8 +106,13 @@ def by_extension(filename: str) -> ImageFormat | None:
 
 def extension_of(filename: str) -> str:
     """The extension in lower case, without the dot; empty when there is none."""
-    stem, dot, extension = filename.rpartition(".")
+    stem, dot, extension = basename(filename).rpartition(".")
     return extension.lower() if dot and stem else ""
+
+
+def basename(filename: str) -> str:
+    """The file's own name, without folders; browsers on Windows send them with backslashes."""
+    return filename.replace("\\", "/").rpartition("/")[2]
 
 
 @cache

@@ -103,7 +103,8 @@ def _gif(source: Structure) -> tuple[int, int]:
     left, top, across, down = next(frames, (0, 0, 0, 0))
     if not across:
         raise Malformed("it holds no picture")
-    if source.read(source.size - 1, 1) != b";":
+    # Every block ends with a zero: a cut in mid data seldom leaves both at the end.
+    if source.read(source.size - 2, 2) != b"\x00;":
         for _ in frames:
             pass
     return max(width, left + across), max(height, top + down)

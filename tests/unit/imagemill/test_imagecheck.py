@@ -87,6 +87,11 @@ def test_an_animated_gif_gives_its_canvas() -> None:
     assert check(encoded("gif", frames[0], save_all=True, append_images=frames[1:])).height == 43
 
 
+def test_a_gif_cut_at_a_semicolon_is_cut_off() -> None:
+    data = encoded("gif")
+    assert "cut off" in refused(data[: len(data) // 2] + b";").message
+
+
 def test_an_empty_file_is_named_empty() -> None:
     error = refused(b"", "cup.png")
     assert error.http_status == 422
@@ -152,7 +157,9 @@ def test_an_extension_that_is_not_an_images_is_refused() -> None:
     )
 
 
-@pytest.mark.parametrize("filename", [None, "", "blob", ".jpeg", "CUP.JPEG", "a/b.png/cup.jpe"])
+@pytest.mark.parametrize(
+    "filename", [None, "", "blob", ".jpeg", "CUP.JPEG", "a/b.png/cup.jpe", "v1.2/cup", "v1.2\\cup"]
+)
 def test_names_that_say_nothing_wrong_pass(filename: str | None) -> None:
     assert check(encoded("jpeg"), filename).format == "jpeg"
 
