@@ -222,6 +222,9 @@ class ApiSettings(KafkaSettings, StoreSettings, LimitSettings, LogSettings):
         10_000, ge=1, description="requests that may wait for a job at once; above, none waits"
     )
     retention_days: float = Field(7.0, gt=0, description="days that ended jobs are kept")
+    retention_interval_s: float = Field(
+        3600.0, gt=0, description="seconds between two removals of old jobs and files"
+    )
 
     @property
     def projection_file(self) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 from aiohttp import web
@@ -14,6 +15,7 @@ from producer_api.context import API, Api
 from producer_api.lag import Lag
 from producer_api.problems import problems_middleware
 from producer_api.projection import Projection
+from producer_api.retention import Retention
 from producer_api.routes import (
     cancel,
     events,
@@ -78,7 +80,11 @@ def create_app(settings: ApiSettings) -> web.Application:
 async def _running(app: web.Application) -> AsyncIterator[None]:
     api = app[API]
     await api.projection.start()
+    sweeping = asyncio.create_task(
+        Retention(api.settings, api.store, api.producer, api.projection).run()
+    )
     yield
+    sweeping.cancel()
     await api.producer.close()
     await api.projection.stop()
 

@@ -14,9 +14,10 @@ from imagemill.settings import ApiSettings
 from producer_api.feed import Feed
 from producer_api.plan import Template
 from producer_api.problems import RETRY_AFTER_S, Problem
-from producer_api.projection_fold import Position
+from producer_api.projection_fold import Horizon, Position
 from producer_api.projection_reads import (
     Cursor,
+    ExpiredJob,
     JobRecord,
     ListFilter,
     ProjectionReader,
@@ -142,6 +143,14 @@ class Projection:
     async def totals(self, since: str) -> Totals:
         """Counts for statistics; see ProjectionReader."""
         return await asyncio.to_thread(self._list_reader.totals, since)
+
+    def expired(self, horizon: Horizon, after: int, limit: int) -> list[ExpiredJob]:
+        """Jobs to be removed; see ProjectionReader."""
+        return self._reader.expired(horizon, after, limit)
+
+    async def wait_ready(self) -> None:
+        """Wait until all that was in the topics at the start has been read."""
+        await self._ready.wait()
 
     async def ends(self) -> dict[Position, int]:
         """The ends of all partitions read, as of now. Raises KafkaUnavailable."""

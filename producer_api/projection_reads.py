@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from producer_api.projection_fold import Horizon
 from producer_api.projection_schema import open_reader
 from schemas import codec
 from schemas.events import JobSubmitted
@@ -84,6 +85,16 @@ class Totals(NamedTuple):
     ended: int
 
 
+class ExpiredJob(NamedTuple):
+    """An ended job whose time is over; `keys` are its objects as far as it names them."""
+
+    number: int
+    job_id: str
+    operation: str
+    ended_at: str
+    keys: tuple[str, ...]
+
+
 class ProjectionReader:
     """Reads for one thread at a time; a lock serves callers from several."""
 
@@ -148,6 +159,19 @@ class ProjectionReader:
             ).fetchone()
         return Totals(counts, oldest, submitted, ended)
 
+    def expired(self, horizon: Horizon, after: int, limit: int) -> list[ExpiredJob]:
+        """Ended jobs whose time is over, in order of their number, those above `after`."""
+        with self._lock:
+            rows = self._connection.execute(
+                "SELECT number, job_id, operation, ended_at, submitted, state FROM jobs"
+                " WHERE ended_at IS NOT NULL AND (ended_at < ? OR expires_at < ?)"
+                " AND number > ? ORDER BY number LIMIT ?",
+                (horizon.oldest, horizon.now, after, limit),
+            ).fetchall()
+            return [
+                ExpiredJob(*row[:4], _keys(self._record(row[1], row[4], row[5]))) for row in rows
+            ]
+
     def document(self, kind: str, name: str) -> bytes | None:
         """The latest message of that key on the compacted topic `kind`."""
         with self._lock:
@@ -183,6 +207,13 @@ class ProjectionReader:
             "SELECT item, document FROM items WHERE job_id = ?", (job_id,)
         )
         return {index: codec.decode_item(document) for index, document in rows}
+
+
+def _keys(record: JobRecord) -> tuple[str, ...]:
+    """The objects that a job's inputs and results name."""
+    named = [entry.key for entry in record.inputs]
+    named += [item.result.get("key") for item in record.items if item.result]
+    return tuple(key for key in named if key)
 
 
 def _conditions(wanted: ListFilter, after: Cursor | None) -> tuple[str, list[str]]:

@@ -33,6 +33,8 @@ from schemas.topics import MAX_MESSAGE_BYTES, PRIORITY_TOPICS
 # Headers and framing of a message beside its value.
 _MESSAGE_OVERHEAD = 64 * 1024
 _DAY_S = 86_400.0
+# An upload without a job is removed some time after this; a job must not lose it while it waits.
+MAX_UPLOAD_AGE_S = _DAY_S
 
 
 @dataclass(frozen=True)
@@ -165,6 +167,10 @@ class Submitter:
         key = upload_key(entry.upload_id, 0)
         try:
             stat = await in_store(self._store, self._store.stat, key)
+            if time.time() - stat.modified.timestamp() > MAX_UPLOAD_AGE_S:
+                raise field_problem(
+                    "inputs", f"upload {entry.upload_id} is too old", code="upload_expired"
+                )
             if stat.bytes > self._settings.max_image_bytes:
                 raise Problem(
                     413, str(ErrorCode.IMAGE_TOO_LARGE), f"Upload {entry.upload_id} is too large."

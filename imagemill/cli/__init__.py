@@ -19,6 +19,7 @@ COMMANDS = {
     "serve": "run one service in the foreground",
     "prepare": "once before a deployment: topics, bucket, default models",
     "topics": "create, list or check the Kafka topics",
+    "retention": "remove old jobs and their files, or list them",
     "models": "list, fetch, verify or add models",
     "config": "every setting with its default and current value",
 }

@@ -11,6 +11,7 @@ SERVICES = {
     "notifier": "notifier.__main__:main",
 }
 MODELS = "processor.models.cli:main"
+RETENTION = "producer_api.retention_command:main"
 
 
 def load(path: str) -> Callable[..., object]:

@@ -1,0 +1,133 @@
+"""Removes what has outlived its time: jobs with their files everywhere, and files without a job."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from imagemill.kafka import AsyncProducer, KafkaUnavailable
+from imagemill.settings import ApiSettings
+from imagemill.storage import ObjectStore, StoreError
+from producer_api.problems import Problem
+from producer_api.projection import Projection
+from producer_api.projection_fold import Horizon
+from producer_api.projection_reads import ExpiredJob
+from schemas import topics
+from schemas.times import from_epoch, now
+
+log = logging.getLogger(__name__)
+
+_BATCH = 200
+_DAY_S = 86_400.0
+# A file may wait this long for the job that names it (see MAX_UPLOAD_AGE_S), and the job may
+# then run as long again: a file without a job is not given up sooner, whatever the setting.
+_ORPHAN_AGE_S = 2 * _DAY_S
+_PREFIXES = ("uploads/", "results/")
+
+
+@dataclass
+class Sweep:
+    """What a sweep removed, or would remove."""
+
+    jobs: list[ExpiredJob] = field(default_factory=list)
+    orphans: list[str] = field(default_factory=list)
+
+
+class Retention:
+    """Sweeps, once or for ever. Several processes may sweep at once: all of it is repeatable."""
+
+    def __init__(
+        self,
+        settings: ApiSettings,
+        store: ObjectStore,
+        producer: AsyncProducer,
+        projection: Projection,
+    ) -> None:
+        self._settings = settings
+        self._store = store
+        self._producer = producer
+        self._projection = projection
+
+    def horizon(self) -> Horizon:
+        """Where the time of jobs ends, as of now."""
+        return Horizon(now(), from_epoch(time.time() - self._settings.retention_days * _DAY_S))
+
+    async def run(self) -> None:
+        """Sweep at the interval of the setting until cancelled."""
+        while True:
+            await asyncio.sleep(self._settings.retention_interval_s)
+            try:
+                sweep = await self.sweep()
+            except (KafkaUnavailable, StoreError, Problem) as error:
+                log.warning("Old jobs are not removed this time: %s", error)
+                continue
+            if sweep.jobs or sweep.orphans:
+                log.info(
+                    "Removed %d old jobs and %d files without a job",
+                    len(sweep.jobs), len(sweep.orphans),
+                )  # fmt: skip
+
+    async def sweep(self, *, dry_run: bool = False) -> Sweep:
+        """Remove what is old and tell what that was; a dry run touches nothing.
+
+        Raises:
+            KafkaUnavailable, Problem: the topics cannot be read to their ends, or not written.
+            StoreError: the store cannot be listed, or files not deleted. What was removed until
+                then stays removed.
+        """
+        await self._projection.catch_up()
+        sweep = Sweep()
+        for jobs in self._expired(self.horizon()):
+            if not dry_run:
+                await self._remove(jobs)
+            sweep.jobs += jobs
+        sweep.orphans = await self._orphans()
+        if not dry_run:
+            await asyncio.to_thread(self._delete, sweep.orphans)
+        return sweep
+
+    def _expired(self, horizon: Horizon) -> Iterator[list[ExpiredJob]]:
+        last = 0
+        while jobs := self._projection.expired(horizon, last, _BATCH):
+            yield jobs
+            last = jobs[-1].number
+
+    async def _remove(self, jobs: list[ExpiredJob]) -> None:
+        """Files first: if that fails, the job is still there to be swept again."""
+        await asyncio.to_thread(self._delete_files, jobs)
+        topic = self._settings.topic(topics.JOBS_STATE.name)
+        await asyncio.gather(
+            *(self._producer.send(topic, job.job_id.encode(), None, None) for job in jobs)
+        )
+
+    def _delete_files(self, jobs: list[ExpiredJob]) -> None:
+        keys: set[str] = set()
+        for job in jobs:
+            keys.update(job.keys)
+            for prefix in _PREFIXES:
+                keys.update(stat.key for stat in self._store.iter_keys(f"{prefix}{job.job_id}/"))
+        self._delete(keys)
+
+    def _delete(self, keys: Iterable[str]) -> None:
+        wanted = list(keys)
+        if wanted:
+            self._store.delete(*wanted)
+
+    async def _orphans(self) -> list[str]:
+        """Old files that belong to no job: uploads never used, and what failed submits left."""
+        age_s = max(self._settings.retention_days * _DAY_S, _ORPHAN_AGE_S)
+        old = await asyncio.to_thread(self._older_than, age_s)
+        return [key for key in old if self._projection.peek(key.split("/")[1]) is None]
+
+    def _older_than(self, age_s: float) -> list[str]:
+        limit = datetime.now(UTC) - timedelta(seconds=age_s)
+        return [
+            stat.key
+            for prefix in _PREFIXES
+            for stat in self._store.iter_keys(prefix)
+            if stat.modified < limit
+        ]

@@ -1,0 +1,42 @@
+"""`imagemill retention`: one sweep by hand, or the list of what it would remove."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from pathlib import Path
+
+from imagemill.kafka import AsyncProducer, producer_config
+from imagemill.settings import ApiSettings
+from imagemill.storage import open_store
+from producer_api.projection import Projection
+from producer_api.retention import Retention, Sweep
+
+
+def main(*, dry_run: bool) -> Sweep:
+    """Sweep once; with `dry_run` only tell.
+
+    The read side is built from the topics for this run, so that any machine will do.
+
+    Raises:
+        KafkaUnavailable: the broker cannot be reached.
+        StoreError: the store cannot.
+    """
+    with tempfile.TemporaryDirectory(prefix="imagemill-") as folder:
+        settings = ApiSettings().model_copy(
+            update={"projection_path": Path(folder) / "projection.db"}
+        )
+        return asyncio.run(_sweep(settings, dry_run))
+
+
+async def _sweep(settings: ApiSettings, dry_run: bool) -> Sweep:
+    producer = AsyncProducer(producer_config(settings))
+    projection = Projection(settings)
+    await projection.start()
+    try:
+        await projection.wait_ready()
+        retention = Retention(settings, open_store(settings), producer, projection)
+        return await retention.sweep(dry_run=dry_run)
+    finally:
+        await producer.close()
+        await projection.stop()
