@@ -301,8 +301,9 @@ class ProcessorSettings(KafkaSettings, StoreSettings, LimitSettings, LogSettings
 
     @property
     def table_dir(self) -> Path:
-        """Folder of this worker's table files."""
-        return self.datadir or self.home / "processor" / self.worker_id
+        """Folder of this worker's table files: an index of one set of topics."""
+        folder = self.datadir or self.home / "processor" / self.worker_id
+        return folder / self.topic_prefix.strip(".") if self.topic_prefix.strip(".") else folder
 
 
 class NotifierSettings(KafkaSettings, LogSettings):
