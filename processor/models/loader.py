@@ -16,7 +16,6 @@ from schemas.errors import ErrorCode
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-    from onnxruntime import InferenceSession
 
     from imagemill.settings import ProcessorSettings
 
@@ -31,7 +30,7 @@ class Session:
 
     entry: ModelEntry
     used: UsedModel
-    inference: InferenceSession
+    inference: runtime.Inference
     output: str
 
     def run(self, tensor: NDArray[np.float32]) -> NDArray[Any]:
@@ -164,10 +163,10 @@ class ModelLoader:
             raise OperationError(
                 ErrorCode.PARAMS_INVALID, f"{entry.name} has no precision {asked!r}, only {offered}"
             )
-        self._check_bfloat16(wanted)
+        self._check_machine(wanted)
         return wanted
 
-    def _check_bfloat16(self, precision: str) -> None:
+    def _check_machine(self, precision: str) -> None:
         if not cpu.has_bfloat16():
             flags = " or ".join(sorted(cpu.BF16_FLAGS))
             raise _unavailable(
@@ -178,6 +177,11 @@ class ModelLoader:
             raise _unavailable(
                 f"precision {precision} needs the openvino execution provider, and this worker "
                 f"runs {self._provider()}; use precision exact"
+            )
+        if precision == "balanced" and not runtime.reads_ir():
+            raise _unavailable(
+                "precision balanced needs the Python package openvino, which is not installed "
+                "here; use precision exact or fast"
             )
 
     def _provider(self) -> str:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 
+from processor.models import cpu
 from processor.models.manifest import ModelEntry
-from processor.models.store import ModelFile, ModelStore, sha256_of, write_atomic
+from processor.models.store import ModelFile, ModelStore, write_atomic
 
-# Counts up with every change to what rewrite.py makes, so that older files are not taken.
+# Counts up with every change to what is made here, so that older files are not taken.
 RECIPE = 1
 
 
@@ -19,7 +21,8 @@ class PrepareError(ValueError):
 def prepared(entry: ModelEntry, file: ModelFile, precision: str, store: ModelStore) -> Path:
     """The path to load: the file itself where nothing is to be changed, else the kept rewrite.
 
-    Two processes that make it at once write the same bytes.
+    It is an ONNX file, and for precision "balanced" an OpenVINO IR. Two processes that make it at
+    once write the same bytes.
 
     Raises:
         PrepareError: the graph is not what the manifest says of it.
@@ -27,45 +30,60 @@ def prepared(entry: ModelEntry, file: ModelFile, precision: str, store: ModelSto
     """
     if precision == "exact" and entry.output is None:
         return file.path
-    path = store.prepared(entry, file.sha256, f"{precision}-{RECIPE}")
-    if not _intact(path):
-        data = build(entry, file, precision)
-        write_atomic(path, data)
-        write_atomic(_sum_of(path), hashlib.sha256(data).hexdigest().encode())
-    return path
-
-
-def _intact(path: Path) -> bool:
-    """Whether the kept rewrite is there with the content it was written with."""
-    kept = _sum_of(path)
-    return path.is_file() and kept.is_file() and kept.read_text("ascii") == sha256_of(path)
-
-
-def _sum_of(path: Path) -> Path:
-    return path.with_suffix(".sha256")
+    stem = store.prepared(entry, file.sha256, f"{precision}-{RECIPE}")
+    endings = (".xml", ".bin") if precision == "balanced" else (".onnx",)
+    paths = [stem.with_name(stem.name + ending) for ending in endings]
+    total = stem.with_name(stem.name + ".sha256")
+    if not _intact(paths, total):
+        parts = build(entry, file, precision)
+        for path, data in zip(paths, parts, strict=True):
+            write_atomic(path, data)
+        # Last, so that the sum vouches for whole files only.
+        write_atomic(total, _digest(parts).encode())
+    return paths[0]
 
 
 def prepare_all(entry: ModelEntry, file: ModelFile, store: ModelStore) -> None:
-    """Make what every precision of the model loads, so that no job waits for it.
+    """Make what this machine can load of the model, so that no job waits for it.
 
     Raises:
         PrepareError: the graph is not what the manifest says of it.
         OSError: a rewrite cannot be written.
     """
-    for precision in entry.precisions:
+    for precision in entry.precisions if cpu.has_bfloat16() else ("exact",):
         prepared(entry, file, precision, store)
 
 
-def build(entry: ModelEntry, file: ModelFile, precision: str) -> bytes:
-    """The rewritten graph's bytes.
+def build(entry: ModelEntry, file: ModelFile, precision: str) -> tuple[bytes, ...]:
+    """The content of the rewrite's files: ONNX, or the IR's graph and weights.
 
     Raises:
         PrepareError: the graph is not what the manifest says of it.
     """
-    from processor.models import rewrite  # imports onnx, which a worker with kept files never needs
+    # They import onnx, which a worker that finds its files prepared never needs.
+    from processor.models import openvino_ir, rewrite
 
     try:
         model = rewrite.only_output(file.path.read_bytes(), entry.output)
-        return model.SerializeToString(deterministic=True)
-    except rewrite.RewriteError as error:
+        if precision == "balanced":
+            ir = openvino_ir.write(rewrite.fix_shapes(model), entry.bf16)
+            return ir.xml, ir.weights
+        if precision == "fast":
+            model = rewrite.centre(rewrite.fix_shapes(model), entry.centre)
+        return (model.SerializeToString(deterministic=True),)
+    except (rewrite.RewriteError, openvino_ir.UnsupportedGraph) as error:
         raise PrepareError(f"{entry.name} cannot be prepared: {error}") from error
+
+
+def _intact(paths: list[Path], total: Path) -> bool:
+    """Whether the kept rewrite is there with the content it was written with."""
+    if not all(path.is_file() for path in (*paths, total)):
+        return False
+    return total.read_text("ascii") == _digest(path.read_bytes() for path in paths)
+
+
+def _digest(parts: Iterable[bytes]) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part)
+    return digest.hexdigest()

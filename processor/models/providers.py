@@ -62,15 +62,20 @@ def session_providers(name: str, precision: str, threads: int) -> list[Any]:
 
 
 def openvino_options(precision: str, threads: int) -> dict[str, str]:
-    """The OpenVINO provider's options on a CPU.
+    """The OpenVINO provider's options on a CPU."""
+    device = json.dumps({"CPU": device_options(precision, threads)})
+    return {"device_type": "CPU", "load_config": device}
+
+
+def device_options(precision: str, threads: int) -> dict[str, str]:
+    """OpenVINO's own options of its CPU device.
 
     Pinning is off because OpenVINO otherwise binds every one-thread process to the same core:
     two workers then run no faster than one.
     """
-    device = {
+    return {
         "INFERENCE_PRECISION_HINT": "f32" if precision == "exact" else "bf16",
         "INFERENCE_NUM_THREADS": str(threads),
         "NUM_STREAMS": "1",
         "ENABLE_CPU_PINNING": "NO",
     }
-    return {"device_type": "CPU", "load_config": json.dumps({"CPU": device})}

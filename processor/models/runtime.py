@@ -1,10 +1,14 @@
-"""Open a file with onnxruntime on one provider; the only place that knows its exceptions."""
+"""Open a file with onnxruntime, or an IR with OpenVINO; the only place that knows their errors."""
 
 from __future__ import annotations
 
+import importlib.util
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any, Protocol
 
 import onnxruntime
+from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as state
 
 from processor.models import providers
@@ -24,6 +28,30 @@ ERRORS: tuple[type[Exception], ...] = (
 )
 
 
+class Argument(Protocol):
+    """An input or output; `shape` has a name or None where a dimension is open."""
+
+    name: str
+    shape: Sequence[int | str | None]
+    type: str
+
+
+class Inference(Protocol):
+    """What is used of onnxruntime's InferenceSession."""
+
+    def get_inputs(self) -> Sequence[Argument]: ...
+
+    def get_outputs(self) -> Sequence[Argument]: ...
+
+    def get_providers(self) -> Sequence[str]: ...
+
+    def get_modelmeta(self) -> Any: ...
+
+    def run(
+        self, output_names: Sequence[str] | None, input_feed: Mapping[str, NDArray[Any]]
+    ) -> Sequence[NDArray[Any]]: ...
+
+
 def provider(wanted: str) -> str:
     """The short name of the provider that the setting gets on this machine.
 
@@ -33,14 +61,24 @@ def provider(wanted: str) -> str:
     return providers.choose(wanted, onnxruntime.get_available_providers())
 
 
-def open_session(
-    path: Path, provider: str, precision: str, threads: int
-) -> onnxruntime.InferenceSession:
+def reads_ir() -> bool:
+    """Whether the OpenVINO package is there, without which only ONNX files can be opened.
+
+    The libraries in onnxruntime-openvino lack the reader of OpenVINO's own format.
+    """
+    return importlib.util.find_spec("openvino") is not None
+
+
+def open_session(path: Path, provider: str, precision: str, threads: int) -> Inference:
     """The file loaded on that provider, or on the CPU where the provider does not start.
 
     Raises:
-        ERRORS: the file is no ONNX model, or one the runtime cannot run.
+        ERRORS: the file is no model, or one the runtime cannot run.
     """
+    if path.suffix == ".xml":
+        from processor.models.ir_session import IrSession  # loads a second OpenVINO
+
+        return IrSession(path, providers.device_options(precision, threads))
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1

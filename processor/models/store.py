@@ -104,8 +104,8 @@ class ModelStore:
         return self.home / "partial" / f"{name}.part"
 
     def prepared(self, entry: ModelEntry, sha256: str, variant: str) -> Path:
-        """Where the rewritten graph of a verified file is kept; the name changes with the file."""
-        return self.home / "prepared" / f"{entry.name}-{sha256[:16]}-{variant}.onnx"
+        """Where a verified file's rewrite is kept, without ending; it changes with the file."""
+        return self.home / "prepared" / f"{entry.name}-{sha256[:16]}-{variant}"
 
 
 def sha256_of(path: Path) -> str:
