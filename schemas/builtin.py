@@ -7,6 +7,7 @@ from schemas.params.detect_objects import DetectObjectsParams
 from schemas.params.image_text import ImageTextParams
 from schemas.params.read_text import ReadTextParams
 from schemas.params.remove_background import RemoveBackgroundParams
+from schemas.params.transform import TransformParams
 
 BUILTIN: tuple[OperationSpec, ...] = (
     OperationSpec(
@@ -32,6 +33,12 @@ BUILTIN: tuple[OperationSpec, ...] = (
         "Look at a picture and a text together: what each holds, and where one is in the other.",
         ImageTextParams,
         "processor.operations.image_text:run",
+    ),
+    OperationSpec(
+        "transform",
+        "Resize, crop, turn, blur and more, step by step, and convert to another format.",
+        TransformParams,
+        "processor.operations.transform:run",
     ),
     OperationSpec(
         "noop",

@@ -1,0 +1,59 @@
+"""transform: does the steps of its params to a picture, in their order."""
+
+from __future__ import annotations
+
+from PIL import Image
+
+from processor.operations.base import EncodeOptions, OperationError, Output, RunContext
+from processor.operations.transforming.geometry import Size, draft_part, plan_resize
+from processor.operations.transforming.steps import Frame, apply
+from schemas.errors import JobError
+from schemas.params.transform import Grayscale, Resize, TransformParams
+
+# A JPEG is decoded at no less than this many times the size it is resized to, so that the result
+# looks the same as from the whole picture.
+_DRAFT_GAP = 2
+
+
+def run(image: Image.Image, params: TransformParams, context: RunContext) -> Output:
+    """The picture after all steps.
+
+    Raises:
+        OperationError: a step does not fit the picture, or its result would be over the pixel
+            limit; the message begins with the step's number from 0.
+    """
+    full = context.source.size
+    part = draft_part(image.size, full) if wanted_size(params, full) else 1
+    frame = Frame(image, full, part) if part > 1 else Frame(image, image.size)
+    for number, step in enumerate(params.steps):
+        try:
+            frame = apply(step, frame, context.max_pixels)
+        except OperationError as exc:
+            exc.error = JobError.of(
+                exc.error.code, f"steps.{number}.{step.do}: {exc.error.message}"
+            )
+            raise
+    options = EncodeOptions(
+        format=params.format, quality=params.quality, strip_metadata=params.strip_metadata
+    )
+    return Output(image=frame.image, encode=options)
+
+
+def wanted_size(params: TransformParams, size: Size) -> Size | None:
+    """How far a JPEG of that upright size may be shrunk while it is decoded, or None.
+
+    Only when a resize comes before every step that counts in pixels.
+    """
+    for step in params.steps:
+        if isinstance(step, Resize):
+            plan = plan_resize(step, size)
+            left, top, right, bottom = plan.box
+            wanted = (
+                round(plan.size[0] / (right - left)) * _DRAFT_GAP,
+                round(plan.size[1] / (bottom - top)) * _DRAFT_GAP,
+            )
+            small = wanted[0] * 2 <= size[0] and wanted[1] * 2 <= size[1]
+            return wanted if small else None
+        if not isinstance(step, Grayscale):
+            return None
+    return None

@@ -1,0 +1,99 @@
+"""Sizes and places of transform's steps, in whole pixels; no picture is touched here."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from schemas.params.transform import Crop, Gravity, Resize
+
+Size = tuple[int, int]
+Box = tuple[float, float, float, float]
+
+WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
+
+# Share of the free room that is left of and above what is placed.
+_SHARES: dict[Gravity, tuple[float, float]] = {
+    "center": (0.5, 0.5),
+    "north": (0.5, 0.0),
+    "north_east": (1.0, 0.0),
+    "east": (1.0, 0.5),
+    "south_east": (1.0, 1.0),
+    "south": (0.5, 1.0),
+    "south_west": (0.0, 1.0),
+    "west": (0.0, 0.5),
+    "north_west": (0.0, 0.0),
+}
+
+
+@dataclass(frozen=True)
+class ResizePlan:
+    """The size that comes out, and the share of the picture it is made of (0 to 1 each)."""
+
+    size: Size
+    box: Box = WHOLE
+
+
+def plan_resize(step: Resize, size: Size) -> ResizePlan:
+    """What a resize makes of a picture of that size."""
+    width, height = size
+    if step.mode == "exact":
+        return ResizePlan((step.width or width, step.height or height))
+    scales = [
+        wanted / given for wanted, given in ((step.width, width), (step.height, height)) if wanted
+    ]
+    scale = min(scales) if step.mode == "fit" else max(scales)
+    if not step.enlarge:
+        scale = min(scale, 1.0)
+    scaled = (max(1, round(width * scale)), max(1, round(height * scale)))
+    if step.mode == "fit":
+        return ResizePlan(scaled)
+    kept = (min(step.width or scaled[0], scaled[0]), min(step.height or scaled[1], scaled[1]))
+    x, y = place(kept, scaled, step.gravity)
+    return ResizePlan(
+        kept,
+        (
+            x / scaled[0],
+            y / scaled[1],
+            (x + kept[0]) / scaled[0],
+            (y + kept[1]) / scaled[1],
+        ),
+    )
+
+
+def place(inner: Size, outer: Size, gravity: Gravity, margin: int = 0) -> tuple[int, int]:
+    """Left and top of `inner` within `outer`, `margin` pixels from the edges it leans on."""
+    across, down = _SHARES[gravity]
+    return (
+        margin + round((outer[0] - inner[0] - 2 * margin) * across),
+        margin + round((outer[1] - inner[1] - 2 * margin) * down),
+    )
+
+
+def crop_box(step: Crop, size: Size) -> tuple[int, int, int, int] | None:
+    """Left, top, right and bottom of the part that is cut out; None when it lies outside."""
+    if step.x is None or step.y is None:
+        x, y = place((step.width, step.height), size, step.gravity)
+    else:
+        x, y = step.x, step.y
+    box = (max(0, x), max(0, y), min(size[0], x + step.width), min(size[1], y + step.height))
+    return box if box[0] < box[2] and box[1] < box[3] else None
+
+
+def rotated_size(size: Size, degrees: float) -> Size:
+    """The smallest size that surely holds a picture turned by that angle."""
+    turn = math.radians(degrees)
+    cosine, sine = abs(math.cos(turn)), abs(math.sin(turn))
+    width, height = size
+    return (
+        math.ceil(width * cosine + height * sine) + 1,
+        math.ceil(width * sine + height * cosine) + 1,
+    )
+
+
+def draft_part(size: Size, full: Size) -> int:
+    """2, 4 or 8 when a JPEG of size `full` has this size decoded at that fraction; else 1."""
+    for part in (2, 4, 8):
+        if size == (math.ceil(full[0] / part), math.ceil(full[1] / part)):
+            return part
+    return 1

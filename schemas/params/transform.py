@@ -1,0 +1,221 @@
+"""Params of transform: steps that are done in their order, and how the result is written."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from schemas.params.colour import Colour
+
+# Sides beyond this are over every sensible pixel limit; the limit itself is a setting.
+MAX_SIDE = 30_000
+
+Side = Annotated[int, Field(ge=1, le=MAX_SIDE)]
+Offset = Annotated[int, Field(ge=0, le=MAX_SIDE)]
+Gravity = Literal[
+    "center",
+    "north",
+    "north_east",
+    "east",
+    "south_east",
+    "south",
+    "south_west",
+    "west",
+    "north_west",
+]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Grayscale(_Strict):
+    """Take the colours out."""
+
+    do: Literal["grayscale"]
+
+
+class Resize(_Strict):
+    """Change the size, with a Lanczos filter."""
+
+    do: Literal["resize"]
+    width: Side | None = Field(None, description="Pixels.")
+    height: Side | None = Field(None, description="Pixels.")
+    mode: Literal["fit", "fill", "exact"] = Field(
+        "fit",
+        description=(
+            "fit keeps the proportions and stays within width and height, of which one may be "
+            "left out; fill keeps them, covers both and cuts off what is over; exact stretches."
+        ),
+    )
+    gravity: Gravity = Field("center", description="With fill: the part that is kept.")
+    enlarge: bool = Field(
+        False, description="Let fit and fill make a small picture larger; exact always does."
+    )
+
+    @model_validator(mode="after")
+    def _has_sides(self) -> Self:
+        given = [side for side in (self.width, self.height) if side is not None]
+        if not given:
+            raise ValueError("resize needs width, height or both")
+        if len(given) == 1 and self.mode != "fit":
+            raise ValueError(f"mode {self.mode} needs width and height")
+        return self
+
+
+class Crop(_Strict):
+    """Cut out a rectangle; what of it lies outside the picture is left out."""
+
+    do: Literal["crop"]
+    width: Side = Field(description="Pixels.")
+    height: Side = Field(description="Pixels.")
+    x: Offset | None = Field(None, description="Left edge in pixels; null places it by gravity.")
+    y: Offset | None = Field(None, description="Top edge in pixels; null places it by gravity.")
+    gravity: Gravity = Field("center", description="Where the rectangle lies without x and y.")
+
+    @model_validator(mode="after")
+    def _has_both(self) -> Self:
+        if (self.x is None) != (self.y is None):
+            raise ValueError("crop needs x and y, or neither")
+        return self
+
+
+class Rotate(_Strict):
+    """Turn clockwise; other angles than quarter turns make the picture larger."""
+
+    do: Literal["rotate"]
+    degrees: float = Field(ge=-360, le=360, allow_inf_nan=False, description="Clockwise.")
+    background: Colour | None = Field(
+        None,
+        description="Behind the turned picture: hex text or 3 or 4 numbers; null is transparent.",
+    )
+
+
+class Flip(_Strict):
+    """Mirror."""
+
+    do: Literal["flip"]
+    axis: Literal["horizontal", "vertical", "both"] = Field(
+        "horizontal", description="horizontal swaps left and right, vertical top and bottom."
+    )
+
+
+class Blur(_Strict):
+    """Blur with a Gaussian filter."""
+
+    do: Literal["blur"]
+    sigma: float = Field(gt=0, le=100, description="Strength in pixels.")
+
+
+class Sharpen(_Strict):
+    """Sharpen with an unsharp mask."""
+
+    do: Literal["sharpen"]
+    sigma: float = Field(1.0, gt=0, le=20, description="Width of the edges meant, in pixels.")
+    amount: int = Field(100, ge=1, le=500, description="Strength in percent.")
+    threshold: int = Field(
+        2, ge=0, le=255, description="Differences up to this stay as they are, so that noise does."
+    )
+
+
+class Pad(_Strict):
+    """Add a border."""
+
+    do: Literal["pad"]
+    top: Offset = Field(0, description="Pixels.")
+    right: Offset = Field(0, description="Pixels.")
+    bottom: Offset = Field(0, description="Pixels.")
+    left: Offset = Field(0, description="Pixels.")
+    color: Colour | None = Field(
+        None, description="Hex text or 3 or 4 numbers; null is transparent."
+    )
+
+    @model_validator(mode="after")
+    def _does_something(self) -> Self:
+        if not (self.top or self.right or self.bottom or self.left):
+            raise ValueError("pad needs top, right, bottom or left")
+        return self
+
+
+class Extend(_Strict):
+    """Add a border up to a size; after a fit the result has just that size."""
+
+    do: Literal["extend"]
+    width: Side = Field(description="Pixels.")
+    height: Side = Field(description="Pixels.")
+    gravity: Gravity = Field("center", description="Where the picture lies in it.")
+    color: Colour | None = Field(
+        None, description="Hex text or 3 or 4 numbers; null is transparent."
+    )
+
+
+class Background(_Strict):
+    """Put a colour behind transparent parts."""
+
+    do: Literal["background"]
+    color: Colour = Field(description="Hex text or 3 or 4 numbers.")
+
+
+class Watermark(_Strict):
+    """Write a text on the picture; letters beyond ASCII need a font on the worker."""
+
+    do: Literal["watermark"]
+    text: str = Field(
+        min_length=1,
+        max_length=200,
+        pattern=r"^[^\x00-\x1f]*\S[^\x00-\x1f]*$",
+        description="One line of 1 to 200 characters.",
+    )
+    gravity: Gravity = Field("south_east", description="Where it stands.")
+    size: int | None = Field(
+        None,
+        ge=4,
+        le=2000,
+        description="Height of the letters in pixels; null is a twentieth of the shorter side.",
+    )
+    color: Colour = Field((255, 255, 255, 255), description="Hex text or 3 or 4 numbers.")
+    opacity: float = Field(0.6, gt=0, le=1, description="1 hides what is below.")
+    margin: Offset = Field(10, description="Distance from the edges in pixels.")
+    tile: bool = Field(False, description="Repeat it over the whole picture.")
+
+
+Step = Annotated[
+    Grayscale
+    | Resize
+    | Crop
+    | Rotate
+    | Flip
+    | Blur
+    | Sharpen
+    | Pad
+    | Extend
+    | Background
+    | Watermark,
+    Field(discriminator="do"),
+]
+
+
+class TransformParams(_Strict):
+    """What is done to the picture, in this order, and the file it becomes."""
+
+    steps: tuple[Step, ...] = Field(
+        (), max_length=20, description="Done one after the other; none converts the format only."
+    )
+    format: Literal["png", "webp", "jpeg", "avif", "gif", "tiff", "bmp"] | None = Field(
+        None,
+        description=(
+            "File format; null keeps jpeg, png and webp, and takes png otherwise and where "
+            "there is transparency. jpeg and bmp get white behind it."
+        ),
+    )
+    quality: int | None = Field(
+        None, ge=1, le=100, description="Quality of jpeg, webp and avif, 1 to 100."
+    )
+    strip_metadata: bool = Field(False, description="Leave out EXIF and the colour profile.")
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.quality is not None and self.format in ("png", "gif", "tiff", "bmp"):
+            raise ValueError(f"quality is of jpeg, webp and avif, not of {self.format}")
+        return self
