@@ -149,12 +149,12 @@ class Inference:
     async def _fan_out(self, job: JobSubmitted, entry: Entry) -> list[Delivery]:
         """One message an item on the same priority topic, after the job's header is in the log."""
         header = job.header()
-        accepted = JobAccepted.model_construct(job_id=job.job_id, at=now(), job=header)
+        accepted = JobAccepted.trusted(job_id=job.job_id, at=now(), job=header)
         await (await self._fact(accepted, entry))
         topic = entry.tp.topic
         sends = []
         for index, source in enumerate(job.inputs):
-            item = ItemQueued.model_construct(
+            item = ItemQueued.trusted(
                 job_id=job.job_id, index=index, attempt=1, job=header, input=source, due_at=None
             )
             key = item_key(job.job_id, index, job.total).encode()
@@ -171,7 +171,7 @@ class Inference:
         deliveries = []
         done, _ = await asyncio.wait({run}, timeout=self._started_after_s)
         if not done:
-            fact = ItemStarted.model_construct(
+            fact = ItemStarted.trusted(
                 **self._fact_fields(work), at=from_epoch(started), worker=self._worker_id
             )
             deliveries.append(await self._fact(fact, entry, work))
@@ -217,11 +217,9 @@ class Inference:
             },
         }
         if outcome.error is not None:
-            fact = ItemFailed.model_construct(**fields, error=outcome.error)
+            fact = ItemFailed.trusted(**fields, error=outcome.error)
         else:
-            fact = ItemFinished.model_construct(
-                **fields, result=outcome.result, model=outcome.model
-            )
+            fact = ItemFinished.trusted(**fields, result=outcome.result, model=outcome.model)
         return await self._fact(fact, entry, work)
 
     async def _try_again(
@@ -229,7 +227,7 @@ class Inference:
     ) -> list[Delivery]:
         due_at = from_epoch(due)
         log.info("job %s item %d again at %s: %s", work.job.job_id, work.index, due_at, error.code)
-        again = ItemQueued.model_construct(
+        again = ItemQueued.trusted(
             job_id=work.job.job_id,
             index=work.index,
             attempt=work.attempt + 1,
@@ -237,9 +235,7 @@ class Inference:
             input=work.input,
             due_at=due_at,
         )
-        fact = ItemRetrying.model_construct(
-            **self._fact_fields(work), at=now(), error=error, due_at=due_at
-        )
+        fact = ItemRetrying.trusted(**self._fact_fields(work), at=now(), error=error, due_at=due_at)
         return [
             await self._outbox.send(
                 self._topics.retry, work.key, codec.encode(again, self._source), entry.tp.partition

@@ -12,6 +12,7 @@ from yarl import URL
 
 from imagemill.settings import ProcessorSettings
 from processor.hardened.consumer import Gatekeeper, HardenedConsumer, HardenedTransport
+from processor.hardened.schema import RawSchema
 from processor.hardened.thread import HardenedConsumerThread
 from schemas.topics import JOBS_STATE
 
@@ -141,7 +142,9 @@ def make_app(settings: ProcessorSettings) -> ProcessorApp:
 def raw_topic(app: faust.App, settings: ProcessorSettings, name: str) -> Any:
     """A topic of encoded messages."""
     return app.topic(
-        settings.topic(name), key_type=bytes, value_type=bytes, partitions=settings.topic_partitions
+        settings.topic(name),
+        schema=RawSchema(key_type=bytes, value_type=bytes),
+        partitions=settings.topic_partitions,
     )
 
 

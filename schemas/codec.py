@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from pydantic import ValidationError
 
-from schemas.events import EVENTS, AnyEvent
+from schemas.events import EVENTS, AnyEvent, JobFinished
 from schemas.jobs import Item, JobState
 from schemas.times import now
 
@@ -34,13 +34,11 @@ class UnknownType(DecodeError):
 
 def encode(event: AnyEvent, source: str = SOURCE_DEFAULT) -> Encoded:
     """The message of an event."""
-    traceparent = getattr(event, "traceparent", None)
-    if traceparent is None:
-        job = getattr(event, "job", None)
-        traceparent = getattr(job, "traceparent", None)
+    # JobFinished is public: its readers find every field, null or not.
+    terminal = isinstance(event, JobFinished)
     return Encoded(
-        event.model_dump_json(exclude_none=not event.TYPE.endswith("job.finished.v1")).encode(),
-        _headers(event.TYPE, event.event_id, event.job_id, source, traceparent),
+        event.model_dump_json(exclude_none=not terminal).encode(),
+        _headers(event.TYPE, event.event_id, event.job_id, source, event.trace),
     )
 
 

@@ -7,7 +7,18 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from schemas.errors import JobError
-from schemas.jobs import Frozen, Item, ItemInput, JobHeader, JobStatus, Progress, Webhook
+from schemas.jobs import (
+    MAX_ITEMS,
+    Frozen,
+    Item,
+    ItemInput,
+    JobHeader,
+    JobStatus,
+    Progress,
+    Webhook,
+)
+
+_HEADER = tuple(JobHeader.model_fields)
 
 
 class Event(Frozen):
@@ -24,6 +35,11 @@ class Event(Frozen):
         """Unique to what happened, the same for every repeat of it."""
         return f"{self.job_id}/{self.TYPE.split('.', 2)[2]}"
 
+    @property
+    def trace(self) -> str | None:
+        """The traceparent of the request that began it, where known."""
+        return None
+
 
 class JobSubmitted(JobHeader):
     """A job as the API accepted it; one message a job on its priority topic."""
@@ -37,18 +53,21 @@ class JobSubmitted(JobHeader):
         """As Event.event_id."""
         return f"{self.job_id}/job.submitted.v1"
 
+    @property
+    def trace(self) -> str | None:
+        """As Event.trace."""
+        return self.traceparent
+
     def header(self) -> JobHeader:
         """The job without its inputs."""
-        return JobHeader.model_construct(
-            _fields_set=None, **{name: getattr(self, name) for name in JobHeader.model_fields}
-        )
+        return JobHeader.trusted(**{name: self.__dict__[name] for name in _HEADER})
 
 
 class ItemQueued(Event):
     """One item of a batch to run, or any item to run again (`attempt` > 1, not before `due_at`)."""
 
     TYPE: ClassVar[str] = "io.imagemill.item.queued.v1"
-    index: int
+    index: int = Field(ge=0, lt=MAX_ITEMS)
     attempt: int = 1
     job: JobHeader
     input: ItemInput
@@ -59,12 +78,22 @@ class ItemQueued(Event):
         """As Event.event_id."""
         return f"{self.job_id}/{self.index}/item.queued.v1/{self.attempt}"
 
+    @property
+    def trace(self) -> str | None:
+        """As Event.trace."""
+        return self.job.traceparent
+
 
 class Fact(Event):
     """Something that happened to a job. `job` is its header where the reader may not know it."""
 
     at: str
     job: JobHeader | None = None
+
+    @property
+    def trace(self) -> str | None:
+        """As Event.trace."""
+        return self.job.traceparent if self.job is not None else None
 
 
 class JobAccepted(Fact):
@@ -84,7 +113,7 @@ class CancelRequested(Fact):
 class ItemFact(Fact):
     """Something that happened to one item in one attempt."""
 
-    index: int
+    index: int = Field(ge=0, lt=MAX_ITEMS)
     attempt: int = 1
     filename: str | None = None
 
@@ -154,6 +183,11 @@ class JobFinished(Event):
     def event_id(self) -> str:
         """Derived from job and outcome: every repeat carries the same."""
         return f"{self.job_id}/job.finished.v1/{self.status}"
+
+    @property
+    def trace(self) -> str | None:
+        """As Event.trace."""
+        return self.traceparent
 
 
 AnyEvent = JobSubmitted | Event

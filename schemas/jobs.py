@@ -3,17 +3,54 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Any
+from functools import cache
+from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from schemas.errors import ErrorCode, JobError
+
+# Above any setting: a larger index in a message is a mistake, and would fill the memory.
+MAX_ITEMS = 10_000
 
 
 class Frozen(BaseModel):
     """Base of everything on the wire: immutable; unknown fields of newer writers are ignored."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
+
+    @classmethod
+    def trusted(cls, **fields: Any) -> Self:
+        """An instance of values that are known to be right, unchecked; the rest are defaults.
+
+        As pydantic's model_construct, in a fifth of the time: a job makes ten of these.
+        """
+        return _bare(cls, {**_defaults(cls), **fields})
+
+    def evolve(self, **changes: Any) -> Self:
+        """A copy with some fields changed; unchecked, as `trusted`."""
+        return _bare(type(self), {**self.__dict__, **changes})
+
+
+def _bare(model: type[Any], values: dict[str, Any]) -> Any:
+    made = model.__new__(model)
+    _set_slot(made, "__dict__", values)
+    _set_slot(made, "__pydantic_fields_set__", set(values))
+    _set_slot(made, "__pydantic_extra__", None)
+    _set_slot(made, "__pydantic_private__", None)
+    return made
+
+
+_set_slot = object.__setattr__
+
+
+@cache
+def _defaults(model: type[BaseModel]) -> dict[str, Any]:
+    # In the order of the fields, the required ones too: so the JSON has them in that order.
+    return {
+        name: None if field.is_required() else field.get_default(call_default_factory=True)
+        for name, field in model.model_fields.items()
+    }
 
 
 class JobStatus(StrEnum):
@@ -154,7 +191,7 @@ class JobState(JobHeader):
     def progress(self) -> Progress:
         """Counts over all items."""
         failed = self.outcomes.count("f")
-        return Progress(
+        return Progress.trusted(
             total=self.total, processed=self.outcomes.count("s") + failed, failed=failed
         )
 

@@ -6,7 +6,8 @@ facts of different items commute; of a cancel request and the last item's end, t
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import json
+from typing import Any, NamedTuple
 
 from schemas.errors import JobError
 from schemas.events import (
@@ -31,6 +32,8 @@ from schemas.jobs import (
     cancelled_error,
 )
 
+_HEADER = tuple(JobHeader.model_fields)
+
 
 class Folded(NamedTuple):
     """What a fact made of a job: its state, the item concerned, and whether anything changed."""
@@ -50,7 +53,7 @@ def fold(state: JobState | None, item: Item | None, fact: Fact) -> Folded:
 
     The cost does not grow with the number of items but for the outcome string.
     """
-    before = state or JobState(job_id=fact.job_id)
+    before = state or JobState.trusted(job_id=fact.job_id)
     if before.status.ended:
         return Folded(before, item, False)
     after = _with_header(before, fact.job) if fact.job is not None else before
@@ -63,16 +66,17 @@ def fold(state: JobState | None, item: Item | None, fact: Fact) -> Folded:
     if after is before:
         return Folded(before, item, state is None)
     after = _settle(after, item if isinstance(fact, ItemFact) else None)
-    return Folded(after.model_copy(update={"revision": before.revision + 1}), item, True)
+    return Folded(after.evolve(revision=before.revision + 1), item, True)
 
 
 def _with_header(state: JobState, job: JobHeader) -> JobState:
     """The state with what was asked for filled in, if it was not known yet."""
     if state.total:
         return state
-    update = {name: getattr(job, name) for name in JobHeader.model_fields}
-    update["outcomes"] = state.outcomes.ljust(job.total, LETTERS[JobStatus.QUEUED])
-    return state.model_copy(update=update)
+    update = {name: job.__dict__[name] for name in _HEADER}
+    # Cut, too: a fact of an item that the job does not have may have come before its header.
+    update["outcomes"] = state.outcomes.ljust(job.total, LETTERS[JobStatus.QUEUED])[: job.total]
+    return state.evolve(**update)
 
 
 def _rank(status: JobStatus, attempt: int) -> tuple[bool, int, bool]:
@@ -90,6 +94,8 @@ _ITEM_STATUS = {
 
 def _fold_item(state: JobState, item: Item | None, fact: ItemFact) -> tuple[Item | None, JobState]:
     """The item after the fact, and the state with the item's letter; the same objects if stale."""
+    if state.total and fact.index >= state.total:
+        return item, state
     outcomes = state.outcomes.ljust(fact.index + 1, LETTERS[JobStatus.QUEUED])
     seen = STATUS_OF_LETTER[outcomes[fact.index]]
     status = _ITEM_STATUS[type(fact)]
@@ -102,7 +108,7 @@ def _fold_item(state: JobState, item: Item | None, fact: ItemFact) -> tuple[Item
         and _rank(status, fact.attempt) <= _rank(item.status, attempts)
     ):
         return item, state
-    item = Item.model_construct(
+    item = Item.trusted(
         index=fact.index,
         filename=fact.filename,
         status=status,
@@ -116,7 +122,7 @@ def _fold_item(state: JobState, item: Item | None, fact: ItemFact) -> tuple[Item
         model=getattr(fact, "model", None),
     )
     letters = outcomes[: fact.index] + LETTERS[status] + outcomes[fact.index + 1 :]
-    return item, state.model_copy(update={"outcomes": letters})
+    return item, state.evolve(outcomes=letters)
 
 
 def _cancel(state: JobState, fact: CancelRequested) -> JobState:
@@ -139,11 +145,18 @@ def _settle(state: JobState, item: Item | None) -> JobState:
         update["attempts"] = max(state.attempts, item.attempts)
         if item.started_at and (state.started_at is None or item.started_at < state.started_at):
             update["started_at"] = item.started_at
-        if item.model is not None and state.model is None:
-            update["model"] = item.model
+        if item.model is not None and item.model != state.model:
+            update["model"] = _first_model(state.model, item.model)
     if not state.status.ended:
         update |= _status(state, item)
-    return state.model_copy(update=update) if update else state
+    return state.evolve(**update) if update else state
+
+
+def _first_model(known: dict[str, Any] | None, other: dict[str, Any]) -> dict[str, Any]:
+    """The model that stands for the job, whichever item of several was heard of first."""
+    if known is None:
+        return other
+    return min(known, other, key=lambda model: json.dumps(model, sort_keys=True))
 
 
 def _status(state: JobState, item: Item | None) -> dict[str, object]:
@@ -189,7 +202,7 @@ def with_items(state: JobState, items: tuple[Item, ...]) -> JobState:
     update: dict[str, object] = {"items": items}
     if state.status is JobStatus.FAILED:
         update["error"] = job_error(items)
-    return state.model_copy(update=update)
+    return state.evolve(**update)
 
 
 def job_error(items: tuple[Item, ...]) -> JobError | None:
@@ -210,7 +223,7 @@ def finished_event(state: JobState) -> JobFinished:
     """
     if not state.status.ended or state.finished_at is None:
         raise ValueError(f"job {state.job_id} has not ended")
-    return JobFinished.model_construct(
+    return JobFinished.trusted(
         job_id=state.job_id,
         status=state.status,
         operation=state.operation,
