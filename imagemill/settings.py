@@ -221,6 +221,14 @@ class ApiSettings(KafkaSettings, StoreSettings, LimitSettings, LogSettings):
     max_waiters: int = Field(
         10_000, ge=1, description="requests that may wait for a job at once; above, none waits"
     )
+    inference_model: str | None = Field(
+        None, description="detector of POST /predict where ?model= names none; the default if unset"
+    )
+    rembg_models: str = Field(
+        "u2net=u2netp",
+        description="models used for those that rembg_queue clients name, comma separated; set it "
+        "empty once `imagemill models fetch u2net` has run",
+    )
     retention_days: float = Field(7.0, gt=0, description="days that ended jobs are kept")
     retention_interval_s: float = Field(
         3600.0, gt=0, description="seconds between two removals of old jobs and files"

@@ -12,6 +12,13 @@ from imagemill.settings import ApiSettings
 from imagemill.storage import open_signer, open_store
 from producer_api.cancel import Canceller
 from producer_api.context import API, Api
+from producer_api.dialects import (
+    background_removal,
+    image_processing,
+    image_text,
+    inference,
+    rembg_queue,
+)
 from producer_api.lag import Lag
 from producer_api.problems import problems_middleware
 from producer_api.projection import Projection
@@ -42,6 +49,11 @@ ROUTES: tuple[Route, ...] = (
     *stats.ROUTES,
     *files.ROUTES,
     *health.ROUTES,
+    *background_removal.ROUTES,
+    *image_text.ROUTES,
+    *inference.ROUTES,
+    *image_processing.ROUTES,
+    *rembg_queue.ROUTES,
 )
 
 

@@ -20,11 +20,15 @@ _MAX_FIELDS = 64
 
 @dataclass(frozen=True)
 class FormSpec:
-    """What a form may hold: file parts, fields, and which of the fields name an image each."""
+    """What a form may hold: file parts, fields, and which of the fields name an image each.
+
+    `strict` forms refuse fields of other names; the others pass over them.
+    """
 
     files: frozenset[str]
     fields: frozenset[str]
     url_fields: frozenset[str] = frozenset()
+    strict: bool = True
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,11 @@ class Form:
     items: int = 0
     count: int = 0
 
+    def text(self, name: str) -> str:
+        """The first value of a field; empty without it."""
+        values = self.fields.get(name)
+        return values[0] if values else ""
+
 
 async def read_form(
     request: web.Request, spec: FormSpec, limits: FormLimits, staging: Staging
@@ -73,7 +82,7 @@ async def read_form(
         form = await _read_urlencoded(request, spec, limits)
     else:
         raise Problem(415, "content_type_unsupported", "Send the request as multipart/form-data.")
-    if form.unknown:
+    if form.unknown and spec.strict:
         raise unknown_fields(form.unknown)
     return form
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import OrderedDict
 from collections.abc import Callable
 
@@ -32,6 +33,7 @@ from schemas.jobs import JobStatus
 # Own submissions that the feed has not brought yet; more than can ever be under way.
 _RECENT = 10_000
 _QUEUED_AGE_S = 0.5
+_METADATA_TIMEOUT_S = 2.0
 
 
 class Projection:
@@ -274,8 +276,20 @@ class _Ends:
             try:
                 ends[where.topic, where.partition] = (await asyncio.wrap_future(answer)).offset
             except KafkaException as error:
+                await self._learn_leaders()
                 raise KafkaUnavailable(f"the end of {where.topic} is unknown: {error}") from error
         return ends
+
+    async def _learn_leaders(self) -> None:
+        """Read the cluster's metadata again, for the next request.
+
+        A request for offsets goes to the leaders that librdkafka last knew. After a broker has died
+        they carry an old epoch, and every answer is FENCED_LEADER_EPOCH until something else makes
+        it read the metadata: five minutes, by default.
+        """
+        # While the broker is away there is nothing to learn, and the next failure comes back here.
+        with contextlib.suppress(KafkaException):
+            await asyncio.to_thread(self._admin.list_topics, timeout=_METADATA_TIMEOUT_S)
 
 
 def _retrieve(task: asyncio.Task[dict[Position, int]]) -> None:

@@ -1,0 +1,1 @@
+"""Other services' HTTP interfaces on imagemill's jobs, a module each; see docs of each there."""

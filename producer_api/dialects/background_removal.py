@@ -1,0 +1,86 @@
+"""The background removal microservice: POST /remove_background, GET /get_result."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from aiohttp import web
+
+from producer_api.context import API
+from producer_api.dialects.common import (
+    bad_request,
+    failure_of,
+    find,
+    flask_errors,
+    result_url,
+    submit,
+)
+from producer_api.multipart import Form, FormSpec
+from producer_api.requests import json_answer
+from producer_api.routing import Route
+from producer_api.staging import Staging
+from schemas.jobs import JobStatus, Priority
+
+NAME = "background_removal"
+_FORM = FormSpec(
+    files=frozenset({"image"}),
+    fields=frozenset({"image_url", "webhook_url", "is_paid_user"}),
+    url_fields=frozenset({"image_url"}),
+    strict=False,
+)
+_TRUE = frozenset({"true", "1", "yes", "on"})
+_MOST_IDS = 1000
+
+
+@flask_errors
+async def remove_background(request: web.Request) -> web.Response:
+    """POST /remove_background"""
+    record = await submit(request, _FORM, _body, dialect=NAME, webhook_style=NAME)
+    return json_answer({"id": record.state.job_id})
+
+
+def _body(form: Form, staging: Staging) -> dict[str, Any]:
+    url = form.text("image_url")
+    if bool(staging.images) == bool(url):
+        raise bad_request("Send either an image or an image_url.")
+    if len(staging.images) > 1:
+        raise bad_request("Send one image a request.")
+    paid = form.text("is_paid_user").lower() in _TRUE
+    body: dict[str, Any] = {
+        "operation": "remove-background",
+        "priority": Priority.HIGH if paid else Priority.LOW,
+        "inputs": [{"url": url}] if url else [],
+    }
+    if webhook_url := form.text("webhook_url"):
+        body["webhook"] = {"url": webhook_url}
+    return body
+
+
+@flask_errors
+async def get_result(request: web.Request) -> web.Response:
+    """GET /get_result?id=&id="""
+    ids = [job_id for job_id in request.query.getall("id", []) if job_id]
+    if not ids:
+        raise bad_request("No id was given; ask as /get_result?id=...&id=...")
+    if len(ids) > _MOST_IDS:
+        raise bad_request(f"Ask for {_MOST_IDS} ids at most.")
+    return json_answer(await asyncio.gather(*(_entry(request, job_id) for job_id in ids)))
+
+
+async def _entry(request: web.Request, job_id: str) -> dict[str, Any]:
+    record = await find(request, job_id)
+    if record is None:
+        return {"id": job_id, "status": "failed", "error": "There is no task of this id."}
+    if not record.state.status.ended:
+        return {"id": job_id, "status": "processing"}
+    if record.state.status is JobStatus.SUCCEEDED:
+        url = await result_url(request.app[API], record.items[0])
+        return {"id": job_id, "status": "completed", "image_url": url}
+    return {"id": job_id, "status": "failed", "error": failure_of(record)}
+
+
+ROUTES = (
+    Route("POST", "/remove_background", remove_background, "Remove a background", NAME),
+    Route("GET", "/get_result", get_result, "Results of several tasks", NAME),
+)

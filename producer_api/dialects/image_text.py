@@ -1,0 +1,74 @@
+"""The image and text processing service: POST /api/process, GET /api/status/<job_id>."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aiohttp import web
+
+from producer_api.dialects.common import (
+    bad_request,
+    failure_of,
+    find,
+    flask_errors,
+    not_found,
+    single_image,
+    submit,
+)
+from producer_api.multipart import Form, FormSpec
+from producer_api.projection_reads import JobRecord
+from producer_api.requests import json_answer
+from producer_api.routing import Route
+from producer_api.staging import Staging
+from schemas.jobs import JobStatus
+
+NAME = "image_text"
+_FORM = FormSpec(files=frozenset({"image"}), fields=frozenset({"text"}), strict=False)
+_WORDS = {
+    JobStatus.QUEUED: ("pending", "The job waits for a worker."),
+    JobStatus.RUNNING: ("processing", "The picture and the text are being worked on."),
+    JobStatus.CANCELLED: ("failed", "The job was cancelled."),
+}
+
+
+@flask_errors
+async def process(request: web.Request) -> web.Response:
+    """POST /api/process"""
+    record = await submit(request, _FORM, _body, dialect=NAME)
+    return json_answer({"job_id": record.state.job_id, "status": "processing"})
+
+
+def _body(form: Form, staging: Staging) -> dict[str, Any]:
+    single_image(staging, "image")
+    text = form.text("text")
+    if not text.strip():
+        raise bad_request("No text was sent.")
+    return {"operation": "process-image-and-text", "params": {"text": text}}
+
+
+@flask_errors
+async def status(request: web.Request) -> web.Response:
+    """GET /api/status/<job_id>"""
+    job_id = request.match_info["job_id"]
+    record = await find(request, job_id)
+    if record is None:
+        raise not_found(f"There is no job {job_id[:64]}.")
+    return json_answer(_view(record))
+
+
+def _view(record: JobRecord) -> dict[str, Any]:
+    state = record.state
+    if state.status is JobStatus.SUCCEEDED:
+        result = (record.items[0].result or {}).get("data")
+        message = result.get("message") if isinstance(result, dict) else None
+        return {"status": "completed", "message": message or "Done.", "result": result}
+    if state.status is JobStatus.FAILED:
+        return {"status": "failed", "message": failure_of(record), "result": None}
+    word, message = _WORDS[state.status]
+    return {"status": word, "message": message, "result": None}
+
+
+ROUTES = (
+    Route("POST", "/api/process", process, "Process an image and a text", NAME),
+    Route("GET", "/api/status/{job_id}", status, "How far a job is, and its result", NAME),
+)

@@ -1,0 +1,73 @@
+"""The scalable image inference API: POST /predict, GET /result/<task_id>."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aiohttp import web
+
+from producer_api.context import API
+from producer_api.dialects.common import (
+    failure_of,
+    find,
+    flask_errors,
+    not_found,
+    only_types,
+    single_image,
+    submit,
+)
+from producer_api.multipart import Form, FormSpec
+from producer_api.projection_reads import JobRecord
+from producer_api.requests import json_answer
+from producer_api.routing import Route
+from producer_api.staging import Staging
+from schemas.jobs import JobStatus
+
+NAME = "inference"
+_FORM = FormSpec(files=frozenset({"image"}), fields=frozenset(), strict=False)
+_EXTENSIONS = frozenset({"jpg", "jpeg", "png"})
+_FORMATS = frozenset({"jpeg", "png"})
+
+
+@flask_errors
+async def predict(request: web.Request) -> web.Response:
+    """POST /predict?model="""
+    model = request.query.get("model") or request.app[API].settings.inference_model
+
+    def body(_form: Form, staging: Staging) -> dict[str, Any]:
+        single_image(staging, "image")
+        only_types(staging, _EXTENSIONS, _FORMATS)
+        return {"operation": "detect-objects", "params": {"model": model} if model else {}}
+
+    record = await submit(request, _FORM, body, dialect=NAME)
+    return json_answer({"task_id": record.state.job_id})
+
+
+@flask_errors
+async def result(request: web.Request) -> web.Response:
+    """GET /result/<task_id>"""
+    task_id = request.match_info["task_id"]
+    record = await find(request, task_id)
+    if record is None:
+        raise not_found(f"There is no task {task_id[:64]}.")
+    return json_answer(_view(record))
+
+
+def _view(record: JobRecord) -> dict[str, Any]:
+    state = record.state
+    if not state.status.ended:
+        return {"status": "PENDING", "result": None}
+    if state.status is not JobStatus.SUCCEEDED:
+        return {"status": "FAILURE", "result": failure_of(record)}
+    data = (record.items[0].result or {}).get("data") or {}
+    detections = [
+        {name: found.get(name) for name in ("class", "confidence", "box")}
+        for found in data.get("predictions", ())
+    ]
+    return {"status": "SUCCESS", "result": detections}
+
+
+ROUTES = (
+    Route("POST", "/predict", predict, "Detect objects in an image", NAME),
+    Route("GET", "/result/{task_id}", result, "The detections, or the error", NAME),
+)
