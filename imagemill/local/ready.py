@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import http.client
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 
 from imagemill.local.errors import LocalError
 from imagemill.local.system import LocalSystem, tail
+
+# So many deaths while it is waited for: waiting longer helps nobody.
+_HOPELESS = 10
 
 
 def wait_until(condition: Callable[[], bool], timeout_s: float, *, every_s: float = 0.1) -> bool:
@@ -42,17 +45,26 @@ def wait_until_ready(system: LocalSystem, timeout_s: float = 90.0) -> None:
     for service in system.services():
         if service.name == "broker" or service.port is None:
             continue
-        port = service.port
-        if not wait_until(lambda port=port: answers_ready(port), deadline - time.monotonic()):
-            raise LocalError(_unready(system, service.name, port, timeout_s))
+        port, name = service.port, service.name
+        hopeless = _restarts(system, name) + _HOPELESS
+
+        def over(port: int = port, name: str = name, hopeless: int = hopeless) -> bool:
+            return answers_ready(port) or _restarts(system, name) >= hopeless
+
+        wait_until(over, deadline - time.monotonic())
+        if not answers_ready(port):
+            raise LocalError(_unready(system, name, port))
 
 
-def _unready(system: LocalSystem, name: str, port: int, timeout_s: float) -> str:
-    restarts = sum(each.restarts for each in system.services() if each.name == name)
-    died = f" and was restarted {restarts} times" if restarts else ""
-    logs: Collection[str] = sorted(str(p) for p in system.layout.logs.glob(f"{name}*.log"))
-    tails = "\n".join(tail(system.layout.logs / log) for log in logs)
+def _restarts(system: LocalSystem, name: str) -> int:
+    return sum(each.restarts for each in system.services() if each.name == name)
+
+
+def _unready(system: LocalSystem, name: str, port: int) -> str:
+    restarts = _restarts(system, name)
+    died = f" and has died {restarts} times" if restarts else ""
+    tails = "\n".join(tail(log) for log in sorted(system.layout.logs.glob(f"{name}*.log")))
     return (
-        f"the {name} was not ready on port {port} within {timeout_s:.0f} s{died}. "
-        f"Everything still runs: `imagemill status` shows it, `imagemill down` stops it.\n{tails}"
+        f"the {name} does not become ready on port {port}{died}. Everything still runs: "
+        f"`imagemill status` shows it, `imagemill down` stops it.\n{tails}"
     )
