@@ -3,22 +3,42 @@
 from __future__ import annotations
 
 import io
+import logging
+import struct
 from collections.abc import Callable
 from typing import BinaryIO
 
-from PIL import Image, ImageOps
+from PIL import Image, ImageCms, ImageOps
 
-from imagemill.imagecheck import ImageLimits, ImageRejected, check_image
+from imagemill.imagecheck import ImageLimits, ImageRejected, check_image, check_pixels
 from imagemill.imageformats import FORMATS
 from processor.operations.base import EncodeOptions, OperationError, SourceInfo
 from schemas.errors import ErrorCode
+
+try:
+    from pillow_heif import register_heif_opener
+except ImportError:  # optional: HEIC is refused by name then
+    register_heif_opener = None
+
+log = logging.getLogger(__name__)
+
+# Our own limit is checked before a pixel is decoded; Pillow's would contradict a higher one.
+Image.MAX_IMAGE_PIXELS = None
+if register_heif_opener is not None:
+    register_heif_opener()
 
 _DEFAULT_QUALITY = 90
 _WITH_ALPHA = frozenset({"RGBA", "LA", "PA"})
 # Formats that a result without alpha keeps from its source; the others become PNG.
 _KEPT = frozenset({"jpeg", "png", "webp"})
 _ORIENTATION = 0x0112
+_ORIENTATIONS = range(1, 9)
 _SIDEWAYS = frozenset({5, 6, 7, 8})
+# Pillow's decoders raise any of these for damaged data.
+_DECODING_ERRORS = (OSError, ValueError, SyntaxError, EOFError, IndexError, struct.error)
+# What Pillow raises for EXIF data that is damaged in one way or another.
+_EXIF_ERRORS = (SyntaxError, ValueError, TypeError, KeyError, OSError, struct.error)
+_JPEG_EXIF_BYTES = 65_000
 
 # What decoding may shrink a picture of a size to, or None to keep it whole.
 WantedSize = Callable[[tuple[int, int]], tuple[int, int] | None]
@@ -37,27 +57,28 @@ def decode(
     """
     try:
         facts = check_image(file, None, limits)
+        file.seek(0)
+        image = _open(file, facts.format, filename)
+        check_pixels(*image.size, limits.max_pixels)
     except ImageRejected as exc:
         raise OperationError(exc.code, exc.message) from exc
-    file.seek(0)
     try:
-        image = Image.open(file)
-        orientation = image.getexif().get(_ORIENTATION, 1)
-        size = (facts.height, facts.width) if orientation in _SIDEWAYS else image.size
-        icc_profile, exif = image.info.get("icc_profile"), image.info.get("exif")
-        target = wanted(size) if wanted else None
+        if facts.format != "jpeg":
+            # Reading a PNG's EXIF data would load it too, and hide that its pixels are damaged.
+            image.load()
+        orientation, exif = _exif_of(image)
+        sideways = orientation in _SIDEWAYS
+        size = image.size[::-1] if sideways else image.size
+        icc_profile = image.info.get("icc_profile")
+        target = wanted(size) if wanted and facts.format == "jpeg" else None
         if target is not None:
-            image.draft(None, target if orientation not in _SIDEWAYS else target[::-1])
-        upright = ImageOps.exif_transpose(image)
-        plain = _plain_mode(upright)
-    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as exc:
-        # Pillow's decoders raise any of these for damaged data.
-        named = filename or "The image"
-        raise OperationError(
-            ErrorCode.IMAGE_UNDECODABLE, f"{named} cannot be decoded: {exc}"
-        ) from exc
-    if plain.mode[:3] != upright.mode[:3] and upright.mode not in ("P", "PA"):
-        icc_profile = None  # it described the colours before the conversion
+            image.draft(None, target[::-1] if sideways else target)
+        image.load()
+        if orientation != 1:
+            ImageOps.exif_transpose(image, in_place=True)
+        plain = _plain_mode(image)
+    except _DECODING_ERRORS as exc:
+        raise _undecodable(filename, exc) from exc
     return plain, SourceInfo(
         format=facts.format,
         size=size,
@@ -68,9 +89,37 @@ def decode(
     )
 
 
+def _open(file: BinaryIO, name: str, filename: str | None) -> Image.Image:
+    try:
+        return Image.open(file, formats=[FORMATS[name].pillow])
+    except _DECODING_ERRORS as exc:
+        raise _undecodable(filename, exc) from exc
+
+
+def _undecodable(filename: str | None, exc: Exception) -> OperationError:
+    named = filename or "The image"
+    return OperationError(ErrorCode.IMAGE_UNDECODABLE, f"{named} cannot be decoded: {exc}")
+
+
+def _exif_of(image: Image.Image) -> tuple[int, bytes | None]:
+    """The orientation, 1 to 8, and the EXIF data without it; damaged data counts as none."""
+    try:
+        exif = image.getexif()
+        orientation = exif.get(_ORIENTATION, 1)
+        kept = None
+        if image.info.get("exif"):
+            rest = Image.Exif()
+            rest.load(image.info["exif"])
+            rest.pop(_ORIENTATION, None)
+            kept = rest.tobytes()
+    except _EXIF_ERRORS as exc:
+        log.info("the EXIF data of an image is left out: %r", exc)
+        return 1, None
+    return (orientation if orientation in _ORIENTATIONS else 1), kept
+
+
 def _plain_mode(image: Image.Image) -> Image.Image:
     """The picture in one of the four modes that operations know."""
-    image.load()
     if image.mode in ("L", "LA", "RGB", "RGBA"):
         # A single transparent colour counts as alpha.
         return image.convert("RGBA") if "transparency" in image.info else image
@@ -84,9 +133,22 @@ def _plain_mode(image: Image.Image) -> Image.Image:
         return image.convert("L")
     if image.mode == "La":
         return image.convert("LA")
+    if image.mode == "CMYK" and image.info.get("icc_profile"):
+        return _printed_colours(image)
     if image.mode in ("PA", "RGBa") or "transparency" in image.info:
         return image.convert("RGBA")
     return image.convert("RGB")
+
+
+def _printed_colours(image: Image.Image) -> Image.Image:
+    """A CMYK picture's colours as its profile says they look on paper."""
+    try:
+        profile = ImageCms.ImageCmsProfile(io.BytesIO(image.info["icc_profile"]))
+        screen = ImageCms.createProfile("sRGB")
+        return ImageCms.profileToProfile(image, profile, screen, outputMode="RGB")
+    except (ImageCms.PyCMSError, OSError) as exc:
+        log.info("the colour profile of an image is not used: %s", exc)
+        return image.convert("RGB")
 
 
 def choose_format(image: Image.Image, options: EncodeOptions, source: SourceInfo) -> str:
@@ -121,7 +183,9 @@ def encode(image: Image.Image, options: EncodeOptions, source: SourceInfo) -> tu
     elif name == "bmp":
         image = _without_alpha(image)
     if not options.strip_metadata:
-        arguments |= _metadata(image, source)
+        arguments |= _metadata(image, name, source)
+    # Pillow would also write what it has kept of the source file, asked or not.
+    image.info = {}
     buffer = io.BytesIO()
     try:
         image.save(buffer, FORMATS[name].pillow, **arguments)
@@ -132,16 +196,14 @@ def encode(image: Image.Image, options: EncodeOptions, source: SourceInfo) -> tu
     return buffer.getvalue(), name
 
 
-def _metadata(image: Image.Image, source: SourceInfo) -> dict[str, object]:
+def _metadata(image: Image.Image, name: str, source: SourceInfo) -> dict[str, object]:
     metadata: dict[str, object] = {}
-    # A profile of RGB colours does not fit grey ones, and the other way round.
-    if source.icc_profile and image.mode.startswith("RGB"):
+    # A profile describes either colours or greys, as its header says.
+    space = b"RGB " if image.mode.startswith("RGB") else b"GRAY"
+    if source.icc_profile and source.icc_profile[16:20] == space:
         metadata["icc_profile"] = source.icc_profile
-    if source.exif:
-        exif = Image.Exif()
-        exif.load(source.exif)
-        exif.pop(_ORIENTATION, None)
-        metadata["exif"] = exif.tobytes()
+    if source.exif and (name != "jpeg" or len(source.exif) <= _JPEG_EXIF_BYTES):
+        metadata["exif"] = source.exif
     return metadata
 
 
