@@ -82,7 +82,7 @@ def _headers(
 def event_type(headers: Iterable[tuple[str, bytes]] | None) -> str:
     """The CloudEvents type of a message; DecodeError when it has none."""
     for name, value in headers or ():
-        if name == "ce_type":
+        if name == "ce_type" and value is not None:
             return value.decode("utf-8", "replace")
     raise DecodeError("the message has no ce_type header")
 

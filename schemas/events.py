@@ -13,10 +13,12 @@ from schemas.jobs import (
     Item,
     ItemInput,
     JobHeader,
+    JobId,
     JobStatus,
     Progress,
     Webhook,
 )
+from schemas.times import Timestamp
 
 _HEADER = tuple(JobHeader.model_fields)
 
@@ -28,7 +30,7 @@ class Event(Frozen):
     """
 
     TYPE: ClassVar[str]
-    job_id: str
+    job_id: JobId
 
     @property
     def event_id(self) -> str:
@@ -45,7 +47,7 @@ class JobSubmitted(JobHeader):
     """A job as the API accepted it; one message a job on its priority topic."""
 
     TYPE: ClassVar[str] = "io.imagemill.job.submitted.v1"
-    total: int = Field(ge=1)
+    total: int = Field(ge=1, le=MAX_ITEMS)
     inputs: tuple[ItemInput, ...] = ()
 
     @property
@@ -71,7 +73,7 @@ class ItemQueued(Event):
     attempt: int = 1
     job: JobHeader
     input: ItemInput
-    due_at: str | None = None
+    due_at: Timestamp | None = None
 
     @property
     def event_id(self) -> str:
@@ -87,7 +89,7 @@ class ItemQueued(Event):
 class Fact(Event):
     """Something that happened to a job. `job` is its header where the reader may not know it."""
 
-    at: str
+    at: Timestamp = Field(min_length=1)
     job: JobHeader | None = None
 
     @property
@@ -135,14 +137,14 @@ class ItemRetrying(ItemFact):
 
     TYPE: ClassVar[str] = "io.imagemill.item.retrying.v1"
     error: JobError
-    due_at: str
+    due_at: Timestamp
 
 
 class ItemFinished(ItemFact):
     """An item's result is stored."""
 
     TYPE: ClassVar[str] = "io.imagemill.item.finished.v1"
-    started_at: str
+    started_at: Timestamp
     result: dict[str, Any] | None = None
     model: dict[str, Any] | None = None
     timings_ms: dict[str, float]
@@ -152,7 +154,7 @@ class ItemFailed(ItemFact):
     """An item will not be tried again."""
 
     TYPE: ClassVar[str] = "io.imagemill.item.failed.v1"
-    started_at: str | None = None
+    started_at: Timestamp | None = None
     error: JobError
     timings_ms: dict[str, float]
 

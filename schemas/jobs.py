@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from enum import StrEnum
 from functools import cache
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from schemas.errors import ErrorCode, JobError
+from schemas.times import Timestamp
 
+# Without a slash: "job id/index" is the key of an item.
+JobId = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,128}$")]
 # Above any setting: a larger index in a message is a mistake, and would fill the memory.
 MAX_ITEMS = 10_000
 
@@ -113,18 +116,18 @@ class Webhook(Frozen):
 class JobHeader(Frozen):
     """What was asked for, without the inputs: it never changes while the job lives."""
 
-    job_id: str
+    job_id: JobId
     operation: str = ""
     params: dict[str, Any] = Field(default_factory=dict)
     pipeline: tuple[Step, ...] = ()
     priority: Priority = Priority.NORMAL
-    total: int = 0
-    created_at: str = ""
+    total: int = Field(0, ge=0, le=MAX_ITEMS)
+    created_at: Timestamp = ""
     webhook: Webhook | None = None
     metadata: dict[str, Any] = Field(default_factory=dict)
     template: str | None = None
     dialect: str | None = None
-    expires_at: str | None = None
+    expires_at: Timestamp | None = None
     traceparent: str | None = None
     # Digest of what was asked for, where a repeat must be told from another request of that id.
     fingerprint: str | None = None

@@ -8,6 +8,9 @@ from __future__ import annotations
 import time
 from datetime import UTC, datetime
 from functools import lru_cache
+from typing import Annotated
+
+from pydantic import AfterValidator
 
 
 def now() -> str:
@@ -30,6 +33,26 @@ def _second(seconds: int) -> str:
 def to_epoch(timestamp: str) -> float:
     """Unix time in seconds of a timestamp; ValueError when it is none."""
     return datetime.fromisoformat(timestamp).timestamp()
+
+
+def canonical(timestamp: str) -> str:
+    """The timestamp in the contract's form, whatever zone or precision it was written in.
+
+    An empty one stays empty: not known. ValueError when it is none, or names no zone.
+    """
+    if not timestamp:
+        return timestamp
+    moment = datetime.fromisoformat(timestamp)
+    if len(timestamp) == 24 and timestamp[-1] == "Z":
+        return timestamp
+    if moment.tzinfo is None:
+        raise ValueError("a time without a zone")
+    return from_epoch(moment.timestamp())
+
+
+# A field of an event or state. Others may publish events too: what is not a time is refused where
+# it is read, not where it is first counted with.
+Timestamp = Annotated[str, AfterValidator(canonical)]
 
 
 def elapsed_ms(start: str, end: str) -> float:
