@@ -14,7 +14,7 @@ from processor.inference import Topics
 from processor.jobtable import JobTable
 from processor.outbox import Delivery, Outbox
 from schemas import codec
-from schemas.events import Fact, ItemFact
+from schemas.events import Fact, ItemFact, JobExpired
 from schemas.jobs import Item, JobState
 from schemas.reducer import complete_items, finished_event, fold, with_items
 
@@ -84,6 +84,9 @@ class Tracker:
             sent = await dead_letter(self._outbox, self._topics.dead_letter, entry, str(exc))
             self._outbox.ack_when_delivered([entry], [sent])
             return
+        if isinstance(fact, JobExpired):
+            await self._forget(entry, table, fact.job_id, state)
+            return
         folded = fold(state, _known_item(table, state, fact), fact)
         if folded.state.total == 1 or folded.state.status.ended:
             await self._publish_whole(entry, table, fact, state, folded.state, folded.item)
@@ -137,6 +140,20 @@ class Tracker:
                     await self._outbox.tombstone(self._topics.changelog, key, partition)
                 )
         return deliveries
+
+    async def _forget(
+        self, entry: Entry, table: JobTable, job_id: str, state: JobState | None
+    ) -> None:
+        """Delete a job that has ended. Its tombstone tells every reader of `jobs.state`."""
+        deliveries = []
+        if state is None or state.status.ended:
+            table.delete(job_id.encode())
+            deliveries.append(
+                await self._outbox.tombstone(
+                    self._topics.changelog, job_id.encode(), entry.tp.partition
+                )
+            )
+        self._outbox.ack_when_delivered([entry], deliveries)
 
     async def _publish_batch(
         self, entry: Entry, table: JobTable, state: JobState, item: Item | None

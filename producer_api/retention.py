@@ -16,7 +16,8 @@ from producer_api.problems import Problem
 from producer_api.projection import Projection
 from producer_api.projection_fold import Horizon
 from producer_api.projection_reads import ExpiredJob
-from schemas import topics
+from schemas import codec, topics
+from schemas.events import JobExpired
 from schemas.times import from_epoch, now
 
 log = logging.getLogger(__name__)
@@ -99,10 +100,14 @@ class Retention:
     async def _remove(self, jobs: list[ExpiredJob]) -> None:
         """Files first: if that fails, the job is still there to be swept again."""
         await asyncio.to_thread(self._delete_files, jobs)
-        topic = self._settings.topic(topics.JOBS_STATE.name)
-        await asyncio.gather(
-            *(self._producer.send(topic, job.job_id.encode(), None, None) for job in jobs)
-        )
+        # To the track agent, the one writer of states: it deletes its own, and every projection
+        # reads the tombstone.
+        await asyncio.gather(*(self._expire(job.job_id) for job in jobs))
+
+    async def _expire(self, job_id: str) -> None:
+        value, headers = codec.encode(JobExpired(job_id=job_id, at=now()))
+        topic = self._settings.topic(topics.JOBS_CONTROL.name)
+        await self._producer.send(topic, job_id.encode(), value, headers)
 
     def _delete_files(self, jobs: list[ExpiredJob]) -> None:
         keys: set[str] = set()

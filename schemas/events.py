@@ -112,6 +112,12 @@ class CancelRequested(Fact):
     job: JobSubmitted
 
 
+class JobExpired(Fact):
+    """An ended job has outlived its time: its state is to be deleted."""
+
+    TYPE: ClassVar[str] = "io.imagemill.job.expired.v1"
+
+
 class ItemFact(Fact):
     """Something that happened to one item in one attempt."""
 
@@ -200,6 +206,7 @@ EVENTS: dict[str, type[JobSubmitted] | type[Event]] = {
         ItemQueued,
         JobAccepted,
         CancelRequested,
+        JobExpired,
         ItemStarted,
         ItemRetrying,
         ItemFinished,

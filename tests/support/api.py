@@ -18,7 +18,7 @@ from imagemill.kafka import admin, client_config, create_topics, producer_config
 from imagemill.settings import ApiSettings
 from producer_api.app import create_app
 from schemas import codec, topics
-from schemas.events import JobSubmitted
+from schemas.events import JobExpired, JobSubmitted
 from schemas.jobs import JobState
 from schemas.times import now
 
@@ -149,6 +149,13 @@ class Topics:
         )  # fmt: skip
         self.publish_state(state)
         return state
+
+    def forget_expired(self) -> None:
+        """Do what the track agent does with jobs that a sweep gave up."""
+        for message in self.messages(topics.JOBS_CONTROL.name):
+            event = codec.decode(message.headers(), message.value())
+            if isinstance(event, JobExpired):
+                self.publish(topics.JOBS_STATE.name, event.job_id, None, None)
 
     def messages(self, *names: str) -> list[Any]:
         """All messages of the topics, read to their ends."""
