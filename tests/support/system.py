@@ -1,0 +1,119 @@
+"""The whole system as processes: API, processors and notifier on a broker that is there."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from imagemill.kafka import create_topics
+from imagemill.settings import KafkaSettings
+from tests.support.api import eventually
+
+ROOT = Path(__file__).parents[2]
+_STARTUP_S = 90.0
+
+
+class System:
+    """One API, one processor and one notifier; `start` before use, `stop` at the end."""
+
+    def __init__(
+        self, bootstrap: str, home: Path, models: Path, free_port: Callable[[], int], **env: str
+    ) -> None:
+        self.home = home
+        self.port = free_port()
+        self.worker_port = free_port()
+        self.notifier_port = free_port()
+        self.environ = {
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "KAFKA_BOOTSTRAP_SERVERS": bootstrap,
+            "IMAGEMILL_HOME": str(home),
+            "IMAGEMILL_MODELS": str(models),
+            "IMAGEMILL_TOPIC_PREFIX": f"t{uuid.uuid4().hex[:10]}.",
+            "IMAGEMILL_TOPIC_PARTITIONS": "2",
+            "IMAGEMILL_WORKER_PORT": str(self.worker_port),
+            "IMAGEMILL_NOTIFIER_PORT": str(self.notifier_port),
+            "PORT": str(self.port),
+            "WORKER_COUNT": "1",
+        } | env
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+
+    @property
+    def url(self) -> str:
+        """The API's address."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> System:
+        """Create the topics, start everything and wait until it is ready."""
+        settings = KafkaSettings(
+            _env_file=None,  # type: ignore[call-arg]
+            kafka_bootstrap_servers=self.environ["KAFKA_BOOTSTRAP_SERVERS"],
+            topic_prefix=self.environ["IMAGEMILL_TOPIC_PREFIX"],
+            topic_partitions=int(self.environ["IMAGEMILL_TOPIC_PARTITIONS"]),
+        )
+        create_topics(settings)
+        for name in ("producer_api", "processor", "notifier"):
+            self.launch(name)
+        for name, port in (
+            ("producer_api", self.port),
+            ("processor", self.worker_port),
+            ("notifier", self.notifier_port),
+        ):
+            eventually(lambda port=port, name=name: self._ready(name, port), timeout_s=_STARTUP_S)
+        return self
+
+    def launch(self, name: str) -> None:
+        """Start one process by its package."""
+        with (self.home / f"{name}.log").open("ab") as log:
+            self._processes[name] = subprocess.Popen(
+                [sys.executable, "-m", name],
+                cwd=self.home,
+                env=self.environ,
+                stdout=log,
+                stderr=log,
+            )
+
+    def _ready(self, name: str, port: int) -> bool:
+        if self._processes[name].poll() is not None:
+            raise AssertionError(f"{name} ended: {(self.home / f'{name}.log').read_text()[-3000:]}")
+        try:
+            return requests.get(f"http://127.0.0.1:{port}/readyz", timeout=10).ok
+        except requests.ConnectionError:
+            return False
+
+    def end(self, name: str) -> None:
+        """Stop one process as a supervisor would, and wait for it."""
+        process = self._processes.pop(name)
+        process.terminate()
+        try:
+            process.wait(60)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait(10)
+            raise AssertionError(f"{name} did not stop") from None
+
+    def stop(self) -> None:
+        """Stop everything."""
+        for name in list(self._processes):
+            self.end(name)
+
+    def get(self, path: str, **options: Any) -> requests.Response:
+        return requests.get(self.url + path, timeout=60, **options)
+
+    def post(self, path: str, **options: Any) -> requests.Response:
+        return requests.post(self.url + path, timeout=60, **options)
+
+    def finished(self, job_id: str) -> dict[str, Any]:
+        """The job when it has ended."""
+        return eventually(
+            lambda: self.get(f"/v1/jobs/{job_id}?wait=30").json(),
+            lambda job: job["status"] in ("succeeded", "failed", "cancelled"),
+            timeout_s=120,
+        )
