@@ -30,10 +30,11 @@ def ensure_topics(settings: KafkaSettings) -> None:
         LocalError: the broker is away, or has other topics of those names.
     """
     try:
-        for name in create_topics(settings):
-            print(f"created topic {name}")
+        created = create_topics(settings)
     except (KafkaUnavailable, TopicsMissing) as error:
         raise LocalError(str(error)) from error
+    if created:
+        print(f"created {len(created)} topics", flush=True)
 
 
 def ensure_bucket(settings: StoreSettings) -> None:
