@@ -10,7 +10,6 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
-import orjson
 from faust.types import TP
 
 from imagemill import __version__
@@ -29,6 +28,7 @@ from processor.retry import RetryPolicy
 from processor.stream import ConsumerAccess, client_options, make_app, raw_topic, state_table
 from processor.tracking import Tracker
 from schemas import topics
+from schemas.heartbeats import Heartbeat
 from schemas.jobs import Priority
 from schemas.times import now
 
@@ -215,8 +215,8 @@ class Processor:
         topic = self.settings.topic(topics.WORKERS_HEARTBEATS.name)
         key = self.settings.worker_id.encode()
         while True:
-            fields = {"at": now(), "host": socket.gethostname(), "pid": os.getpid()}
-            value = orjson.dumps(self.report() | fields)
+            beat = Heartbeat(**self.report(), at=now(), host=socket.gethostname(), pid=os.getpid())
+            value = beat.model_dump_json().encode()
             with contextlib.suppress(Exception):  # the next beat tells as much
                 await self.app.producer.send(topic, key, value, None, None, None)
             await asyncio.sleep(_HEARTBEAT_S)

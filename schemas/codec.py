@@ -13,8 +13,8 @@ from schemas.times import now
 
 Headers = list[tuple[str, bytes]]
 SOURCE_DEFAULT = "/imagemill"
-_STATE_TYPE = "io.imagemill.job.state.v1"
-_ITEM_TYPE = "io.imagemill.item.state.v1"
+STATE_TYPE = "io.imagemill.job.state.v1"
+ITEM_TYPE = "io.imagemill.item.state.v1"
 
 
 class Encoded(NamedTuple):
@@ -49,7 +49,7 @@ def encode_state(state: JobState, source: str = SOURCE_DEFAULT) -> Encoded:
     event_id = f"{state.job_id}/state/{state.revision}"
     return Encoded(
         f'{value[:-1]},"progress":{progress}}}'.encode(),
-        _headers(_STATE_TYPE, event_id, state.job_id, source, state.traceparent),
+        _headers(STATE_TYPE, event_id, state.job_id, source, state.traceparent),
     )
 
 
@@ -58,7 +58,7 @@ def encode_item(job_id: str, item: Item, source: str = SOURCE_DEFAULT) -> Encode
     event_id = f"{job_id}/{item.index}/state/{item.attempts}/{item.status}"
     return Encoded(
         item.model_dump_json(exclude_none=True).encode(),
-        _headers(_ITEM_TYPE, event_id, job_id, source, None),
+        _headers(ITEM_TYPE, event_id, job_id, source, None),
     )
 
 

@@ -1,0 +1,70 @@
+"""Write docs/settings.md from the settings classes, a table for each class.
+
+`python docs/generate_settings.py` rewrites the page, `--check` returns 1 if it is out of date.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from pydantic_settings import BaseSettings
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+# The checkout need not be installed.
+from imagemill import settings  # noqa: E402
+from imagemill.cli.config import all_settings, as_markdown, environment_name  # noqa: E402
+
+PAGE = ROOT / "docs" / "settings.md"
+_SECTIONS: tuple[tuple[str, type[BaseSettings]], ...] = (
+    ("Home", settings.HomeSettings),
+    ("Kafka", settings.KafkaSettings),
+    ("Object store", settings.StoreSettings),
+    ("Limits", settings.LimitSettings),
+    ("Logs", settings.LogSettings),
+    ("API", settings.ApiSettings),
+    ("Processor", settings.ProcessorSettings),
+    ("Notifier", settings.NotifierSettings),
+)
+_HEAD = """\
+# Settings
+
+Each is an environment variable, or a line `NAME=value` of a file `.env` in the working folder; the
+environment wins. `imagemill config` shows them with the values that are in force, secrets masked.
+A service with a value that cannot be right does not start.
+
+"""
+
+
+def main(arguments: list[str]) -> int:
+    """Rewrite the page, or compare it: 1 when it is out of date."""
+    after = render()
+    if "--check" not in arguments:
+        PAGE.write_text(after, encoding="utf-8")
+        return 0
+    if not PAGE.exists() or after != PAGE.read_text(encoding="utf-8"):
+        print(f"{PAGE.name} is out of date: run python docs/{Path(__file__).name}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def render() -> str:
+    """The page's text."""
+    left = {each.name: each for each in all_settings()}
+    parts = []
+    for title, kind in _SECTIONS:
+        names = [
+            environment_name(kind, field, info)
+            for field, info in kind.model_fields.items()
+            if field in kind.__annotations__
+        ]
+        # A setting that two classes declare is shown once, with both as its readers.
+        table = as_markdown([left.pop(name) for name in names if name in left])
+        parts.append(f"## {title}\n\n{kind.__doc__}\n\n{table}\n")
+    return _HEAD + "\n".join(parts)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
