@@ -25,7 +25,7 @@ sys.path.insert(0, str(ROOT))
 from imagemill.local.errors import LocalError  # noqa: E402
 from imagemill.local.jars import jars_present  # noqa: E402
 from imagemill.local.layout import Layout  # noqa: E402
-from imagemill.local.prerequisites import choose_broker, look  # noqa: E402
+from imagemill.local.prerequisites import choose_broker, look, with_dotenv  # noqa: E402
 
 VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
@@ -44,8 +44,9 @@ def main() -> int:
     if _installed() == wanted:
         return 0
     try:
-        home = Layout.of(Path(os.environ.get("IMAGEMILL_HOME") or ROOT / ".imagemill"))
-        choose_broker(look(os.environ, jars_present(home.jars)))
+        environ = with_dotenv(os.environ, ROOT / ".env")
+        home = Layout.of(Path(environ.get("IMAGEMILL_HOME") or ROOT / ".imagemill"))
+        choose_broker(look(environ, jars_present(home.jars)))
         started = time.monotonic()
         print("Installing imagemill and its locked dependencies into .venv ...", flush=True)
         _create_venv()

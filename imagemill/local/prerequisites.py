@@ -50,6 +50,17 @@ def look(environ: Mapping[str, str], jars_present: bool) -> Machine:
     )
 
 
+def with_dotenv(environ: Mapping[str, str], file: Path) -> dict[str, str]:
+    """The environment, with what it lacks from a .env file, as the services will see it."""
+    found: dict[str, str] = {}
+    if file.is_file():
+        for line in file.read_text().splitlines():
+            name, assigned, value = line.strip().partition("=")
+            if assigned and not name.startswith("#"):
+                found[name.removeprefix("export ").strip()] = value.strip().strip("'\"")
+    return {**found, **environ}
+
+
 def docker_answers(environ: Mapping[str, str]) -> bool:
     """Whether there is a Docker command and its daemon answers."""
     docker = shutil.which("docker", path=environ.get("PATH"))

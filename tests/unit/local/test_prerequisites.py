@@ -10,7 +10,7 @@ import pytest
 
 from imagemill.local.errors import LocalError
 from imagemill.local.java import find_java, java_home, java_version
-from imagemill.local.prerequisites import BrokerKind, Machine, choose_broker, look
+from imagemill.local.prerequisites import BrokerKind, Machine, choose_broker, look, with_dotenv
 
 NOTHING = Machine(
     bootstrap_servers=None, kafka_home=None, jars_present=False, maven=None, docker=False
@@ -66,6 +66,15 @@ def test_docker_counts_only_when_its_daemon_answers(tmp_path):
     assert look({"PATH": str(tmp_path)}, jars_present=False).docker is False
     program(tmp_path, "docker", "exit 0")
     assert look({"PATH": str(tmp_path)}, jars_present=False).docker is True
+
+
+def test_a_cluster_named_in_a_dotenv_file_is_enough(tmp_path):
+    file = tmp_path / ".env"
+    file.write_text("# ours\nexport KAFKA_BOOTSTRAP_SERVERS='kafka.example:9092'\nPORT=1\n")
+    environ = with_dotenv({"PORT": "2", "PATH": ""}, file)
+    assert environ["PORT"] == "2"
+    assert choose_broker(look(environ, jars_present=False)) is BrokerKind.EXTERNAL
+    assert with_dotenv({"PORT": "2"}, tmp_path / "none") == {"PORT": "2"}
 
 
 @pytest.mark.parametrize(
