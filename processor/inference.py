@@ -33,6 +33,8 @@ from schemas.times import elapsed_ms, from_epoch, now
 
 log = logging.getLogger(__name__)
 
+_NO_INPUT = ItemInput()
+
 
 class Pool(Protocol):
     """Where an item runs: in a process of its own that may crash, hang or outgrow its limit."""
@@ -135,7 +137,7 @@ class Inference:
                 return []
             if event.total > 1:
                 return await self._fan_out(event, entry)
-            source = event.inputs[0] if event.inputs else ItemInput()
+            source = event.inputs[0] if event.inputs else _NO_INPUT
             return await self._attempt(Work(event.header(), 0, 1, source), entry)
         if isinstance(event, ItemQueued):
             if self._cancelled.covers(event.job_id, event.job.created_at):

@@ -14,7 +14,7 @@ from processor.inference import Topics
 from processor.jobtable import JobTable
 from processor.outbox import Delivery, Outbox
 from schemas import codec
-from schemas.events import Fact, ItemFact, JobExpired
+from schemas.events import CancelRequested, Fact, ItemFact, JobExpired
 from schemas.jobs import Item, JobState
 from schemas.reducer import complete_items, finished_event, fold, with_items
 
@@ -107,7 +107,8 @@ class Tracker:
         deliveries = []
         if not (before is not None and before.status.ended):
             known = _known_items(table, before, state, item)
-            items = complete_items(state, known, getattr(fact.job, "inputs", ()))
+            inputs = fact.job.inputs if isinstance(fact, CancelRequested) else ()
+            items = complete_items(state, known, inputs)
             state = with_items(state, items)
         encoded = codec.encode_state(state, self._source)
         key = state.job_id.encode()

@@ -45,7 +45,8 @@ def encode(event: AnyEvent, source: str = SOURCE_DEFAULT) -> Encoded:
 def encode_state(state: JobState, source: str = SOURCE_DEFAULT) -> Encoded:
     """The message of a job's state on `jobs.state`, with its progress counted out for readers."""
     value = state.model_dump_json(exclude_none=True)
-    progress = state.progress.model_dump_json()
+    done = state.progress
+    progress = f'{{"total":{done.total},"processed":{done.processed},"failed":{done.failed}}}'
     event_id = f"{state.job_id}/state/{state.revision}"
     return Encoded(
         f'{value[:-1]},"progress":{progress}}}'.encode(),

@@ -108,18 +108,19 @@ def _fold_item(state: JobState, item: Item | None, fact: ItemFact) -> tuple[Item
         and _rank(status, fact.attempt) <= _rank(item.status, attempts)
     ):
         return item, state
+    told = fact.__dict__  # each kind of fact tells some of these
     item = Item.trusted(
         index=fact.index,
         filename=fact.filename,
         status=status,
         attempts=max(attempts, fact.attempt),
-        result=getattr(fact, "result", None),
-        error=getattr(fact, "error", None),
-        timings_ms=getattr(fact, "timings_ms", {}),
-        started_at=getattr(fact, "started_at", None)
+        result=told.get("result"),
+        error=told.get("error"),
+        timings_ms=told.get("timings_ms", {}),
+        started_at=told.get("started_at")
         or (fact.at if status is JobStatus.RUNNING else item.started_at if item else None),
         finished_at=fact.at if status.ended else None,
-        model=getattr(fact, "model", None),
+        model=told.get("model"),
     )
     letters = outcomes[: fact.index] + LETTERS[status] + outcomes[fact.index + 1 :]
     return item, state.evolve(outcomes=letters)
