@@ -1,0 +1,427 @@
+"""Workers that are killed and joined at will, a load, and checkers of what is guaranteed."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+import uuid
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, Producer, TopicPartition
+
+from imagemill.kafka import client_config, create_topics, producer_config
+from imagemill.settings import KafkaSettings
+from schemas import codec, topics
+from schemas.events import CancelRequested, JobFinished, JobSubmitted
+from schemas.jobs import ItemInput, JobState, Priority
+from schemas.times import now
+
+ROOT = Path(__file__).parents[2]
+PLUGIN = Path(__file__).parent / "plugin"
+# librdkafka tells of every refused connection while a broker is away.
+_QUIET = {"log_level": 0}
+_READ_TOPICS = (
+    *topics.PRIORITY_TOPICS.values(),
+    topics.JOBS_CONTROL,
+    topics.JOBS_RETRY,
+    topics.JOBS_EVENTS,
+)
+
+
+def wait_for(look: Callable[[], Any], what: str, timeout_s: float, each_s: float = 0.05) -> Any:
+    """What `look` returns once it is true; AssertionError saying what did not come, if never."""
+    end = time.monotonic() + timeout_s
+    while not (found := look()):
+        if time.monotonic() > end:
+            raise AssertionError(f"{what}: not within {timeout_s:.0f} s")
+        time.sleep(each_s)
+    return found
+
+
+@dataclass(frozen=True)
+class Stage:
+    """The cluster, topics and folder of one test."""
+
+    bootstrap: str
+    prefix: str
+    folder: Path
+    partitions: int = 4
+
+    @property
+    def kafka(self) -> KafkaSettings:
+        """Settings of clients."""
+        return KafkaSettings(
+            _env_file=None,  # type: ignore[call-arg]
+            kafka_bootstrap_servers=self.bootstrap,
+            topic_prefix=self.prefix,
+            topic_partitions=self.partitions,
+        )
+
+    def create_topics(self) -> Stage:
+        """Create the topics; returns itself."""
+        create_topics(self.kafka)
+        return self
+
+
+class Workers:
+    """Processes of `python -m processor`, by worker id; those that die by themselves come back."""
+
+    def __init__(
+        self, stage: Stage, port: Callable[[], int], *, slots: int = 1, **settings: str
+    ) -> None:
+        self._stage = stage
+        self._port = port
+        self._ports: dict[str, int] = {}
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._settings = {"WORKER_COUNT": str(slots)} | settings
+        self.deaths: Counter[str] = Counter()
+
+    @property
+    def names(self) -> list[str]:
+        """The workers that run, or are wanted to."""
+        return sorted(self._processes)
+
+    def start(self, name: str) -> str:
+        """Start a worker, or one of that name again; returns the name."""
+        port = self._ports.setdefault(name, self._port())
+        with self.log(name).open("ab") as log:
+            self._processes[name] = subprocess.Popen(
+                [sys.executable, "-m", "processor"],
+                env=self._environment(name, port),
+                cwd=ROOT,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        return name
+
+    def _environment(self, name: str, port: int) -> dict[str, str]:
+        return os.environ | {
+            "PYTHONPATH": os.pathsep.join([str(ROOT), str(PLUGIN)]),
+            "KAFKA_BOOTSTRAP_SERVERS": self._stage.bootstrap,
+            "IMAGEMILL_TOPIC_PREFIX": self._stage.prefix,
+            "IMAGEMILL_TOPIC_PARTITIONS": str(self._stage.partitions),
+            "IMAGEMILL_HOME": str(self._stage.folder / "home"),
+            # Empty: no test here needs a model, and loading one takes a worker's start seconds.
+            "IMAGEMILL_MODELS": str(self._stage.folder / "models"),
+            "IMAGEMILL_WORKER_ID": name,
+            "IMAGEMILL_WORKER_PORT": str(port),
+            **self._settings,
+        }
+
+    def log(self, name: str) -> Path:
+        """What the worker says."""
+        return self._stage.folder / f"{name}.log"
+
+    def kill(self, name: str) -> None:
+        """kill -9; its partitions wait for it, or for the group to notice."""
+        process = self._processes.pop(name)
+        process.kill()
+        process.wait(10)
+
+    def stop(self, name: str, timeout_s: float = 45.0) -> int:
+        """SIGTERM, and wait for the clean end; returns the exit status."""
+        process = self._processes.pop(name)
+        process.send_signal(signal.SIGTERM)
+        return process.wait(timeout_s)
+
+    def revive(self) -> None:
+        """Start again who died by itself, as the supervisor does; `deaths` counts them."""
+        for name, process in list(self._processes.items()):
+            if process.poll() is not None:
+                self.deaths[name] += 1
+                self.start(name)
+
+    def is_ready(self, name: str) -> bool:
+        """Whether the worker says that it serves jobs."""
+        url = f"http://127.0.0.1:{self._ports[name]}/readyz"
+        try:
+            with urllib.request.urlopen(url, timeout=2) as answer:
+                return answer.status == 200
+        except OSError:
+            return False
+
+    def wait_ready(self, *names: str, timeout_s: float = 60.0) -> None:
+        """Wait until these serve jobs; all of them if none is named."""
+
+        def ready() -> bool:
+            self.revive()
+            return all(self.is_ready(name) for name in names or self.names)
+
+        wait_for(ready, f"workers {names or self.names} ready", timeout_s)
+
+    def lines(self, pattern: str) -> list[str]:
+        """Lines of all logs in which the pattern is found."""
+        wanted = re.compile(pattern)
+        return [
+            f"{log.stem}: {line}"
+            for log in sorted(self._stage.folder.glob("*.log"))
+            for line in log.read_text(errors="replace").splitlines()
+            if wanted.search(line)
+        ]
+
+    def close(self) -> None:
+        """End all of them, now."""
+        for name in self.names:
+            self.kill(name)
+
+
+@contextmanager
+def workers(stage: Stage, port: Callable[[], int], **options: Any) -> Iterator[Workers]:
+    """Workers that end with the block."""
+    running = Workers(stage, port, **options)
+    try:
+        yield running
+    finally:
+        running.close()
+
+
+@dataclass
+class Load:
+    """Publishes jobs straight to the priority topics, and remembers them."""
+
+    stage: Stage
+    jobs: dict[str, JobSubmitted] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        # Longer than any outage here: what the load has sent is in the log.
+        config = producer_config(self.stage.kafka, delivery_timeout_s=120)
+        self._producer = Producer(config | {"linger.ms": 5, **_QUIET})
+
+    def submit(
+        self,
+        operation: str = "noop",
+        priority: Priority = Priority.NORMAL,
+        inputs: Iterable[ItemInput] = (),
+        **params: Any,
+    ) -> JobSubmitted:
+        """Publish one job; it is in the log after `flush`."""
+        inputs = tuple(inputs)
+        job = JobSubmitted(
+            job_id=uuid.uuid4().hex,
+            operation=operation,
+            params=params,
+            priority=priority,
+            total=max(1, len(inputs)),
+            inputs=inputs,
+            created_at=now(),
+        )
+        self.jobs[job.job_id] = job
+        self.publish(topics.PRIORITY_TOPICS[priority].name, job.job_id, *codec.encode(job))
+        return job
+
+    def batch(self, total: int, operation: str = "nap", **params: Any) -> JobSubmitted:
+        """Publish one job of `total` items that need no image."""
+        return self.submit(operation, inputs=[ItemInput(filename=f"{n}") for n in range(total)],
+                           **params)  # fmt: skip
+
+    def cancel(self, job: JobSubmitted) -> None:
+        """Ask for a job to be cancelled, as the API does."""
+        event = CancelRequested(job_id=job.job_id, at=now(), job=job)
+        self.publish(topics.JOBS_CONTROL.name, job.job_id, *codec.encode(event))
+
+    def publish(self, topic: str, key: str | None, value: bytes | None, headers: Any) -> None:
+        """Publish any message."""
+        name = self.stage.kafka.topic(topic)
+        self._producer.produce(name, value, key, headers=headers)
+        self._producer.poll(0)
+
+    def flush(self, timeout_s: float = 60.0) -> None:
+        """Wait until all that was published is in the log."""
+        assert self._producer.flush(timeout_s) == 0, "the broker did not take all messages"
+
+
+class Reader:
+    """Reads all of one topic from its beginning, as any consumer of the cluster can."""
+
+    def __init__(self, stage: Stage, topic: str) -> None:
+        self._consumer = Consumer(
+            client_config(stage.kafka)
+            | {
+                "group.id": f"{stage.prefix}test",
+                "enable.auto.commit": False,
+                "fetch.wait.max.ms": 20,
+                **_QUIET,
+            }
+        )
+        name = stage.kafka.topic(topic)
+        self._consumer.assign(
+            [TopicPartition(name, number, OFFSET_BEGINNING) for number in range(stage.partitions)]
+        )
+
+    def read(self, timeout_s: float = 0.1) -> list[Any]:
+        """What has come meanwhile, waiting at most so long for a first message."""
+        return [found for found in self._consumer.consume(500, timeout_s) if not found.error()]
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        self._consumer.close()
+
+
+class Results:
+    """Terminal events by job id, in the order they came."""
+
+    def __init__(self, stage: Stage) -> None:
+        self._reader = Reader(stage, topics.JOBS_RESULTS.name)
+        self.events: dict[str, list[JobFinished]] = defaultdict(list)
+        self.order: list[str] = []
+
+    def read(self, timeout_s: float = 0.1) -> None:
+        """Take in what has come."""
+        for message in self._reader.read(timeout_s):
+            event = codec.decode(message.headers(), message.value())
+            assert isinstance(event, JobFinished)
+            if event.job_id not in self.events:
+                self.order.append(event.job_id)
+            self.events[event.job_id].append(event)
+
+    def wait_for(
+        self,
+        jobs: Iterable[str],
+        timeout_s: float,
+        meanwhile: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Read until each of the jobs has ended; AssertionError with the number that has not."""
+        wanted = set(jobs)
+        end = time.monotonic() + timeout_s
+        while missing := wanted - self.events.keys():
+            assert time.monotonic() < end, (
+                f"{len(missing)} of {len(wanted)} jobs did not end in {timeout_s:.0f} s, "
+                f"among them {sorted(missing)[:3]}"
+            )
+            meanwhile()
+            self.read()
+
+    def of(self, job: JobSubmitted) -> JobFinished:
+        """The terminal event of a job that has ended."""
+        return self.events[job.job_id][0]
+
+
+def read_states(stage: Stage, timeout_s: float = 30.0) -> dict[bytes, list[bytes | None]]:
+    """All values that `jobs.state` has for each key, in their order."""
+    reader = Reader(stage, topics.JOBS_STATE.name)
+    found: dict[bytes, list[bytes | None]] = defaultdict(list)
+    left = sum(end for _, end in _watermarks(stage, topics.JOBS_STATE.name).values())
+    deadline = time.monotonic() + timeout_s
+    while left > 0:
+        assert time.monotonic() < deadline, f"{left} records of jobs.state are not readable"
+        for message in reader.read():
+            left -= 1
+            found[message.key()].append(message.value())
+    reader.close()
+    return found
+
+
+def _watermarks(stage: Stage, topic: str) -> dict[int, tuple[int, int]]:
+    client = Consumer(client_config(stage.kafka) | {"group.id": "test", **_QUIET})
+    name = stage.kafka.topic(topic)
+    found = {
+        number: client.get_watermark_offsets(TopicPartition(name, number), timeout=10)
+        for number in range(stage.partitions)
+    }
+    client.close()
+    return found
+
+
+def lag(stage: Stage) -> dict[str, int]:
+    """Messages not yet committed by the processors, by partition; only those that have some."""
+    config = {"group.id": stage.kafka.group("processor"), **_QUIET}
+    group = Consumer(client_config(stage.kafka) | config)
+    behind = {}
+    try:
+        for topic in _READ_TOPICS:
+            name = stage.kafka.topic(topic.name)
+            parts = [TopicPartition(name, number) for number in range(stage.partitions)]
+            ends = _watermarks(stage, topic.name)
+            for part in group.committed(parts, timeout=10):
+                missing = ends[part.partition][1] - max(part.offset, 0)
+                if missing:
+                    behind[f"{topic.name}-{part.partition}"] = missing
+    finally:
+        group.close()
+    return behind
+
+
+class AtLeastOnce:
+    """Every job that was published has ended."""
+
+    def check(self, load: Load, results: Results, stage: Stage) -> None:
+        """AssertionError with the jobs that have not."""
+        missing = load.jobs.keys() - results.events.keys()
+        assert not missing, f"{len(missing)} of {len(load.jobs)} jobs are lost"
+
+
+class OneOutcome:
+    """A job's terminal events, if there are several, are one: same id, same content."""
+
+    def check(self, load: Load, results: Results, stage: Stage) -> None:
+        """AssertionError with the jobs that ended twice in two ways."""
+        for job_id, events in results.events.items():
+            assert len({event.event_id for event in events}) == 1, f"{job_id} has two outcomes"
+            contents = {event.model_dump_json() for event in events}
+            assert len(contents) == 1, f"{job_id} was told in two ways: {sorted(contents)}"
+
+
+class StatesAgree:
+    """The last state of each job on `jobs.state` is that of its terminal event, and stays."""
+
+    def check(self, load: Load, results: Results, stage: Stage) -> None:
+        """AssertionError with what differs."""
+        states = read_states(stage)
+        for key, values in states.items():
+            if b"/" in key:
+                assert values[-1] is None, f"{key!r}: an item's record outlived its batch"
+                continue
+            history = [codec.decode_state(value) for value in values if value is not None]
+            self._check_one(history, results.events[key.decode()])
+        lost = results.events.keys() - {key.decode() for key in states}
+        assert not lost, f"{len(lost)} jobs have a terminal event and no state"
+
+    def _check_one(self, history: list[JobState], events: list[JobFinished]) -> None:
+        last = history[-1]
+        assert last.status.ended, f"{last.job_id}: the last state is {last.status}"
+        assert last.status is events[0].status
+        assert last.items == events[0].items
+        ended = [state.status for state in history if state.status.ended]
+        running_again = [
+            s for s in history[history.index(_first_ended(history)) :] if not s.status.ended
+        ]
+        assert set(ended) == {last.status}, f"{last.job_id} ended as {ended}"
+        assert not running_again, f"{last.job_id} went on after its end"
+
+
+def _first_ended(history: list[JobState]) -> JobState:
+    return next(state for state in history if state.status.ended)
+
+
+class NoLag:
+    """All that was read is committed: no partition is stuck, every hole has healed."""
+
+    def __init__(self, timeout_s: float = 30.0) -> None:
+        self._timeout_s = timeout_s
+
+    def check(self, load: Load, results: Results, stage: Stage) -> None:
+        """AssertionError with the partitions that are behind."""
+        end = time.monotonic() + self._timeout_s
+        while behind := self._behind(stage):
+            assert time.monotonic() < end, f"partitions are left with lag: {behind}"
+            time.sleep(0.2)
+
+    def _behind(self, stage: Stage) -> dict[str, int]:
+        try:
+            return lag(stage)
+        except KafkaException as exc:
+            return {str(exc): -1}
+
+
+CHECKERS = (AtLeastOnce(), OneOutcome(), NoLag(), StatesAgree())
