@@ -75,6 +75,10 @@ class System:
         """CPU seconds of the service's own process."""
         return sum(self.processes[service].cpu_times()[:2])
 
+    def broker_rss_mb(self) -> float:
+        """Resident memory of the broker, in MB."""
+        return psutil.Process(self.broker.pid).memory_info().rss / 1e6
+
     def results(self) -> Results:
         """A reader of `jobs.results` from now on."""
         return Results(self.kafka)

@@ -1,0 +1,144 @@
+"""How many jobs a second the API takes: a 100 KB JPEG each, stored and published before the 202.
+
+Prints jobs answered and ended a second, medians of the runs, the latency of one job at a time from
+HTTP to its result event, and the resident memory of all parts. The processor runs beside, so the
+cores are shared by broker, API, processor and client. The client writes ready-made bytes to
+kept-alive connections, so that little of the machine is its.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import io
+import socket
+import statistics
+import time
+from urllib.parse import urlsplit
+
+import numpy as np
+import uvloop
+from PIL import Image
+
+from bench._system import System, system
+
+_BOUNDARY = b"imagemill-bench"
+_SIDE = 400
+
+
+def jpeg(target_bytes: int = 100_000) -> bytes:
+    """A JPEG of about that many bytes: noise, at the quality that comes nearest."""
+    pixels = np.random.default_rng(7).integers(0, 255, (_SIDE, _SIDE, 3), dtype=np.uint8)
+    sizes = {}
+    for quality in range(30, 96, 5):
+        buffer = io.BytesIO()
+        Image.fromarray(pixels).save(buffer, "JPEG", quality=quality)
+        sizes[abs(buffer.tell() - target_bytes)] = buffer.getvalue()
+    return sizes[min(sizes)]
+
+
+def request_bytes(host: str, image: bytes, operation: str) -> bytes:
+    """A whole POST /v1/jobs request."""
+    parts = [
+        b'--%s\r\nContent-Disposition: form-data; name="operation"\r\n\r\n%s\r\n'
+        % (_BOUNDARY, operation.encode()),
+        b'--%s\r\nContent-Disposition: form-data; name="image"; filename="a.jpg"\r\n'
+        b"Content-Type: image/jpeg\r\n\r\n%s\r\n" % (_BOUNDARY, image),
+        b"--%s--\r\n" % _BOUNDARY,
+    ]
+    body = b"".join(parts)
+    head = (
+        f"POST /v1/jobs HTTP/1.1\r\nHost: {host}\r\nContent-Length: {len(body)}\r\n"
+        f"Content-Type: multipart/form-data; boundary={_BOUNDARY.decode()}\r\n\r\n"
+    )
+    return head.encode() + body
+
+
+async def client(host: str, port: int, request: bytes, until: float, taken: list[float]) -> None:
+    """Send the request again and again; collects seconds from its first byte to the answer."""
+    reader, writer = await asyncio.open_connection(host, port)
+    while time.perf_counter() < until:
+        begun = time.perf_counter()
+        writer.write(request)
+        await writer.drain()
+        head = await reader.readuntil(b"\r\n\r\n")
+        status = int(head[9:12])
+        length = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
+        body = await reader.readexactly(length)
+        if status != 202:
+            raise SystemExit(f"answered {status}: {body.decode()}")
+        taken.append(time.perf_counter() - begun)
+    writer.close()
+
+
+async def measure(url: str, seconds: float, clients: int, operation: str) -> list[float]:
+    """Seconds of every request, sorted."""
+    parts = urlsplit(url)
+    host, port = parts.hostname or "127.0.0.1", parts.port or 80
+    request = request_bytes(parts.netloc, jpeg(), operation)
+    taken: list[float] = []
+    until = time.perf_counter() + seconds
+    await asyncio.gather(*(client(host, port, request, until, taken) for _ in range(clients)))
+    return sorted(taken)
+
+
+def through(running: System, seconds: float, clients: int) -> tuple[float, float, float]:
+    """Jobs answered a second, jobs ended a second, and CPU ms of the API a job."""
+    results, cpu = running.results(), running.own_cpu_s("api")
+    begun = time.perf_counter()
+    taken = uvloop.run(measure(running.url, seconds, clients, "noop"))
+    answered = len(taken) / (time.perf_counter() - begun)
+    used = (running.own_cpu_s("api") - cpu) / len(taken) * 1000
+    ended = 0
+    while ended < len(taken):
+        ended += len(results.poll(5.0))
+    return answered, ended / (time.perf_counter() - begun), used
+
+
+def one_at_a_time(running: System, jobs: int) -> list[float]:
+    """Milliseconds from the request's first byte to the result event, sorted."""
+    parts = urlsplit(running.url)
+    request = request_bytes(parts.netloc, jpeg(), "noop")
+    results, taken = running.results(), []
+    with socket.create_connection((parts.hostname, parts.port)) as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for _ in range(jobs):
+            begun = time.perf_counter()
+            connection.sendall(request)
+            while not results.poll(1.0):
+                pass
+            taken.append((time.perf_counter() - begun) * 1000)
+            connection.recv(65536)
+    return sorted(taken)
+
+
+def main() -> None:
+    """Measure and print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=8)
+    parser.add_argument("--clients", type=int, default=16)
+    parser.add_argument("--runs", type=int, default=5)
+    options = parser.parse_args()
+    with system("api", "processor") as running:
+        through(running, 2, options.clients)
+        print("run   answered/s   ended/s   API CPU ms/job")
+        rows = [through(running, options.seconds, options.clients) for _ in range(options.runs)]
+        for number, row in enumerate(rows, 1):
+            print("{:>3} {:>12.0f} {:>9.0f} {:>16.2f}".format(number, *row))
+        medians = [statistics.median(column) for column in zip(*rows, strict=True)]
+        print("med {:>12.0f} {:>9.0f} {:>16.2f}".format(*medians))
+        taken = one_at_a_time(running, 400)
+        p50, p90, p99 = (taken[int(len(taken) * q)] for q in (0.5, 0.9, 0.99))
+        print(
+            f"one at a time, HTTP to result event: p50 {p50:.1f} ms, p90 {p90:.1f}, "
+            f"p99 {p99:.1f}, max {taken[-1]:.1f}"
+        )
+        for name, process in running.processes.items():
+            family = [process, *process.children(recursive=True)]
+            rss = [member.memory_info().rss / 1e6 for member in family]
+            print(f"{name}: {rss[0]:.0f} MB resident, children {[round(mb) for mb in rss[1:]]}")
+        print(f"broker: {running.broker_rss_mb():.0f} MB resident")
+
+
+if __name__ == "__main__":
+    main()
