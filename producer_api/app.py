@@ -10,6 +10,7 @@ from aiohttp import web
 from imagemill.kafka import AsyncProducer, producer_config
 from imagemill.settings import ApiSettings
 from imagemill.storage import open_signer, open_store
+from producer_api import metrics
 from producer_api.cancel import Canceller
 from producer_api.context import API, Api
 from producer_api.dialects import (
@@ -20,6 +21,7 @@ from producer_api.dialects import (
     rembg_queue,
 )
 from producer_api.lag import Lag
+from producer_api.metrics import METRICS, Metrics, metrics_middleware
 from producer_api.problems import problems_middleware
 from producer_api.projection import Projection
 from producer_api.retention import Retention
@@ -35,10 +37,11 @@ from producer_api.routes import (
     templates,
     uploads,
 )
+from producer_api.routes.docs import docs_routes
 from producer_api.routing import Route, add_routes
 from producer_api.submit import Submitter
 
-ROUTES: tuple[Route, ...] = (
+_API: tuple[Route, ...] = (
     *jobs.ROUTES,
     *items.ROUTES,
     *events.ROUTES,
@@ -49,12 +52,14 @@ ROUTES: tuple[Route, ...] = (
     *stats.ROUTES,
     *files.ROUTES,
     *health.ROUTES,
+    *metrics.ROUTES,
     *background_removal.ROUTES,
     *image_text.ROUTES,
     *inference.ROUTES,
     *image_processing.ROUTES,
     *rembg_queue.ROUTES,
 )
+ROUTES = (*_API, *docs_routes(_API))
 
 
 def create_app(settings: ApiSettings) -> web.Application:
@@ -66,7 +71,7 @@ def create_app(settings: ApiSettings) -> web.Application:
     """
     # Bodies are read as streams under limits of our own; aiohttp's own limit guards only
     # Request.read(), which nothing here calls.
-    app = web.Application(middlewares=[problems_middleware])
+    app = web.Application(middlewares=[metrics_middleware, problems_middleware])
     store = open_store(settings)
     producer = AsyncProducer(
         producer_config(settings, delivery_timeout_s=settings.delivery_timeout_s)
@@ -83,6 +88,7 @@ def create_app(settings: ApiSettings) -> web.Application:
         canceller=canceller,
         lag=Lag(settings, projection),
     )
+    app[METRICS] = Metrics(projection)
     app.cleanup_ctx.append(_running)
     app.on_shutdown.append(_let_go)
     add_routes(app, ROUTES)

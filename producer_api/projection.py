@@ -29,6 +29,7 @@ from producer_api.waiters import Waiters
 from schemas import topics
 from schemas.events import JobSubmitted
 from schemas.jobs import JobStatus
+from schemas.times import now
 
 # Own submissions that the feed has not brought yet; more than can ever be under way.
 _RECENT = 10_000
@@ -77,10 +78,10 @@ class Projection:
     @property
     def queued(self) -> int:
         """Jobs that wait, at all priorities; as of at most half a second ago."""
-        now = self._loop.time()
-        if now - self._queued_at > _QUEUED_AGE_S:
+        moment = self._loop.time()
+        if moment - self._queued_at > _QUEUED_AGE_S:
             self._queued = self._reader.count(JobStatus.QUEUED)
-            self._queued_at = now
+            self._queued_at = moment
         return self._queued
 
     def expect(self, job_id: str) -> None:
@@ -141,6 +142,10 @@ class Projection:
     def heartbeats(self) -> list[tuple[str, bytes]]:
         """The last heartbeat of every worker, by its id."""
         return self._reader.documents(topics.WORKERS_HEARTBEATS.name)
+
+    def counts(self) -> list[tuple[str, str, str, int]]:
+        """Jobs by status, priority and operation."""
+        return self._reader.totals(now()).counts
 
     async def totals(self, since: str) -> Totals:
         """Counts for statistics; see ProjectionReader."""

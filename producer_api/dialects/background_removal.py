@@ -18,7 +18,7 @@ from producer_api.dialects.common import (
 )
 from producer_api.multipart import Form, FormSpec
 from producer_api.requests import json_answer
-from producer_api.routing import Route
+from producer_api.routing import FILE, TEXT, Docs, Route
 from producer_api.staging import Staging
 from schemas.jobs import JobStatus, Priority
 
@@ -80,7 +80,10 @@ async def _entry(request: web.Request, job_id: str) -> dict[str, Any]:
     return {"id": job_id, "status": "failed", "error": failure_of(record)}
 
 
+_DOCS = Docs(form={"image": FILE, "image_url": TEXT, "webhook_url": TEXT, "is_paid_user": TEXT})
+_RESULT_DOCS = Docs(query={"id": {"type": "array", "items": TEXT}})
+
 ROUTES = (
-    Route("POST", "/remove_background", remove_background, "Remove a background", NAME),
-    Route("GET", "/get_result", get_result, "Results of several tasks", NAME),
+    Route("POST", "/remove_background", remove_background, "Remove a background", NAME, _DOCS),
+    Route("GET", "/get_result", get_result, "Results of several tasks", NAME, _RESULT_DOCS),
 )

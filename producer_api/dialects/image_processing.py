@@ -22,7 +22,7 @@ from producer_api.multipart import Form, FormSpec
 from producer_api.projection_reads import JobRecord
 from producer_api.requests import json_answer
 from producer_api.routes.items import finished_result, result_filename
-from producer_api.routing import Route
+from producer_api.routing import FILE, TEXT, Docs, Route
 from producer_api.serving import serve_object
 from producer_api.staging import Staging
 from schemas.jobs import JobStatus
@@ -132,14 +132,24 @@ def _wants_image(request: web.Request) -> bool:
     return request.headers.get("Accept", "").strip().startswith("image/")
 
 
-def _both(method: str, path: str, handler: Any, summary: str) -> tuple[Route, Route]:
+def _both(method: str, path: str, handler: Any, summary: str, docs: Docs) -> tuple[Route, ...]:
     """The route without and with its trailing slash."""
-    return tuple(Route(method, path + end, handler, summary, NAME) for end in ("", "/"))
+    return tuple(Route(method, path + end, handler, summary, NAME, docs) for end in ("", "/"))
+
+
+_DOCS = Docs(form={"file": FILE, "operation": TEXT})
 
 
 ROUTES = (
-    *_both("POST", "/process-image", process_image, "Process an image"),
-    *_both("GET", "/task-status/{task_id}", task_status, "How far a task is"),
-    *_both("GET", "/task-result/{task_id}", task_result, "Where the processed image is"),
-    Route("GET", "/processed/{task_id}/{name}", processed, "The processed image", NAME),
+    *_both("POST", "/process-image", process_image, "Process an image", _DOCS),
+    *_both("GET", "/task-status/{task_id}", task_status, "How far a task is", Docs()),
+    *_both("GET", "/task-result/{task_id}", task_result, "Where the processed image is", Docs()),
+    Route(
+        "GET",
+        "/processed/{task_id}/{name}",
+        processed,
+        "The processed image",
+        NAME,
+        Docs(answers={200: "image/*"}),
+    ),
 )

@@ -18,7 +18,7 @@ from producer_api.dialects.common import (
 from producer_api.multipart import Form, FormSpec
 from producer_api.projection_reads import JobRecord
 from producer_api.requests import json_answer
-from producer_api.routing import Route
+from producer_api.routing import FILE, TEXT, Docs, Route
 from producer_api.staging import Staging
 from schemas.jobs import JobStatus
 
@@ -68,7 +68,9 @@ def _view(record: JobRecord) -> dict[str, Any]:
     return {"status": word, "message": message, "result": None}
 
 
+_DOCS = Docs(form={"image": FILE, "text": TEXT})
+
 ROUTES = (
-    Route("POST", "/api/process", process, "Process an image and a text", NAME),
+    Route("POST", "/api/process", process, "Process an image and a text", NAME, _DOCS),
     Route("GET", "/api/status/{job_id}", status, "How far a job is, and its result", NAME),
 )

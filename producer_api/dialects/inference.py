@@ -19,7 +19,7 @@ from producer_api.dialects.common import (
 from producer_api.multipart import Form, FormSpec
 from producer_api.projection_reads import JobRecord
 from producer_api.requests import json_answer
-from producer_api.routing import Route
+from producer_api.routing import FILE, TEXT, Docs, Route
 from producer_api.staging import Staging
 from schemas.jobs import JobStatus
 
@@ -67,7 +67,9 @@ def _view(record: JobRecord) -> dict[str, Any]:
     return {"status": "SUCCESS", "result": detections}
 
 
+_DOCS = Docs(query={"model": TEXT}, form={"image": FILE})
+
 ROUTES = (
-    Route("POST", "/predict", predict, "Detect objects in an image", NAME),
+    Route("POST", "/predict", predict, "Detect objects in an image", NAME, _DOCS),
     Route("GET", "/result/{task_id}", result, "The detections, or the error", NAME),
 )

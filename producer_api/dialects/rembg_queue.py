@@ -23,7 +23,7 @@ from producer_api.problems import Problem
 from producer_api.projection_reads import JobRecord, ListFilter
 from producer_api.requests import json_answer, query_int
 from producer_api.routes.stats import stats_view, workers_view
-from producer_api.routing import Route
+from producer_api.routing import FILE, TEXT, Docs, Route
 from producer_api.staging import Staging
 from schemas.jobs import Item, JobStatus
 
@@ -197,10 +197,13 @@ def _not_pending(record: JobRecord) -> Problem:
     return bad_request(f"Cannot cancel job with status: {_WORDS[record.state.status]}")
 
 
+_DOCS = Docs(query={"model": TEXT}, form={"images": {"type": "array", "items": FILE}})
+_LIST_DOCS = Docs(query={"status": TEXT, "limit": {"type": "integer"}})
+
 ROUTES = (
-    Route("POST", "/queue/submit", submit_job, "Submit images to the queue", NAME),
+    Route("POST", "/queue/submit", submit_job, "Submit images to the queue", NAME, _DOCS),
     Route("GET", "/queue/job/{job_id}", get_job, "A job's status and progress", NAME),
-    Route("GET", "/queue/jobs", list_jobs, "List jobs", NAME),
+    Route("GET", "/queue/jobs", list_jobs, "List jobs", NAME, _LIST_DOCS),
     Route("GET", "/queue/stats", queue_stats, "Counts by status, and the workers", NAME),
     Route("POST", "/queue/job/{job_id}/cancel", cancel_job, "Cancel a pending job", NAME),
 )

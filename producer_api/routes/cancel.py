@@ -5,9 +5,10 @@ from __future__ import annotations
 from aiohttp import web
 
 from producer_api.context import API
+from producer_api.documents import JobDocument
 from producer_api.problems import Problem
 from producer_api.requests import job_id_of, json_answer, unknown_job
-from producer_api.routing import Route
+from producer_api.routing import Docs, Route
 from producer_api.views import job_view
 from schemas.jobs import JobStatus
 
@@ -41,4 +42,6 @@ def already_ended(status: JobStatus) -> Problem:
     )  # fmt: skip
 
 
-ROUTES = (Route("POST", "/v1/jobs/{job_id}/cancel", cancel_job, "Cancel a job", "jobs"),)
+_DOCS = Docs(answers={200: JobDocument, 202: JobDocument})
+
+ROUTES = (Route("POST", "/v1/jobs/{job_id}/cancel", cancel_job, "Cancel a job", "jobs", _DOCS),)

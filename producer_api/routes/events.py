@@ -11,7 +11,7 @@ from aiohttp import web
 from producer_api.context import API, Api
 from producer_api.projection_reads import JobRecord
 from producer_api.requests import job_id_of, unknown_job
-from producer_api.routing import Route
+from producer_api.routing import TEXT, Docs, Route
 from producer_api.views import job_view
 
 # Proxies close connections that are silent for a minute, some for half of one.
@@ -93,4 +93,8 @@ def _progress(view: dict[str, Any]) -> dict[str, Any]:
     return {name: view[name] for name in ("id", "status", "progress")}
 
 
-ROUTES = (Route("GET", "/v1/jobs/{job_id}/events", job_events, "Follow a job by events", "jobs"),)
+_DOCS = Docs(headers={"Last-Event-ID": TEXT}, answers={200: "text/event-stream", 204: None})
+
+ROUTES = (
+    Route("GET", "/v1/jobs/{job_id}/events", job_events, "Follow a job by events", "jobs", _DOCS),
+)

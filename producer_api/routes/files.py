@@ -10,7 +10,7 @@ from imagemill.storage import InvalidKey, SignatureRefused
 from imagemill.storage.signing import SignedRequest
 from producer_api.context import API, Api
 from producer_api.problems import Problem
-from producer_api.routing import Route
+from producer_api.routing import TEXT, Docs, Route
 from producer_api.serving import serve_object
 from producer_api.staging import Staging
 
@@ -57,7 +57,11 @@ def _verified(request: web.Request, api: Api) -> SignedRequest:
     return signed
 
 
+_SIGNED = {"expires": {"type": "integer"}, "signature": TEXT}
+_GET_DOCS = Docs(query=_SIGNED, answers={200: "image/*"})
+_PUT_DOCS = Docs(query=_SIGNED, answers={204: None})
+
 ROUTES = (
-    Route("GET", "/files/{key:.+}", get_file, "A stored object, by its signed URL", "files"),
-    Route("PUT", "/files/{key:.+}", put_file, "Upload to a signed URL", "files"),
+    Route("GET", "/files/{key:.+}", get_file, "An object by its signed URL", "files", _GET_DOCS),
+    Route("PUT", "/files/{key:.+}", put_file, "Upload to a signed URL", "files", _PUT_DOCS),
 )

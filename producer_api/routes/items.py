@@ -10,7 +10,7 @@ from producer_api.context import API
 from producer_api.problems import Problem
 from producer_api.projection_reads import JobRecord
 from producer_api.requests import job_id_of, json_answer, unknown_job
-from producer_api.routing import Route
+from producer_api.routing import Docs, Route
 from producer_api.serving import serve_object
 from schemas.jobs import Item, JobStatus
 
@@ -79,6 +79,6 @@ def _wants_json(request: web.Request) -> bool:
 ROUTES = (
     Route(
         "GET", "/v1/jobs/{job_id}/items/{index}/result", get_result,
-        "The result of one item itself", "jobs",
+        "The result of one item itself", "jobs", Docs(answers={200: "image/*", 302: None}),
     ),
 )  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from producer_api.context import API, Api
+from producer_api.documents import JobDocument, JobList
 from producer_api.forms import FIELDS, SubmitBody, from_fields, parse_json
 from producer_api.ids import id_of_key, is_job_id, new_id
 from producer_api.multipart import FormSpec, read_body, read_form
@@ -21,7 +22,7 @@ from producer_api.requests import (
     traceparent_of,
     unknown_job,
 )
-from producer_api.routing import Route
+from producer_api.routing import FILE, TEXT, Docs, Route
 from producer_api.staging import Staging
 from producer_api.submit import Submission, SubmitRequest
 from producer_api.views import job_view
@@ -143,9 +144,40 @@ def _cursor(request: web.Request) -> Cursor | None:
         ) from error  # fmt: skip
 
 
+_REPEATED = {"type": "array", "items": TEXT}
+_FORM_DOCS = {
+    "image": {"type": "array", "items": FILE},
+    "image_url": _REPEATED,
+    **{name: TEXT for name in sorted(FIELDS - {"image_url"})},
+}
+_WAIT_HEADER = {"Prefer": {"type": "string", "description": "wait=N: answer 200 if it ends in N s"}}
+_ENDED_OR_NOT = {200: JobDocument, 202: JobDocument}
+_CREATE_DOCS = Docs(
+    headers={"Idempotency-Key": TEXT} | _WAIT_HEADER,
+    body=SubmitBody,
+    form=_FORM_DOCS,
+    answers=_ENDED_OR_NOT,
+)
+_PUT_DOCS = Docs(headers=_WAIT_HEADER, body=SubmitBody, form=_FORM_DOCS, answers=_ENDED_OR_NOT)
+_GET_DOCS = Docs(
+    query={"wait": {"type": "number", "description": "seconds to wait for the end"}},
+    answers={200: JobDocument},
+)
+_LIST_DOCS = Docs(
+    query={
+        "status": _REPEATED,
+        "operation": _REPEATED,
+        "since": {"type": "string", "format": "date-time"},
+        "until": {"type": "string", "format": "date-time"},
+        "limit": {"type": "integer", "minimum": 1, "maximum": _LARGEST_PAGE, "default": _PAGE},
+        "cursor": TEXT,
+    },
+    answers={200: JobList},
+)
+
 ROUTES = (
-    Route("POST", "/v1/jobs", create_job, "Submit a job", "jobs"),
-    Route("GET", "/v1/jobs", list_jobs, "List jobs, newest first", "jobs"),
-    Route("PUT", "/v1/jobs/{job_id}", put_job, "Submit a job under an id of your choice", "jobs"),
-    Route("GET", "/v1/jobs/{job_id}", get_job, "Read a job, or wait for its end", "jobs"),
+    Route("POST", "/v1/jobs", create_job, "Submit a job", "jobs", _CREATE_DOCS),
+    Route("GET", "/v1/jobs", list_jobs, "List jobs, newest first", "jobs", _LIST_DOCS),
+    Route("PUT", "/v1/jobs/{job_id}", put_job, "Submit under an id you choose", "jobs", _PUT_DOCS),
+    Route("GET", "/v1/jobs/{job_id}", get_job, "Read a job, or await its end", "jobs", _GET_DOCS),
 )

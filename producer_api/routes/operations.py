@@ -7,8 +7,9 @@ from typing import Any
 
 from aiohttp import web
 
+from producer_api.documents import OperationList
 from producer_api.requests import json_answer
-from producer_api.routing import Route
+from producer_api.routing import Docs, Route
 from schemas.operations import operations
 
 
@@ -31,4 +32,8 @@ async def list_operations(_request: web.Request) -> web.Response:
     return json_answer({"operations": operations_view()})
 
 
-ROUTES = (Route("GET", "/v1/operations", list_operations, "What can be asked for", "operations"),)
+_DOCS = Docs(answers={200: OperationList})
+
+ROUTES = (
+    Route("GET", "/v1/operations", list_operations, "What can be asked for", "operations", _DOCS),
+)

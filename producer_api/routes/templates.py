@@ -8,12 +8,13 @@ from aiohttp import web
 from pydantic import Field
 
 from producer_api.context import API, Api
+from producer_api.documents import AnyDocument
 from producer_api.forms import SubmitBody, parse_json
 from producer_api.multipart import read_body
 from producer_api.plan import Template, make_plan
 from producer_api.problems import Problem
 from producer_api.requests import json_answer
-from producer_api.routing import Route
+from producer_api.routing import Docs, Route
 from schemas import topics
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
@@ -89,9 +90,15 @@ def _view(name: str, template: Template) -> dict[str, Any]:
     return {"name": name} | template.model_dump(mode="json")
 
 
+_CREATED = Docs(body=TemplateBody, answers={201: TemplateBody})
+_READ = Docs(answers={200: TemplateBody})
+_LISTED = Docs(answers={200: AnyDocument})
+_DELETED = Docs(answers={204: None})
+_ONE = "/v1/templates/{name}"
+
 ROUTES = (
-    Route("POST", "/v1/templates", create_template, "Create a template", "templates"),
-    Route("GET", "/v1/templates", list_templates, "List templates", "templates"),
-    Route("GET", "/v1/templates/{name}", get_template, "Read a template", "templates"),
-    Route("DELETE", "/v1/templates/{name}", delete_template, "Delete a template", "templates"),
+    Route("POST", "/v1/templates", create_template, "Create a template", "templates", _CREATED),
+    Route("GET", "/v1/templates", list_templates, "List templates", "templates", _LISTED),
+    Route("GET", _ONE, get_template, "Read a template", "templates", _READ),
+    Route("DELETE", _ONE, delete_template, "Delete a template", "templates", _DELETED),
 )

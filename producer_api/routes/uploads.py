@@ -10,12 +10,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from imagemill.imageformats import FORMATS
 from imagemill.storage import upload_key
 from producer_api.context import API
+from producer_api.documents import UploadDocument
 from producer_api.forms import parse_json
 from producer_api.ids import new_id
 from producer_api.multipart import read_body
 from producer_api.problems import field_problem
 from producer_api.requests import json_answer
-from producer_api.routing import Route
+from producer_api.routing import Docs, Route
 from producer_api.staging import in_store
 from schemas.times import from_epoch
 
@@ -57,6 +58,6 @@ async def create_upload(request: web.Request) -> web.Response:
     )
 
 
-ROUTES = (
-    Route("POST", "/v1/uploads", create_upload, "Get an URL to upload an image to", "uploads"),
-)
+_DOCS = Docs(body=UploadBody, answers={201: UploadDocument})
+
+ROUTES = (Route("POST", "/v1/uploads", create_upload, "Get a URL to upload to", "uploads", _DOCS),)

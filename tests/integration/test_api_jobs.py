@@ -277,3 +277,33 @@ def test_without_a_broker_nothing_is_half_submitted(tmp_path: Any) -> None:
         assert api.get(f"/v1/jobs/{uuid.uuid4()}").status_code == 503
     finally:
         api.stop()
+
+
+def test_metrics_count_requests_and_jobs(api: RunningApi) -> None:
+    job = api.post("/v1/jobs", json={"operation": "noop", "priority": "low"}).json()
+    api.get(f"/v1/jobs/{job['id']}")
+    api.get("/v1/nothing")
+
+    def scraped() -> dict[str, float]:
+        answer = api.get("/metrics")
+        assert answer.headers["Content-Type"].startswith("text/plain")
+        lines = [line for line in answer.text.splitlines() if not line.startswith("#")]
+        return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines)}
+
+    metrics = eventually(
+        scraped, lambda got: 'imagemill_jobs{priority="low",status="queued"}' in got
+    )
+    posted = 'imagemill_http_requests_total{method="POST",route="/v1/jobs",status="202"}'
+    assert metrics[posted] >= 1
+    read = 'imagemill_http_requests_total{method="GET",route="/v1/jobs/{job_id}",status="200"}'
+    assert metrics[read] >= 1
+    assert any('route="unmatched",status="404"' in name for name in metrics)
+    assert metrics["imagemill_projection_ready"] == 1
+
+
+def test_the_description_and_its_page(api: RunningApi) -> None:
+    assert api.get("/openapi.json").json()["openapi"] == "3.1.0"
+    page = api.get("/docs")
+    assert page.headers["Content-Type"].startswith("text/html")
+    assert "http:" not in page.text and "https:" not in page.text
+    assert api.get("/docs/viewer.js").status_code == 200
