@@ -119,11 +119,6 @@ class Projection:
             record = self.peek(job_id)
         return record
 
-    async def submission(self, job_id: str) -> JobSubmitted | None:
-        """The job as it was submitted. Raises as `find`."""
-        await self.catch_up()
-        return self._reader.submission(job_id) or self._recent.get(job_id)
-
     async def template(self, name: str) -> Template | None:
         """The template of that name; None only when there is none, at any process. Raises as
         `find`."""

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from schemas import codec, topics
 from schemas.events import ItemQueued, JobSubmitted
-from schemas.jobs import JobHeader, JobState
+from schemas.jobs import JobStatus, Priority
 
 
 class Message(Protocol):
@@ -28,13 +30,37 @@ class Message(Protocol):
 Position = tuple[str, int]
 
 
+class Columns(BaseModel):
+    """What a submission is filed under. The rest is read when somebody asks: to check all of
+    every message would take four times as long, and a rebuild reads millions."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    job_id: str
+    operation: str = ""
+    priority: Priority = Priority.NORMAL
+    created_at: str = ""
+    expires_at: str | None = None
+
+
+class StateColumns(Columns):
+    """What a state is filed under."""
+
+    revision: int
+    status: JobStatus
+    finished_at: str | None = None
+
+
+Filed = TypeVar("Filed", bound=Columns)
+
+
 class Horizon(NamedTuple):
     """The present, and the oldest creation that is kept; both as timestamps."""
 
     now: str
     oldest: str
 
-    def expired(self, job: JobHeader) -> bool:
+    def expired(self, job: Columns) -> bool:
         """Whether the time of a job has come."""
         return job.expires_at < self.now if job.expires_at else job.created_at < self.oldest
 
@@ -43,8 +69,8 @@ class Horizon(NamedTuple):
 class Changes:
     """The rows to write, the last word of the batch for each, and where to go on reading."""
 
-    submitted: dict[str, tuple[JobSubmitted, bytes]] = field(default_factory=dict)
-    states: dict[str, tuple[JobState, bytes]] = field(default_factory=dict)
+    submitted: dict[str, tuple[Columns, bytes]] = field(default_factory=dict)
+    states: dict[str, tuple[StateColumns, bytes]] = field(default_factory=dict)
     items: dict[tuple[str, int], bytes] = field(default_factory=dict)
     removed_jobs: set[str] = field(default_factory=set)
     removed_items: set[tuple[str, int]] = field(default_factory=set)
@@ -105,15 +131,15 @@ class Fold:
 
 
 def _submission(changes: Changes, message: Message, horizon: Horizon) -> None:
-    headers = message.headers()
-    if codec.event_type(headers) == ItemQueued.TYPE:
+    kind = codec.event_type(message.headers())
+    if kind == ItemQueued.TYPE:
         return
-    event = codec.decode(headers, message.value())
-    if not isinstance(event, JobSubmitted):
-        raise codec.DecodeError(f"{event.TYPE} does not belong here")
-    if horizon.expired(event):
-        return
-    changes.submitted.setdefault(event.job_id, (event, message.value() or b""))
+    if kind != JobSubmitted.TYPE:
+        raise codec.DecodeError(f"{kind} does not belong here")
+    document = message.value() or b""
+    job = _filed(Columns, document)
+    if not horizon.expired(job):
+        changes.submitted.setdefault(job.job_id, (job, document))
 
 
 def _state(changes: Changes, key: str, value: bytes | None) -> None:
@@ -125,12 +151,19 @@ def _state(changes: Changes, key: str, value: bytes | None) -> None:
         changes.submitted.pop(job_id, None)
         changes.states.pop(job_id, None)
     else:
-        state = codec.decode_state(value)
+        state = _filed(StateColumns, value)
         if state.job_id != job_id:
             raise codec.DecodeError(f"the state of {state.job_id} under the key {job_id}")
         known = changes.states.get(job_id)
         if known is None or known[0].revision < state.revision:
             changes.states[job_id] = (state, value)
+
+
+def _filed(model: type[Filed], document: bytes) -> Filed:
+    try:
+        return model.model_validate_json(document)
+    except ValidationError as error:
+        raise codec.DecodeError(f"not a {model.__name__}: {error.error_count()} errors") from error
 
 
 def _item(changes: Changes, job_id: str, index: str, value: bytes | None) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import base64
 import binascii
-import sqlite3
+import logging
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
+
+from pydantic import BaseModel, ValidationError
 
 from producer_api.projection_fold import Horizon
 from producer_api.projection_schema import open_reader
@@ -17,6 +19,10 @@ from schemas import codec
 from schemas.events import JobSubmitted
 from schemas.jobs import LETTERS, Item, ItemInput, JobHeader, JobState, JobStatus
 from schemas.reducer import complete_items
+
+log = logging.getLogger(__name__)
+
+Document = TypeVar("Document", bound=BaseModel)
 
 
 @dataclass(frozen=True)
@@ -115,14 +121,6 @@ class ProjectionReader:
             ).fetchone()
             return None if row is None else self._record(job_id, *row)
 
-    def submission(self, job_id: str) -> JobSubmitted | None:
-        """The job as it was submitted, or None when that is not known here."""
-        with self._lock:
-            row = self._connection.execute(
-                "SELECT submitted FROM jobs WHERE job_id = ?", (job_id,)
-            ).fetchone()
-        return JobSubmitted.model_validate_json(row[0]) if row and row[0] else None
-
     def jobs(
         self, wanted: ListFilter, limit: int, after: Cursor | None = None
     ) -> tuple[list[JobRecord], Cursor | None]:
@@ -134,7 +132,8 @@ class ProjectionReader:
                 "ORDER BY created_at DESC, job_id DESC LIMIT ?",
                 (*values, limit + 1),
             ).fetchall()
-            records = [self._record(row[0], row[2], row[3]) for row in rows[:limit]]
+            found = [self._record(row[0], row[2], row[3]) for row in rows[:limit]]
+        records = [record for record in found if record is not None]
         last = rows[limit - 1] if len(rows) > limit else None
         return records, Cursor(last[1], last[0]) if last else None
 
@@ -187,13 +186,14 @@ class ProjectionReader:
                 "SELECT name, document FROM documents WHERE kind = ? ORDER BY name", (kind,)
             ).fetchall()
 
-    def _record(self, job_id: str, submitted: bytes | None, raw_state: bytes | None) -> JobRecord:
-        job = JobSubmitted.model_validate_json(submitted) if submitted else None
-        if raw_state is None:
-            if job is None:
-                raise sqlite3.DataError(f"job {job_id} has neither submission nor state")
-            return JobRecord.of_submission(job)
-        state = codec.decode_state(raw_state)
+    def _record(
+        self, job_id: str, submitted: bytes | None, raw_state: bytes | None
+    ) -> JobRecord | None:
+        """The job of a row; None when neither of its documents can be read."""
+        job = _readable(job_id, JobSubmitted, submitted)
+        state = _readable(job_id, JobState, raw_state)
+        if state is None:
+            return None if job is None else JobRecord.of_submission(job)
         if job is not None and not state.total:
             header = {name: getattr(job, name) for name in JobHeader.model_fields}
             outcomes = state.outcomes.ljust(job.total, LETTERS[JobStatus.QUEUED])
@@ -209,8 +209,21 @@ class ProjectionReader:
         return {index: codec.decode_item(document) for index, document in rows}
 
 
-def _keys(record: JobRecord) -> tuple[str, ...]:
+def _readable(job_id: str, model: type[Document], document: bytes | None) -> Document | None:
+    """The document; None when there is none, or it is damaged where the feed does not look."""
+    if document is None:
+        return None
+    try:
+        return model.model_validate_json(document)
+    except ValidationError as error:
+        log.warning("The %s of job %s cannot be read: %s", model.__name__, job_id, error)
+        return None
+
+
+def _keys(record: JobRecord | None) -> tuple[str, ...]:
     """The objects that a job's inputs and results name."""
+    if record is None:
+        return ()
     named = [entry.key for entry in record.inputs]
     named += [item.result.get("key") for item in record.items if item.result]
     return tuple(key for key in named if key)

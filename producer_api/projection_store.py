@@ -7,10 +7,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from producer_api.projection_fold import Changes, Position
+from producer_api.projection_fold import Changes, Columns, Position, StateColumns
 from producer_api.projection_schema import clear, open_writer
-from schemas.events import JobSubmitted
-from schemas.jobs import JobState, JobStatus
+from schemas.jobs import JobStatus
 
 _JOB_COLUMNS = (
     "job_id, revision, status, operation, priority, created_at, ended_at, expires_at, "
@@ -145,7 +144,7 @@ def _sliced(rows: list[Row]) -> Iterator[list[Row]]:
             at += size
 
 
-def _submitted_row(entry: tuple[JobSubmitted, bytes]) -> Row:
+def _submitted_row(entry: tuple[Columns, bytes]) -> Row:
     job, document = entry
     return (
         job.job_id, 0, JobStatus.QUEUED.value, job.operation, job.priority.value,
@@ -153,7 +152,7 @@ def _submitted_row(entry: tuple[JobSubmitted, bytes]) -> Row:
     )  # fmt: skip
 
 
-def _state_row(entry: tuple[JobState, bytes]) -> Row:
+def _state_row(entry: tuple[StateColumns, bytes]) -> Row:
     state, document = entry
     return (
         state.job_id, state.revision, state.status.value, state.operation, state.priority.value,

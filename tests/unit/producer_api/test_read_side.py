@@ -191,6 +191,16 @@ def test_useless_messages_are_told_and_stop_nothing(side: ReadSide) -> None:
     assert side.store.offsets()[NORMAL, 0] == 10
 
 
+def test_a_state_that_is_damaged_within_does_not_hide_its_job(side: ReadSide) -> None:
+    job = submitted("job-00001")
+    damaged = b'{"job_id": "job-00001", "revision": 3, "status": "running", "items": "none"}'
+    side.feed(submission_message(job), FakeMessage(STATE, b"job-00001", damaged))
+    side.feed(FakeMessage(STATE, b"job-00002", damaged.replace(b"00001", b"00002")))
+    assert side.view("job-00001")["items"][0]["filename"] == "0.jpg"
+    assert side.reader.job("job-00002") is None
+    assert [job.state.job_id for job in side.reader.jobs(ListFilter(), 10)[0]] == ["job-00001"]
+
+
 def test_rows_and_offsets_are_written_together_or_not_at_all(side: ReadSide) -> None:
     side.feed(submission_message(submitted("job-00001"), offset=3))
     changes = side.fold.fold([submission_message(submitted("job-00002"), offset=4)], HORIZON)
