@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,25 +14,85 @@ from PIL import Image
 from imagemill.local.ports import next_free
 from tests.support.documents import Document
 from tests.support.models import real_store
-from tests.support.system import System
+from tests.support.system import ROOT, System
+from tests.support.tokens import Tokens
+from tests.support.web import WebServer, web_server
+
+StartSystem = Callable[..., AbstractContextManager[System]]
+# Services whose PYTHONPATH has it know the operations `hold` and `stumble`.
+PLUGIN = Path(__file__).parent / "plugin"
 
 
 @pytest.fixture(scope="session")
-def system(broker: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    """API, processor and notifier with the default models."""
-    store = real_store("u2netp", "ssdlite_mobilenet_v2")
+def next_port() -> Callable[[], int]:
+    """Gives a free TCP port at each call, another one each time."""
     given: set[int] = set()
 
-    def free_port() -> int:
+    def take() -> int:
         given.add(next_free(26000 + os.getpid() % 1000, but=frozenset(given)))
         return max(given)
 
+    return take
+
+
+@pytest.fixture(scope="session")
+def system(
+    broker: Any, tmp_path_factory: pytest.TempPathFactory, next_port: Callable[[], int]
+) -> Iterator[System]:
+    """API, processor and notifier with the default models."""
+    store = real_store("u2netp", "ssdlite_mobilenet_v2")
     home = tmp_path_factory.mktemp("system")
-    running = System(broker.bootstrap, home, store.home, free_port, IMAGEMILL_URL_ALLOW="127.0.0.1")
+    running = System(broker.bootstrap, home, store.home, next_port, IMAGEMILL_URL_ALLOW="127.0.0.1")
     try:
         yield running.start()
     finally:
         running.stop()
+
+
+@pytest.fixture(scope="session")
+def start_nimble(
+    broker: Any, tmp_path_factory: pytest.TempPathFactory, next_port: Callable[[], int]
+) -> StartSystem:
+    """Starts a system without models, with the operations of `plugin` and quick retries."""
+
+    @contextmanager
+    def start(**env: str) -> Iterator[System]:
+        home = tmp_path_factory.mktemp("nimble")
+        settings = {
+            "PYTHONPATH": os.pathsep.join([str(ROOT), str(PLUGIN)]),
+            "IMAGEMILL_URL_ALLOW": "127.0.0.1",
+            "IMAGEMILL_RETRY_BASE_S": "0.2",
+            "IMAGEMILL_MAX_ATTEMPTS": "3",
+        }
+        running = System(broker.bootstrap, home, home / "models", next_port, **(settings | env))
+        try:
+            yield running.start()
+        finally:
+            running.stop()
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def nimble(start_nimble: StartSystem) -> Iterator[System]:
+    """Such a system, for every module that needs no other settings; old jobs go at once."""
+    with start_nimble(IMAGEMILL_RETENTION_INTERVAL_S="0.3") as running:
+        yield running
+
+
+@pytest.fixture
+def tokens(tmp_path: Path) -> Iterator[Tokens]:
+    """The pace of this test's jobs of `hold`; none is held beyond it."""
+    given = Tokens(tmp_path / "tokens")
+    yield given
+    given.open()
+
+
+@pytest.fixture(scope="module")
+def web() -> Iterator[WebServer]:
+    """A web server for images, on every address of this machine."""
+    with web_server() as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

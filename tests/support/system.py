@@ -69,16 +69,24 @@ class System:
             eventually(lambda port=port, name=name: self._ready(name, port), timeout_s=_STARTUP_S)
         return self
 
-    def launch(self, name: str) -> None:
-        """Start one process by its package."""
-        with (self.home / f"{name}.log").open("ab") as log:
-            self._processes[name] = subprocess.Popen(
+    def launch(self, name: str, label: str | None = None, **env: str) -> None:
+        """Start one process by its package; a second one of a kind needs a label of its own."""
+        label = label or name
+        with (self.home / f"{label}.log").open("ab") as log:
+            self._processes[label] = subprocess.Popen(
                 [sys.executable, "-m", name],
                 cwd=self.home,
-                env=self.environ,
+                env=self.environ | env,
                 stdout=log,
                 stderr=log,
             )
+
+    def second_api(self, port: int) -> str:
+        """Another API on the same Kafka; its address, once it is ready."""
+        label = f"producer_api-{port}"
+        self.launch("producer_api", label, PORT=str(port), IMAGEMILL_PUBLIC_URL=self.url)
+        eventually(lambda: self._ready(label, port), timeout_s=_STARTUP_S)
+        return f"http://127.0.0.1:{port}"
 
     def _ready(self, name: str, port: int) -> bool:
         if self._processes[name].poll() is not None:
@@ -109,6 +117,19 @@ class System:
 
     def post(self, path: str, **options: Any) -> requests.Response:
         return requests.post(self.url + path, timeout=60, **options)
+
+    def put(self, path: str, **options: Any) -> requests.Response:
+        return requests.put(self.url + path, timeout=60, **options)
+
+    def job(self, job_id: str) -> dict[str, Any]:
+        """The job as it is now."""
+        return self.get(f"/v1/jobs/{job_id}").json()
+
+    def submitted(self, **body: Any) -> str:
+        """The id of a job queued with that JSON body."""
+        answer = self.post("/v1/jobs", json=body)
+        assert answer.status_code == 202, answer.text
+        return answer.json()["id"]
 
     def finished(self, job_id: str) -> dict[str, Any]:
         """The job when it has ended."""
