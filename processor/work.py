@@ -89,7 +89,9 @@ class Workbench:
         self._limits = ImageLimits(
             max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels
         )
-        self._fetch_limits = FetchLimits(max_bytes=settings.max_image_bytes)
+        self._fetch_limits = FetchLimits(
+            max_bytes=settings.max_image_bytes, total_s=settings.url_timeout_s
+        )
         self._guard = UrlGuard(AddressPolicy.parse(settings.url_allow))
 
     def warm(self) -> None:
