@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 import socket
 from collections.abc import Callable
 from typing import Any
 
+from aiokafka.errors import KafkaError
+from faust.exceptions import ProducerSendError
 from faust.types import TP
 
 from imagemill import __version__
@@ -47,7 +48,7 @@ class Processor:
         self.app = make_app(settings)
         self.pool = InferencePool(settings)
         self.table = state_table(self.app, settings)
-        access = ConsumerAccess(self.app)
+        access = ConsumerAccess(self.app, settings)
         self.admission = Admission(
             reader=lambda: access,
             generation=lambda: self.app.consumer_generation_id,
@@ -191,7 +192,9 @@ class Processor:
     @property
     def ready(self) -> bool:
         """Whether jobs are served: processes are warm and partitions assigned."""
-        return self.pool.ready and not self.app.rebalancing and not self.app.in_recovery
+        assigned = self.app.tables.recovery.completed.is_set()
+        moving = self.app.rebalancing or self.app.in_recovery
+        return self.pool.ready and assigned and not moving
 
     def report(self) -> dict[str, Any]:
         """What the health port and the heartbeat tell."""
@@ -217,6 +220,8 @@ class Processor:
         while True:
             beat = Heartbeat(**self.report(), at=now(), host=socket.gethostname(), pid=os.getpid())
             value = beat.model_dump_json().encode()
-            with contextlib.suppress(Exception):  # the next beat tells as much
+            try:
                 await self.app.producer.send(topic, key, value, None, None, None)
+            except (KafkaError, ProducerSendError) as exc:
+                log.warning("a heartbeat was not sent, the next one follows: %s", exc)
             await asyncio.sleep(_HEARTBEAT_S)
