@@ -8,12 +8,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
+import pytest_asyncio
 
 from imagemill.settings import ProcessorSettings
 from processor.pool import InferencePool
@@ -25,27 +27,42 @@ ROOT = Path(__file__).parents[2]
 # A process needs some hundred milliseconds to be ended, and pebble looks ten times a second.
 PROMPTLY_S = 5.0
 
-MakePool = Callable[..., "asynccontextmanager[AsyncIterator[InferencePool]]"]
+LIMIT_S = 1
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
-@pytest.fixture
-def pool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakePool:
-    """A started pool of processes that have the misbehaving operation and no models."""
-    register(tmp_path)
-    monkeypatch.syspath_prepend(tmp_path)
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+    """Settings of two processes that have the misbehaving operation and no models."""
+    home = tmp_path_factory.mktemp("pool")
+    register(home)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(home)
+        yield {
+            "_env_file": None,
+            "home": home,
+            "worker_count": 2,
+            "item_timeout_s": LIMIT_S,
+            "item_memory_bytes": 2 * 1024**3,
+        }
 
-    @asynccontextmanager
-    async def started(count: int = 1, **settings: object) -> AsyncIterator[InferencePool]:
-        made = InferencePool(
-            ProcessorSettings(_env_file=None, home=tmp_path, worker_count=count, **settings)
-        )
-        await made.start()
-        try:
-            yield made
-        finally:
-            await made.stop(grace_s=0)
 
-    return started
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def pool(settings: dict[str, Any]) -> AsyncIterator[InferencePool]:
+    """One pool for all tests: each leaves it as good as it found it."""
+    async with started(settings) as running:
+        yield running
+
+
+@asynccontextmanager
+async def started(settings: dict[str, Any]) -> AsyncIterator[InferencePool]:
+    pool = InferencePool(ProcessorSettings(**settings))
+    await pool.start()
+    try:
+        yield pool
+    finally:
+        await pool.stop(grace_s=0)
 
 
 def task(how: str = "well", folder: Path | str = "") -> ItemTask:
@@ -80,131 +97,132 @@ def _alive(pid: int) -> bool:
         return False
 
 
-async def test_an_item_runs_in_a_process_of_its_own_and_the_process_is_kept(pool: MakePool) -> None:
-    async with pool() as running:
-        first = await pid_of(running)
-        assert first != os.getpid()
-        assert await pid_of(running) == first
-        assert running.ready
-    assert await gone(first)
+async def both(pool: InferencePool) -> set[int]:
+    """The process ids of both processes, as soon as both are warm."""
+    pids: set[int] = set()
+    deadline = time.monotonic() + 60
+    while len(pids) < 2:
+        assert time.monotonic() < deadline
+        pids.add(await pid_of(pool))
+    return pids
+
+
+def processes() -> set[int]:
+    """The process ids of the pools of this process."""
+    children = psutil.Process().children()
+    return {child.pid for child in children if "spawn_main" in " ".join(child.cmdline())}
+
+
+async def test_items_run_in_processes_that_are_kept(pool: InferencePool) -> None:
+    assert pool.ready
+    pids = await both(pool)
+    assert os.getpid() not in pids
+    assert pids == processes()
+
+
+async def test_items_run_at_once(pool: InferencePool, tmp_path: Path) -> None:
+    met = await asyncio.gather(*(pool.run(task("meet", tmp_path)) for _ in range(2)))
+    assert len({outcome.result["data"]["pid"] for outcome in met}) == 2
 
 
 @pytest.mark.parametrize("how", ["killed", "segfault"])
-async def test_a_crash_fails_its_item_only(pool: MakePool, how: str) -> None:
-    async with pool() as running:
-        before = await pid_of(running)
-        outcome = await running.run(task(how))
-        assert code_of(outcome) is ErrorCode.WORKER_CRASHED
-        assert outcome.error.transient
-        assert await pid_of(running) != before
+async def test_a_crash_fails_its_item_only(pool: InferencePool, how: str) -> None:
+    crash, other = await asyncio.gather(pool.run(task(how)), pool.run(task()))
+    assert code_of(crash) is ErrorCode.WORKER_CRASHED
+    assert crash.error.transient
+    assert other.error is None
+    assert [await pid_of(pool) for _ in range(3)]
 
 
-async def test_a_process_that_is_killed_while_idle_costs_no_item(pool: MakePool) -> None:
-    async with pool(2) as running:
-        for _ in range(2):
-            victim = await pid_of(running)
-            os.kill(victim, signal.SIGKILL)
-            pids = {await pid_of(running) for _ in range(4)}
-            assert victim not in pids
+async def test_a_process_that_is_killed_while_idle_costs_no_item(pool: InferencePool) -> None:
+    for _ in range(2):
+        victim = await pid_of(pool)
+        os.kill(victim, signal.SIGKILL)
+        assert victim not in {await pid_of(pool) for _ in range(4)}
 
 
-async def test_all_processes_killed_at_once_while_idle_cost_no_item(pool: MakePool) -> None:
-    async with pool(2) as running:
-        victims = [child.pid for child in psutil.Process().children() if _is_pool(child)]
-        assert len(victims) == 2
-        for victim in victims:
-            os.kill(victim, signal.SIGKILL)
-        assert await pid_of(running) not in victims
-
-
-def _is_pool(process: psutil.Process) -> bool:
-    return "spawn_main" in " ".join(process.cmdline())
+async def test_all_processes_killed_at_once_while_idle_cost_no_item(pool: InferencePool) -> None:
+    victims = {await pid_of(pool)} | processes()
+    for victim in victims:
+        os.kill(victim, signal.SIGKILL)
+    assert await pid_of(pool) not in victims
 
 
 @pytest.mark.parametrize("how", ["hang", "hang_in_c"])
-async def test_a_hang_ends_at_the_time_limit(pool: MakePool, how: str) -> None:
-    async with pool(item_timeout_s=1) as running:
-        before = await pid_of(running)
-        began = time.monotonic()
-        outcome = await running.run(task(how))
-        # What ignores the polite signal is killed after three seconds more.
-        assert 1.0 <= time.monotonic() - began < 1.0 + 3.0 + PROMPTLY_S
-        assert code_of(outcome) is ErrorCode.TIMEOUT
-        assert outcome.error.message == "The item did not end within 1 s."
-        assert await pid_of(running) != before
+async def test_a_hang_ends_at_the_time_limit(pool: InferencePool, how: str) -> None:
+    began = time.monotonic()
+    outcome = await pool.run(task(how))
+    # What ignores the polite signal is killed after three seconds more.
+    assert LIMIT_S <= time.monotonic() - began < LIMIT_S + 3.0 + PROMPTLY_S
+    assert code_of(outcome) is ErrorCode.TIMEOUT
+    assert outcome.error.message == "The item did not end within 1 s."
+    assert [await pid_of(pool) for _ in range(3)]
 
 
-async def test_the_time_of_waiting_for_a_process_does_not_count(pool: MakePool) -> None:
-    async with pool(item_timeout_s=1) as running:
-        outcomes = await asyncio.gather(*(running.run(task(how)) for how in ("hang", "well")))
-        assert code_of(outcomes[0]) is ErrorCode.TIMEOUT
-        assert outcomes[1].error is None
+async def test_the_time_of_waiting_for_a_process_does_not_count(pool: InferencePool) -> None:
+    *hangs, last = await asyncio.gather(*(pool.run(task(how)) for how in ("hang", "hang", "well")))
+    assert {code_of(hang) for hang in hangs} == {ErrorCode.TIMEOUT}
+    assert last.error is None
 
 
-async def test_too_much_memory_fails_the_item_and_not_the_process(pool: MakePool) -> None:
-    async with pool(item_memory_bytes=2 * 1024**3) as running:
-        before = await pid_of(running)
-        outcome = await running.run(task("eat"))
-        assert code_of(outcome) is ErrorCode.OUT_OF_MEMORY
-        assert await pid_of(running) == before
+async def test_too_much_memory_fails_the_item_and_not_the_process(pool: InferencePool) -> None:
+    before = await both(pool)
+    for _ in range(2):
+        assert code_of(await pool.run(task("eat"))) is ErrorCode.OUT_OF_MEMORY
+    assert await both(pool) == before
 
 
-async def test_an_unexpected_error_tells_its_kind_and_no_secret(pool: MakePool) -> None:
-    async with pool() as running:
-        outcome = await running.run(task("raise"))
-        assert code_of(outcome) is ErrorCode.INTERNAL
-        assert outcome.error.message == "The operation failed unexpectedly (LookupError)."
+async def test_an_unexpected_error_tells_its_kind_and_no_secret(pool: InferencePool) -> None:
+    outcome = await pool.run(task("raise"))
+    assert code_of(outcome) is ErrorCode.INTERNAL
+    assert outcome.error.message == "The operation failed unexpectedly (LookupError)."
 
 
-async def test_items_run_at_once_and_do_not_disturb_each_other(
-    pool: MakePool, tmp_path: Path
+async def test_ctrl_c_is_for_the_worker_to_answer(pool: InferencePool) -> None:
+    pid = await pid_of(pool)
+    os.kill(pid, signal.SIGINT)
+    assert pid in {await pid_of(pool) for _ in range(4)}
+
+
+async def test_an_item_costs_little_more_than_its_work(pool: InferencePool) -> None:
+    taken = []
+    for _ in range(50):
+        began = time.perf_counter()
+        await pool.run(task())
+        taken.append(time.perf_counter() - began)
+    assert sorted(taken)[25] < 0.05
+
+
+async def test_a_cancelled_item_is_ended(pool: InferencePool, tmp_path: Path) -> None:
+    lonely = asyncio.ensure_future(pool.run(task("meet", tmp_path)))
+    pid = int((await appears(tmp_path)).name)
+    lonely.cancel()
+    assert await gone(pid)
+    assert await pid_of(pool) != pid
+
+
+async def test_stopping_gives_up_what_outlasts_the_grace(
+    settings: dict[str, Any], tmp_path: Path
 ) -> None:
-    meeting = tmp_path / "meeting"
-    meeting.mkdir()
-    async with pool(2) as running:
-        met = await asyncio.gather(*(running.run(task("meet", meeting)) for _ in range(2)))
-        assert len({outcome.result["data"]["pid"] for outcome in met}) == 2
-        crash, other = await asyncio.gather(running.run(task("killed")), running.run(task()))
-        assert code_of(crash) is ErrorCode.WORKER_CRASHED
-        assert other.error is None
-
-
-async def test_a_cancelled_item_is_ended(pool: MakePool) -> None:
-    async with pool() as running:
-        before = await pid_of(running)
-        hanging = asyncio.ensure_future(running.run(task("hang")))
-        await asyncio.sleep(0)  # lets it take the process
-        hanging.cancel()
-        assert await pid_of(running) != before
-        assert await gone(before)
-
-
-async def test_stopping_gives_up_what_outlasts_the_grace(pool: MakePool) -> None:
-    async with pool() as running:
-        pid = await pid_of(running)
-        hanging = asyncio.ensure_future(running.run(task("hang")))
-        await asyncio.sleep(0)  # lets it take the process
+    async with started(settings | {"worker_count": 1, "item_timeout_s": 60}) as running:
+        lonely = asyncio.ensure_future(running.run(task("meet", tmp_path)))
+        pid = int((await appears(tmp_path)).name)
         await running.stop(grace_s=0.3)
         assert await gone(pid)
-        hanging.cancel()
-        await asyncio.gather(hanging, return_exceptions=True)
+        lonely.cancel()
+        await asyncio.gather(lonely, return_exceptions=True)
 
 
-async def test_ctrl_c_is_for_the_worker_to_answer(pool: MakePool) -> None:
-    async with pool() as running:
-        pid = await pid_of(running)
-        os.kill(pid, signal.SIGINT)
-        assert await pid_of(running) == pid
+async def appears(folder: Path) -> Path:
+    """The first file of a folder, as soon as there is one."""
+    return await asyncio.to_thread(_first_file, folder, time.monotonic() + 30)
 
 
-async def test_an_item_costs_little_more_than_its_work(pool: MakePool) -> None:
-    async with pool() as running:
-        taken = []
-        for _ in range(50):
-            began = time.perf_counter()
-            await running.run(task())
-            taken.append(time.perf_counter() - began)
-        assert sorted(taken)[25] < 0.05
+def _first_file(folder: Path, deadline: float) -> Path:
+    while not (found := list(folder.iterdir())):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    return found[0]
 
 
 async def test_processes_end_when_the_worker_is_killed(tmp_path: Path) -> None:
