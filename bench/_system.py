@@ -117,7 +117,11 @@ class Results:
 
     def poll(self, timeout_s: float) -> list[Message]:
         """What has come, waiting at most so long for a first one."""
-        return [m for m in self._consumer.consume(500, timeout_s) if not m.error()]
+        first = self._consumer.poll(timeout_s)
+        if first is None:
+            return []
+        # consume() waits until a batch is full: for what is here already only.
+        return [m for m in [first, *self._consumer.consume(500, 0)] if not m.error()]
 
     def wait_for(self, job_ids: set[str], timeout_s: float) -> dict[str, dict]:
         """The terminal events of these jobs; raises TimeoutError when some do not come."""
