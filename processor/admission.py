@@ -3,7 +3,7 @@
 1. An event is admitted only if it is the next offset of its partition.
 2. It is acked only when everything admitted before it is done.
 3. Anything else makes the partition seek back to what is missing; offsets are passed over only
-   when the log itself begins later (retention).
+   when the log itself lacks them (retention, transaction markers), asked with another client.
 
 With it, a dropped batch, a double delivery, a late ack or a skipped offset cannot lose a job,
 whatever in Faust or the client caused it.
@@ -13,18 +13,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from aiokafka.errors import KafkaError
 from faust.transport.consumer import ensure_TP
 from faust.types import TP
 
 log = logging.getLogger(__name__)
 
-# A hole is looked at again at most this often: what was fetched before the seek still arrives.
+# A partition is sought back at most this often: what was fetched before the seek still arrives.
 _SEEK_BACK_INTERVAL_S = 0.5
 # A partition with unread messages lost its tail if its topic delivered nothing for this long. A
 # busy topic's partition may only be waiting for its turn: it is given ten times as long.
@@ -38,7 +40,7 @@ class Reader(Protocol):
     """The consumer as the admission uses it."""
 
     def seek_back(self, tp: TP, offset: int) -> None: ...
-    async def log_start(self, tp: TP) -> int: ...
+    async def first_at(self, tp: TP, offset: int) -> int: ...
     def highwater(self, tp: TP) -> int: ...
     def is_paused(self, tp: TP) -> bool: ...
 
@@ -65,6 +67,10 @@ class Partition:
     expected: int
     open: deque[Entry] = field(default_factory=deque)
     moved_at: float = field(default_factory=time.monotonic)
+    # Of the last seek back; and whether what came since showed a hole that is still open.
+    sought: int = CLOSED
+    sought_at: float = -math.inf
+    hole: bool = False
 
 
 class Admission:
@@ -116,6 +122,7 @@ class Admission:
             return None
         partition.expected += 1
         partition.moved_at = time.monotonic()
+        partition.hole = False
         entry = Entry(event, tp, self.epoch)
         partition.open.append(entry)
         return entry
@@ -125,27 +132,37 @@ class Admission:
             self.counts["repeated"] += 1
             return
         self.counts["hole"] += 1
-        if time.monotonic() - partition.moved_at > _SEEK_BACK_INTERVAL_S:
-            self._seek_back(tp, partition, f"offset {offset} came")
+        partition.hole = True
+        self._heal(tp, partition, f"offset {offset} came")
 
-    def _seek_back(self, tp: TP, partition: Partition, why: str) -> None:
-        partition.moved_at = time.monotonic()
+    def _heal(self, tp: TP, partition: Partition, why: str) -> None:
+        """Seek back to what is missing, unless that was done a moment ago."""
+        now = time.monotonic()
+        if now - partition.sought_at <= _SEEK_BACK_INTERVAL_S:
+            return
+        again = partition.sought == partition.expected
+        partition.sought, partition.sought_at = partition.expected, now
         self.counts["seek_back"] += 1
         log.warning("%s-%d: back to %d, %s", tp.topic, tp.partition, partition.expected, why)
         self._reader().seek_back(tp, partition.expected)
-        task = asyncio.ensure_future(self._follow_log_start(tp, partition))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        if again:
+            task = asyncio.ensure_future(self._pass_over(tp, partition))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
 
-    async def _follow_log_start(self, tp: TP, partition: Partition) -> None:
-        """Pass offsets over that retention has removed: only the broker's word allows it."""
+    async def _pass_over(self, tp: TP, partition: Partition) -> None:
+        """Go on behind offsets that the log does not have: only the broker's word allows it."""
         wanted = partition.expected
-        first = await self._reader().log_start(tp)
+        try:
+            first = await self._reader().first_at(tp, wanted)
+        except (KafkaError, OSError, TimeoutError) as exc:
+            log.warning("%s-%d: the broker cannot be asked: %r", tp.topic, tp.partition, exc)
+            return  # asked again at the next seek back
         if first > wanted == partition.expected:
             log.warning(
-                "%s-%d: the log begins at %d, not %d", tp.topic, tp.partition, first, wanted
+                "%s-%d: the log has nothing from %d to %d", tp.topic, tp.partition, wanted, first
             )
-            self.counts["log_start"] += 1
+            self.counts["passed_over"] += 1
             partition.expected = first
 
     def begin(self) -> None:
@@ -207,10 +224,13 @@ class Admission:
         for tp, partition in self._partitions.items():
             topics_moved[tp.topic] = max(topics_moved.get(tp.topic, 0.0), partition.moved_at)
         for tp, partition in self._partitions.items():
-            quiet = now - topics_moved[tp.topic] > _STALL_S
-            stalled = quiet or now - partition.moved_at > _STALL_BUSY_S
-            if partition.open or not stalled or reader.is_paused(tp):
+            if partition.expected == CLOSED or reader.is_paused(tp):
                 continue
-            high = reader.highwater(tp)
-            if high and CLOSED < partition.expected < high:
-                self._seek_back(tp, partition, f"nothing came though the log ends at {high}")
+            quiet = now - max(topics_moved[tp.topic], partition.sought_at) > _STALL_S
+            stalled = quiet or now - max(partition.moved_at, partition.sought_at) > _STALL_BUSY_S
+            if partition.hole:
+                self._heal(tp, partition, "the hole is still open")
+            elif stalled and not partition.open:
+                high = reader.highwater(tp)
+                if high and partition.expected < high:
+                    self._heal(tp, partition, f"nothing came though the log ends at {high}")

@@ -7,6 +7,7 @@ import ssl
 from typing import Any
 
 import faust
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from faust.types import TP
 from yarl import URL
 
@@ -28,6 +29,8 @@ _ROCKSDB = {
     "max_open_files": 64,
 }
 _MAX_POLL_RECORDS = 50
+# What a look into the log may take, where nothing is found.
+_LOOK_MS = 2000
 
 
 def _ssl_context(settings: ProcessorSettings) -> ssl.SSLContext | None:
@@ -80,6 +83,7 @@ def client_options(settings: ProcessorSettings) -> dict[str, Any]:
 class ProcessorApp(faust.App):
     """A Faust app that finishes what runs before its consumer stops."""
 
+    settings: ProcessorSettings
     gatekeeper: Gatekeeper | None = None
 
     async def _stop_consumer(self) -> None:
@@ -134,6 +138,7 @@ def make_app(settings: ProcessorSettings) -> ProcessorApp:
         TableManager="processor.hardened.recovery:HardenedTableManager",
         Monitor="processor.hardened.table:QuietMonitor",
     )
+    app.settings = settings
     app.transport = HardenedTransport(brokers, app)
     HardenedConsumerThread.leave_on_stop = settings.leave_on_stop
     return app
@@ -164,7 +169,7 @@ def state_table(app: faust.App, settings: ProcessorSettings) -> Any:
 class ConsumerAccess:
     """The app's consumer as admission and gate use it: looked up when needed, made late."""
 
-    def __init__(self, app: faust.App) -> None:
+    def __init__(self, app: ProcessorApp) -> None:
         self._app = app
 
     @property
@@ -175,9 +180,32 @@ class ConsumerAccess:
         """As HardenedConsumer.seek_back."""
         self._consumer.seek_back(tp, offset)
 
-    async def log_start(self, tp: TP) -> int:
-        """As HardenedConsumer.log_start."""
-        return await self._consumer.log_start(tp)
+    async def first_at(self, tp: TP, offset: int) -> int:
+        """The first offset at or after `offset` that the log has, as a client of its own sees it.
+
+        Raises:
+            KafkaError, OSError: the broker cannot be asked.
+        """
+        part = TopicPartition(tp.topic, tp.partition)
+        reader = AIOKafkaConsumer(
+            group_id=None,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            fetch_max_wait_ms=100,
+            **client_options(self._app.settings),
+        )
+        await reader.start()
+        try:
+            reader.assign([part])
+            reader.seek(part, offset)
+            found = await reader.getmany(part, timeout_ms=_LOOK_MS, max_records=1)
+            if found:
+                return found[part][0].offset
+            # Nothing from there on: all removed, or only markers, which move the position.
+            beginnings = await reader.beginning_offsets([part])
+            return max(beginnings[part], await reader.position(part))
+        finally:
+            await reader.stop()
 
     def highwater(self, tp: TP) -> int:
         """The end of the partition's log as last heard; 0 when not heard yet."""

@@ -81,11 +81,6 @@ class HardenedConsumer(driver.Consumer):
         self._thread.seek(tp, offset)
         self._read_offset[tp] = offset or None
 
-    async def log_start(self, tp: TP) -> int:
-        """The first offset that the broker still has."""
-        earliest = await self._thread.earliest_offsets(tp)
-        return {ensure_TP(key): offset for key, offset in earliest.items()}[tp]
-
     def is_paused(self, tp: TP) -> bool:
         """Whether a full lane has paused the partition."""
         return tp in self._buffered_partitions

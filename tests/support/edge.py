@@ -1,0 +1,177 @@
+"""The edge to the Kafka client, in memory: messages as Faust gives them, sends to deliver."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Any
+
+from faust.types import TP
+
+from processor.admission import Admission
+from schemas import codec
+from schemas.events import AnyEvent
+
+JOBS = TP("jobs.normal", 0)
+
+
+@dataclass
+class Message:
+    """A Kafka message as Faust hands it on."""
+
+    tp: TP
+    offset: int
+    key: bytes | None = b"job"
+    value: bytes | None = b"{}"
+    headers: list[tuple[str, bytes]] = field(default_factory=list)
+    generation_id: int = 1
+
+
+@dataclass
+class Event:
+    """Faust's event: a message that is acked."""
+
+    message: Message
+    acked: list[int]
+
+    def ack(self) -> bool:
+        """Tell the consumer that it is done."""
+        self.acked.append(self.message.offset)
+        return True
+
+
+@dataclass
+class Partition:
+    """A partition's log as the broker has it, and what the client does with it."""
+
+    log_start: int = 0
+    missing: frozenset[int] = frozenset()
+    highwater: int = 0
+    paused: bool = False
+
+
+class Client:
+    """The consumer: where it was told to read, and what the broker knows."""
+
+    def __init__(self) -> None:
+        self.generation = 1
+        self.sought: list[tuple[TP, int]] = []
+        self.partitions: dict[TP, Partition] = {}
+        self.acked: list[int] = []
+
+    def partition(self, tp: TP) -> Partition:
+        """The partition, made when first named."""
+        return self.partitions.setdefault(tp, Partition())
+
+    def seek_back(self, tp: TP, offset: int) -> None:
+        """As HardenedConsumer.seek_back."""
+        self.sought.append((tp, offset))
+
+    async def first_at(self, tp: TP, offset: int) -> int:
+        """As ConsumerAccess.first_at."""
+        partition = self.partition(tp)
+        offset = max(offset, partition.log_start)
+        while offset in partition.missing:
+            offset += 1
+        return offset
+
+    def highwater(self, tp: TP) -> int:
+        """The end of the log."""
+        return self.partition(tp).highwater
+
+    def is_paused(self, tp: TP) -> bool:
+        """Whether nothing is fetched."""
+        return self.partition(tp).paused
+
+    def event(self, offset: int, tp: TP = JOBS, **fields: Any) -> Event:
+        """A message that has just been fetched."""
+        fields.setdefault("generation_id", self.generation)
+        return Event(Message(tp, offset, **fields), self.acked)
+
+    def carrying(self, event: AnyEvent, offset: int, tp: TP = JOBS, **fields: Any) -> Event:
+        """A message with one of our events in it."""
+        value, headers = codec.encode(event)
+        key = event.job_id.encode()
+        return self.event(offset, tp, **({"key": key, "value": value, "headers": headers} | fields))
+
+    def admission(self, grace_s: float = 5.0, **options: Any) -> Admission:
+        """An admission on this client."""
+        return Admission(lambda: self, lambda: self.generation, grace_s, **options)
+
+
+@dataclass
+class Record:
+    """What the broker answers to a send."""
+
+    topic: str
+    partition: int
+    offset: int
+
+
+@dataclass
+class Sent:
+    """A message on its way to the broker."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    partition: int | None
+    headers: list[tuple[str, bytes]] | None
+    delivery: asyncio.Future[Record]
+
+    @property
+    def event(self) -> AnyEvent:
+        """The event in it."""
+        return codec.decode(self.headers, self.value)
+
+
+class Producer:
+    """Faust's producer: takes messages; they are in the log when the test says so."""
+
+    def __init__(self, *, deliver: bool = True) -> None:
+        self.deliver_at_once = deliver
+        self.refuse: BaseException | None = None
+        self.sent: list[Sent] = []
+
+    async def send(
+        self,
+        topic: str,
+        key: bytes | None,
+        value: bytes | None,
+        partition: int | None,
+        timestamp: float | None,
+        headers: list[tuple[str, bytes]] | None,
+    ) -> asyncio.Future[Record]:
+        """Buffer a message, or fail as the client would."""
+        if self.refuse is not None:
+            raise self.refuse
+        assert key is not None or value is not None, "Need at least one: key or value"
+        delivery: asyncio.Future[Record] = asyncio.get_running_loop().create_future()
+        self.sent.append(Sent(topic, key, value, partition, headers, delivery))
+        if self.deliver_at_once:
+            self.deliver(self.sent[-1])
+        return delivery
+
+    def deliver(self, sent: Sent, offset: int = 0) -> None:
+        """All replicas have it."""
+        sent.delivery.set_result(Record(sent.topic, sent.partition or 0, offset))
+
+    def to(self, topic: str) -> list[Sent]:
+        """What was sent to one topic."""
+        return [sent for sent in self.sent if sent.topic == topic]
+
+
+class Crashes:
+    """Where a worker's crash is reported."""
+
+    def __init__(self) -> None:
+        self.reasons: list[BaseException] = []
+
+    async def __call__(self, reason: BaseException) -> None:
+        self.reasons.append(reason)
+
+
+async def settled() -> None:
+    """Let everything that is ready to run do so."""
+    for _ in range(20):
+        await asyncio.sleep(0)
