@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.chaos.harness import Stage
+from imagemill.local.ports import next_free
+from tests.chaos.harness import Load, Results, Stage, Workers, workers
+
+
+@dataclass(frozen=True)
+class Served:
+    """A worker that serves jobs, with who sends and who reads."""
+
+    stage: Stage
+    running: Workers
+    load: Load
+    results: Results
 
 
 @pytest.fixture
@@ -18,6 +33,26 @@ def stage(broker: Any, topic_prefix: str, tmp_path: Path) -> Stage:
 
 
 @pytest.fixture
-def ports(free_port: Callable[[], int]) -> Callable[[], int]:
-    """Ports for workers."""
-    return free_port
+def own_stage(own_broker: Any, topic_prefix: str, tmp_path: Path) -> Stage:
+    """Topics on a broker that the test may kill."""
+    return Stage(own_broker.bootstrap, topic_prefix, tmp_path).create_topics()
+
+
+@pytest.fixture(scope="session")
+def ports() -> Callable[[], int]:
+    """Ports for workers, another one at each call."""
+    first = itertools.count(26_000 + os.getpid() % 1000, 10)
+    return lambda: next_free(next(first))
+
+
+@pytest.fixture(scope="module")
+def served(
+    broker: Any, tmp_path_factory: pytest.TempPathFactory, ports: Callable[[], int]
+) -> Iterator[Served]:
+    """One worker for the tests that kill nothing."""
+    prefix = f"t{uuid.uuid4().hex[:10]}."
+    stage = Stage(broker.bootstrap, prefix, tmp_path_factory.mktemp("served")).create_topics()
+    with workers(stage, ports, slots=2) as running:
+        running.start("w1")
+        running.wait_ready()
+        yield Served(stage, running, Load(stage), Results(stage))

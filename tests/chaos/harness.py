@@ -21,9 +21,10 @@ from typing import Any
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, Producer, TopicPartition
 
 from imagemill.kafka import client_config, create_topics, producer_config
-from imagemill.settings import KafkaSettings
+from imagemill.settings import KafkaSettings, StoreSettings
+from imagemill.storage import ObjectStore, open_store
 from schemas import codec, topics
-from schemas.events import CancelRequested, JobFinished, JobSubmitted
+from schemas.events import AnyEvent, CancelRequested, JobFinished, JobSubmitted
 from schemas.jobs import ItemInput, JobState, Priority
 from schemas.times import now
 
@@ -66,6 +67,13 @@ class Stage:
             kafka_bootstrap_servers=self.bootstrap,
             topic_prefix=self.prefix,
             topic_partitions=self.partitions,
+        )
+
+    @property
+    def store(self) -> ObjectStore:
+        """The workers' object store."""
+        return open_store(
+            StoreSettings(_env_file=None, home=self.folder / "home")  # type: ignore[call-arg]
         )
 
     def create_topics(self) -> Stage:
@@ -220,10 +228,16 @@ class Load:
         self.publish(topics.PRIORITY_TOPICS[priority].name, job.job_id, *codec.encode(job))
         return job
 
-    def batch(self, total: int, operation: str = "nap", **params: Any) -> JobSubmitted:
+    def batch(
+        self,
+        total: int,
+        operation: str = "nap",
+        priority: Priority = Priority.NORMAL,
+        **params: Any,
+    ) -> JobSubmitted:
         """Publish one job of `total` items that need no image."""
-        return self.submit(operation, inputs=[ItemInput(filename=f"{n}") for n in range(total)],
-                           **params)  # fmt: skip
+        inputs = [ItemInput(filename=f"{number}") for number in range(total)]
+        return self.submit(operation, priority, inputs, **params)
 
     def cancel(self, job: JobSubmitted) -> None:
         """Ask for a job to be cancelled, as the API does."""
@@ -307,19 +321,38 @@ class Results:
         return self.events[job.job_id][0]
 
 
-def read_states(stage: Stage, timeout_s: float = 30.0) -> dict[bytes, list[bytes | None]]:
+def read_states(stage: Stage) -> dict[bytes, list[bytes | None]]:
     """All values that `jobs.state` has for each key, in their order."""
-    reader = Reader(stage, topics.JOBS_STATE.name)
     found: dict[bytes, list[bytes | None]] = defaultdict(list)
-    left = sum(end for _, end in _watermarks(stage, topics.JOBS_STATE.name).values())
-    deadline = time.monotonic() + timeout_s
-    while left > 0:
-        assert time.monotonic() < deadline, f"{left} records of jobs.state are not readable"
-        for message in reader.read():
-            left -= 1
-            found[message.key()].append(message.value())
-    reader.close()
+    for message in read_topic(stage, topics.JOBS_STATE.name):
+        found[message.key()].append(message.value())
     return found
+
+
+def read_facts(stage: Stage, job: JobSubmitted) -> list[AnyEvent]:
+    """All that `jobs.events` has of one job, in its order."""
+    return [
+        codec.decode(message.headers(), message.value())
+        for message in read_topic(stage, topics.JOBS_EVENTS.name)
+        if message.key() == job.job_id.encode()
+    ]
+
+
+def read_topic(stage: Stage, topic: str, timeout_s: float = 30.0) -> list[Any]:
+    """All messages that a topic has now."""
+    marks = _watermarks(stage, topic)
+    reader = Reader(stage, topic)
+    left = {number for number, (low, high) in marks.items() if high > low}
+    messages = []
+    deadline = time.monotonic() + timeout_s
+    while left:
+        assert time.monotonic() < deadline, f"partitions {left} of {topic} are not readable"
+        for message in reader.read():
+            messages.append(message)
+            if message.offset() + 1 >= marks[message.partition()][1]:
+                left.discard(message.partition())
+    reader.close()
+    return messages
 
 
 def _watermarks(stage: Stage, topic: str) -> dict[int, tuple[int, int]]:

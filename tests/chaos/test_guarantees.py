@@ -4,10 +4,35 @@ from __future__ import annotations
 
 import random
 import time
+import uuid
+from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 
-from schemas.jobs import JobStatus, Priority
-from tests.chaos.harness import CHECKERS, Load, Results, Stage, Workers, workers
+import pytest
+from cloudevents.core.bindings.kafka import KafkaMessage, from_binary_event
+from confluent_kafka import Consumer
+from PIL import Image
+
+from imagemill.local.broker import LocalBroker
+from imagemill.storage import upload_key
+from schemas import topics
+from schemas.errors import ErrorCode
+from schemas.events import ItemFinished, JobSubmitted
+from schemas.jobs import ItemInput, JobStatus, Priority, Progress
+from tests.chaos.conftest import Served
+from tests.chaos.harness import (
+    CHECKERS,
+    Load,
+    NoLag,
+    Results,
+    Stage,
+    Workers,
+    read_facts,
+    read_topic,
+    wait_for,
+    workers,
+)
 
 Ports = Callable[[], int]
 
@@ -76,18 +101,196 @@ def test_workers_may_be_killed_restarted_joined_and_stopped_in_mid_load(
         assert not running.deaths, f"{running.deaths} died by themselves: {havoc.told}"
 
 
-def test_high_goes_before_low_while_low_jobs_wait(stage: Stage, ports: Ports) -> None:
+def test_a_broker_may_be_killed_in_mid_load(
+    own_stage: Stage, own_broker: LocalBroker, ports: Ports
+) -> None:
+    rng = random.Random(20260302)
+    load, results = Load(own_stage), Results(own_stage)
+    with workers(own_stage, ports, slots=1) as running:
+        running.start("w1")
+        running.start("w2")
+        running.wait_ready(timeout_s=90)
+        _mixed_load(load, rng, 1000)
+        results.wait_for([next(iter(load.jobs))], 30)
+        own_broker.kill()
+        _mixed_load(load, rng, 200)
+        own_broker.start()
+        _mixed_load(load, rng, 200)
+        load.flush()
+        results.wait_for(load.jobs, 90, meanwhile=running.revive)
+        for checker in CHECKERS:
+            checker.check(load, results, own_stage)
+
+
+def test_a_stop_finishes_what_runs_and_hands_back_the_rest(stage: Stage, ports: Ports) -> None:
     load, results = Load(stage), Results(stage)
     with workers(stage, ports, slots=1) as running:
         running.start("w1")
         running.wait_ready()
-        low = [load.submit("nap", Priority.LOW, seconds=0.05) for _ in range(200)]
+        jobs = [load.submit("nap", seconds=2.0) for _ in range(3)]
         load.flush()
-        results.wait_for([low[0].job_id], 30)
-        high = [load.submit("nap", Priority.HIGH, seconds=0.05) for _ in range(10)]
-        load.flush()
-        results.wait_for([job.job_id for job in high], 30)
-        waiting = len(low) - sum(job.job_id in results.events for job in low)
-        assert waiting > 100, f"only {waiting} low jobs still waited for the high ones"
+        wait_for(lambda: read_facts(stage, jobs[0]), "the first nap's start", 30)
+        assert running.stop("w1") == 0
+        results.read(1.0)
+        ended = [job for job in jobs if job.job_id in results.events]
+        running.start("w2")
         results.wait_for(load.jobs, 60)
-        assert all(results.of(job).status is JobStatus.SUCCEEDED for job in low + high)
+    for checker in CHECKERS:
+        checker.check(load, results, stage)
+    assert len(ended) < len(jobs)
+    for job in jobs:
+        ends = [fact for fact in read_facts(stage, job) if isinstance(fact, ItemFinished)]
+        assert len(ends) == 1, f"{job.job_id} was run {len(ends)} times"
+
+
+def test_high_goes_before_low_while_low_jobs_wait(served: Served) -> None:
+    load, results = served.load, served.results
+    low = [load.submit("nap", Priority.LOW, seconds=0.05) for _ in range(200)]
+    load.flush()
+    results.wait_for([low[0].job_id], 30)
+    high = [load.submit("nap", Priority.HIGH, seconds=0.05) for _ in range(10)]
+    load.flush()
+    results.wait_for([job.job_id for job in high], 30)
+    waiting = len(low) - sum(job.job_id in results.events for job in low)
+    assert waiting > 100, f"only {waiting} low jobs still waited for the high ones"
+    results.wait_for([job.job_id for job in low], 60)
+    assert all(results.of(job).status is JobStatus.SUCCEEDED for job in low + high)
+
+
+def test_a_batch_with_one_broken_file_succeeds_and_says_which(served: Served, photos: Path) -> None:
+    names = ["astronaut.png", "chelsea.png", "coffee.png"]
+    batch = uuid.uuid4().hex
+    inputs = []
+    for index in range(10):
+        name = names[index % 3]
+        data = (photos / name).read_bytes()
+        key = upload_key(batch, index)
+        served.stage.store.put(key, data[:5000] if index == 4 else data, "image/png")
+        inputs.append(ItemInput(filename=name, key=key, content_type="image/png"))
+    job = served.load.submit("halve", inputs=inputs)
+    served.load.flush()
+    served.results.wait_for([job.job_id], 60)
+    ended = served.results.of(job)
+    assert ended.status is JobStatus.SUCCEEDED
+    assert ended.progress == Progress(total=10, processed=10, failed=1)
+    for item in ended.items:
+        if item.index == 4:
+            assert item.status is JobStatus.FAILED
+            assert item.error is not None and item.error.code is ErrorCode.IMAGE_UNDECODABLE
+            continue
+        assert item.result is not None
+        with Image.open(served.stage.store.open(item.result["key"])) as made:
+            assert made.size == (item.result["width"], item.result["height"])
+            with Image.open(photos / names[item.index % 3]) as photo:
+                assert made.size == ((photo.width + 1) // 2, (photo.height + 1) // 2)
+
+
+def test_a_cancel_ends_batches_that_wait_and_that_run(served: Served) -> None:
+    load, results = served.load, served.results
+    runs = load.batch(40, seconds=0.2)
+    load.flush()
+    wait_for(
+        lambda: any(isinstance(f, ItemFinished) for f in read_facts(served.stage, runs)),
+        "an item of the running batch",
+        30,
+    )
+    waits = load.batch(40, priority=Priority.LOW, seconds=0.2)
+    load.cancel(runs)
+    load.cancel(waits)
+    load.flush()
+    results.wait_for([runs.job_id, waits.job_id], 30)
+    assert results.of(waits).status is results.of(runs).status is JobStatus.CANCELLED
+    statuses = Counter(item.status for item in results.of(runs).items)
+    assert statuses[JobStatus.SUCCEEDED] >= 1
+    assert statuses[JobStatus.CANCELLED] >= 20
+    assert {item.status for item in results.of(waits).items} == {JobStatus.CANCELLED}
+    after = load.submit("noop")
+    load.flush()
+    results.wait_for([after.job_id], 30)
+    NoLag().check(load, results, served.stage)
+    assert len(results.events[runs.job_id]) == 1, "a cancelled batch was told again"
+
+
+def test_a_cancel_after_the_end_changes_nothing(served: Served) -> None:
+    job = served.load.submit("noop")
+    served.load.flush()
+    served.results.wait_for([job.job_id], 30)
+    served.load.cancel(job)
+    served.load.flush()
+    NoLag().check(served.load, served.results, served.stage)
+    served.results.read(0.5)
+    assert {event.status for event in served.results.events[job.job_id]} == {JobStatus.SUCCEEDED}
+
+
+def test_the_results_are_read_by_a_plain_consumer_group(served: Served) -> None:
+    """Nothing of ours: confluent-kafka as in its own documentation, and the CloudEvents SDK."""
+    consumer = Consumer(
+        {
+            "bootstrap.servers": served.stage.bootstrap,
+            "group.id": f"{served.stage.prefix}plain",
+            "auto.offset.reset": "earliest",
+        }
+    )
+    consumer.subscribe([f"{served.stage.prefix}jobs.results"])
+    jobs = {served.load.submit("noop").job_id for _ in range(5)}
+    jobs |= {served.load.submit("nap", seconds=0.01).job_id for _ in range(5)}
+    served.load.flush()
+    seen = {}
+
+    def all_seen() -> bool:
+        message = consumer.poll(0.5)
+        if message is not None and message.error() is None:
+            event = from_binary_event(
+                KafkaMessage(dict(message.headers()), message.key(), message.value())
+            )
+            if event.get_subject() in jobs:
+                assert message.key().decode() == event.get_subject()
+                seen[event.get_subject()] = event
+        return seen.keys() == jobs
+
+    wait_for(all_seen, "ten results", 60)
+    consumer.close()
+    for event in seen.values():
+        assert event.get_type() == "io.imagemill.job.finished.v1"
+        assert (
+            event.get_id() == f"{event.get_subject()}/job.finished.v1/{event.get_data()['status']}"
+        )
+        assert event.get_data()["progress"]["total"] == 1
+
+
+UNREADABLE = [
+    ("jobs.normal", None),
+    ("jobs.normal", []),
+    ("jobs.normal", [("ce_type", None)]),
+    ("jobs.normal", [("ce_type", JobSubmitted.TYPE.encode())]),
+    ("jobs.normal", [("ce_type", ItemFinished.TYPE.encode())]),
+    ("jobs.control", []),
+    ("jobs.retry", []),
+    ("jobs.events", []),
+    ("jobs.events", [("ce_type", ItemFinished.TYPE.encode())]),
+]
+
+
+@pytest.mark.parametrize("value", [b"\xff\x00{", None], ids=["garbage", "null"])
+def test_what_cannot_be_read_goes_to_the_dead_letters_and_stops_nothing(
+    served: Served, value: bytes | None
+) -> None:
+    before = len(read_topic(served.stage, topics.JOBS_DEAD_LETTER.name))
+    for number, (topic, headers) in enumerate(UNREADABLE):
+        # On every partition: the good jobs below come after one of these wherever they land.
+        for copy in range(12):
+            key = None if number == 0 and copy == 0 else f"unreadable-{number}-{copy}"
+            served.load.publish(topic, key, value, headers)
+    jobs = [served.load.submit("noop") for _ in range(20)]
+    served.load.flush()
+    served.results.wait_for([job.job_id for job in jobs], 60)
+    NoLag().check(served.load, served.results, served.stage)
+    letters = read_topic(served.stage, topics.JOBS_DEAD_LETTER.name)[before:]
+    assert len(letters) == 12 * len(UNREADABLE)
+    for letter in letters:
+        headers = dict(letter.headers())
+        assert letter.value() == value
+        assert headers["imagemill-source-topic"].startswith(served.stage.prefix.encode())
+        assert headers["imagemill-source-offset"].isdigit()
+        assert headers["imagemill-error"]
+    assert not served.running.deaths
