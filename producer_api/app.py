@@ -27,6 +27,7 @@ from producer_api.projection import Projection
 from producer_api.retention import Retention
 from producer_api.routes import (
     cancel,
+    console,
     events,
     files,
     health,
@@ -59,7 +60,7 @@ _API: tuple[Route, ...] = (
     *image_processing.ROUTES,
     *rembg_queue.ROUTES,
 )
-ROUTES = (*_API, *docs_routes(_API))
+ROUTES = (*_API, *docs_routes(_API), *console.ROUTES)
 
 
 def create_app(settings: ApiSettings) -> web.Application:

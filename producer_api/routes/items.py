@@ -1,4 +1,4 @@
-"""The result of one item: the image, or the data, itself."""
+"""One item of a job: its result, the image or the data itself, and the image that came in."""
 
 from __future__ import annotations
 
@@ -30,6 +30,23 @@ async def get_result(request: web.Request) -> web.StreamResponse:
     return await serve_object(
         api.store, key, result.get("content_type"), result_filename(record, item)
     )
+
+
+async def get_input(request: web.Request) -> web.StreamResponse:
+    """GET /v1/jobs/{job_id}/items/{index}/input
+
+    404 for an image that came by URL: it is fetched for the work alone, and not kept.
+    """
+    api = request.app[API]
+    job_id = job_id_of(request)
+    record = await api.projection.find(job_id)
+    if record is None:
+        raise unknown_job(job_id)
+    index = _item(record, request.match_info["index"]).index
+    given = record.inputs[index] if index < len(record.inputs) else None
+    if given is None or given.key is None:
+        raise Problem(404, "not_found", f"The image of item {index} is not kept here.")
+    return await serve_object(api.store, given.key, given.content_type, given.filename)
 
 
 def _item(record: JobRecord, index: str) -> Item:
@@ -80,5 +97,9 @@ ROUTES = (
     Route(
         "GET", "/v1/jobs/{job_id}/items/{index}/result", get_result,
         "The result of one item itself", "jobs", Docs(answers={200: "image/*", 302: None}),
+    ),
+    Route(
+        "GET", "/v1/jobs/{job_id}/items/{index}/input", get_input,
+        "The image of one item as it came in", "jobs", Docs(answers={200: "image/*", 302: None}),
     ),
 )  # fmt: skip

@@ -1,0 +1,115 @@
+/** One image of a job: what went in, what came out, and how long it took. */
+
+import { duration, el, ended, size, statusMark, whenNear } from "./dom.js";
+import { compare, marked, plain } from "./picture.js";
+
+/** An item of a job as an article. */
+export function itemView(job, item) {
+  const input = `/v1/jobs/${job.id}/items/${item.index}/input`;
+  const data = item.result?.data ?? null;
+  const view = el("section", { class: "item", "aria-label": item.filename ?? `Image ${item.index + 1}` }, head(job, item));
+  if (item.error) view.append(failure(item.error));
+  const stage = el("div", { class: "stage" });
+  view.append(stage);
+  whenNear(stage, () => fill(stage, item, input, data));
+  if (data !== null) view.append(...dataViews(data, item));
+  const timings = timingsView(item.timings_ms);
+  if (timings) view.append(timings);
+  return view;
+}
+
+function fill(stage, item, input, data) {
+  const picture = item.result?.content_type?.startsWith("image/") ? item.links.result : null;
+  if (picture) compare(stage, input, picture, item.result);
+  else if (data !== null) marked(stage, input, shapes(data));
+  else plain(stage, input, !ended(item.status));
+}
+
+function head(job, item) {
+  const several = job.items.length > 1;
+  const name = item.filename ?? (several ? `Image ${item.index + 1}` : "");
+  const row = el("div", { class: "item-head" }, el("h3", { text: name }));
+  if (several) row.append(statusMark(item.status));
+  if (item.result?.key) {
+    const { content_type: type, bytes, width, height } = item.result;
+    const facts = [width ? `${width} × ${height}` : null, type?.split("/")[1], bytes ? size(bytes) : null];
+    row.append(
+      el("span", { class: "hint", text: facts.filter(Boolean).join(" · ") }),
+      el("a", { class: "button", href: item.links.result, download: "", text: "Download" }),
+    );
+  }
+  return row;
+}
+
+function failure({ message, code }) {
+  return el("p", { class: "error box" }, message, el("code", { text: code }));
+}
+
+function timingsView(timings) {
+  const parts = Object.entries(timings ?? {});
+  if (!parts.length) return null;
+  const list = el("dl", { class: "timings", "aria-label": "Timings" });
+  for (const [name, ms] of parts) list.append(el("div", {}, el("dt", { text: name }), el("dd", { text: duration(ms) })));
+  return list;
+}
+
+/** What the data says is where in the picture: boxes of objects, outlines of text. */
+function shapes(data) {
+  const objects = (data.predictions ?? data.image?.objects ?? []).map((found) => {
+    const { x, y, width, height } = found.box;
+    const corners = [[x, y], [x + width, y], [x + width, y + height], [x, y + height]];
+    return { corners, label: `${found.class} ${percent(found.confidence)}` };
+  });
+  const lines = (data.lines ?? data.recognised?.lines ?? []).map(({ text, box }) => ({ corners: box, label: text }));
+  const places = [...(data.find ?? []), ...(data.found ?? [])];
+  const finds = places.flatMap(({ text, boxes }) => boxes.map((box) => ({ corners: box, label: text, found: true })));
+  return [...objects, ...lines, ...finds];
+}
+
+const percent = (share) => `${Math.round(share * 100)} %`;
+
+function dataViews(data, item) {
+  const views = [];
+  const objects = data.predictions ?? data.image?.objects;
+  const lines = data.lines ?? data.recognised?.lines;
+  const finds = data.find?.length ? data.find : data.found;
+  if (data.message) views.push(el("p", { class: "lead", text: data.message }));
+  if (objects) views.push(objects.length ? objectTable(objects) : el("p", { class: "hint", text: "No objects were found." }));
+  if (finds?.length) views.push(table("Found", ["Text", "Similarity"], finds.map(({ text, similarity }) => [text, percent(similarity)])));
+  if (lines) {
+    const rows = lines.map(({ text, confidence }) => [text, percent(confidence)]);
+    views.push(rows.length ? table("Text", ["Line", "Confidence"], rows) : el("p", { class: "hint", text: "No text was found." }));
+  }
+  views.push(raw(data, item));
+  return views;
+}
+
+function objectTable(objects) {
+  const rows = objects.map((found) => {
+    const { x, y, width, height } = found.box;
+    const box = [x, y, width, height].map(Math.round);
+    return [found.class, percent(found.confidence), `${box[2]} × ${box[3]} at ${box[0]}, ${box[1]}`];
+  });
+  return table("Objects", ["Class", "Confidence", "Box"], rows);
+}
+
+function table(caption, heads, rows) {
+  return el("div", { class: "table" }, el("table", {},
+    el("caption", { text: caption }),
+    el("thead", {}, el("tr", {}, ...heads.map((text) => el("th", { scope: "col", text })))),
+    el("tbody", {}, ...rows.map((cells) => el("tr", {}, ...cells.map((text) => el("td", { text })))))));
+}
+
+function raw(data, item) {
+  const text = JSON.stringify(data, null, 2);
+  const save = el("button", { type: "button", class: "quiet", text: "Download JSON", on: { click: () => download(text, item) } });
+  return el("details", { class: "raw" }, el("summary", { text: "Data as JSON" }), save, el("pre", {}, el("code", { text })));
+}
+
+function download(text, item) {
+  const url = URL.createObjectURL(new Blob([text], { type: "application/json" }));
+  const stem = (item.filename ?? `image-${item.index + 1}`).replace(/\.[^.]*$/, "");
+  el("a", { href: url, download: `${stem}.json` }).click();
+  // The download reads it after this returns.
+  setTimeout(() => URL.revokeObjectURL(url), 60_000);
+}

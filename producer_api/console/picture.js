@@ -1,0 +1,84 @@
+/** Pictures: a result over its original, marks drawn on an original, or an original alone. */
+
+import { el, svg } from "./dom.js";
+
+/** The result over a checkerboard; the original beside it or under a divider, once it is there. */
+export async function compare(stage, before, after, { width, height }) {
+  const result = el("img", { class: "after", src: after, alt: "Result", decoding: "async" });
+  const frame = framed(width, height, result);
+  frame.classList.add("checker");
+  stage.replaceChildren(frame);
+  const original = await loaded(before, "Original");
+  if (!original) return;
+  const same = Math.abs(original.naturalWidth / original.naturalHeight / (width / height) - 1) < 0.01;
+  if (same) divide(frame, original);
+  else beside(stage, frame, original);
+}
+
+/** The original with what was found outlined. */
+export async function marked(stage, address, shapes) {
+  const original = await loaded(address, "Original");
+  if (!original) return;
+  const { naturalWidth: width, naturalHeight: height } = original;
+  const frame = framed(width, height, original);
+  const layer = svg("svg", { viewBox: `0 0 ${width} ${height}`, class: "marks", "aria-hidden": "true" });
+  const letter = Math.max(width, height) / 45;
+  for (const { corners, label, found } of shapes) {
+    const mark = svg("polygon", { points: corners.map((corner) => corner.join(",")).join(" "), class: found ? "found" : "" });
+    layer.append(mark, ...(corners.length && !found ? tag(corners[0], label, letter) : []));
+  }
+  frame.append(layer);
+  stage.replaceChildren(frame);
+}
+
+function tag([x, y], label, letter) {
+  const text = svg("text", { x: x + letter * 0.3, y: Math.max(y, letter * 1.4) - letter * 0.35, "font-size": letter });
+  text.textContent = label.length > 40 ? `${label.slice(0, 39)}…` : label;
+  return [text];
+}
+
+/** The original alone; `waiting` dims it. */
+export async function plain(stage, address, waiting) {
+  const original = await loaded(address, "Original");
+  if (!original) return;
+  const frame = framed(original.naturalWidth, original.naturalHeight, original);
+  frame.classList.toggle("waiting", waiting);
+  stage.replaceChildren(frame);
+}
+
+/** The picture when it is decoded; null where there is none, or none that browsers can show. */
+async function loaded(address, alt) {
+  const picture = el("img", { src: address, alt });
+  try {
+    await picture.decode();
+    return picture;
+  } catch {
+    return null;
+  }
+}
+
+function framed(width, height, ...children) {
+  const frame = el("div", { class: "frame" }, ...children);
+  frame.style.setProperty("--width", width);
+  frame.style.setProperty("--height", height);
+  return frame;
+}
+
+function divide(frame, original) {
+  original.classList.add("before");
+  const handle = el("span", { class: "handle", "aria-hidden": "true" });
+  const range = el("input", { type: "range", min: 0, max: 100, step: 1, value: 50, "aria-label": "Show more of the original, or more of the result" });
+  const move = () => frame.style.setProperty("--cut", range.value);
+  range.addEventListener("input", move);
+  move();
+  frame.append(original, range, handle,
+    el("span", { class: "chip left", text: "Original" }), el("span", { class: "chip right", text: "Result" }));
+}
+
+function beside(stage, frame, original) {
+  const other = framed(original.naturalWidth, original.naturalHeight, original);
+  other.append(el("span", { class: "chip left", text: "Original" }));
+  frame.append(el("span", { class: "chip right", text: "Result" }));
+  stage.classList.add("pair");
+  stage.replaceChildren(other, frame);
+}

@@ -1,0 +1,59 @@
+"""The console at `/`: a page, its style and its modules, which use the API as any client does."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+
+from aiohttp import web
+
+from producer_api.context import API
+from producer_api.problems import Problem
+from producer_api.routing import Docs, Route
+
+_TYPES = {
+    ".css": "text/css",
+    ".html": "text/html",
+    ".js": "text/javascript",
+    ".svg": "image/svg+xml",
+}
+_FOLDER = files("producer_api").joinpath("console")
+# Only these are served, whatever a path says.
+_ASSETS = {entry.name: entry for entry in _FOLDER.iterdir() if entry.name.endswith(tuple(_TYPES))}
+
+
+async def page(request: web.Request) -> web.Response:
+    """GET /"""
+    # Results of a store that is not ours are loaded from its own address.
+    pictures = "'self' blob: https: http:" if request.app[API].store.remote else "'self' blob:"
+    policy = (
+        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+        f"img-src {pictures}; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
+    headers = {"Content-Security-Policy": policy, "Referrer-Policy": "no-referrer"}
+    return _answer("index.html", headers)
+
+
+async def asset(request: web.Request) -> web.Response:
+    """GET /console/{name}"""
+    return _answer(request.match_info["name"], {})
+
+
+def _answer(name: str, headers: dict[str, str]) -> web.Response:
+    found = _ASSETS.get(name)
+    if found is None:
+        raise Problem(404, "not_found", "The console has no such file.")
+    # After an upgrade, a page of one version must not run scripts of another.
+    headers = headers | {"Cache-Control": "no-cache", "X-Content-Type-Options": "nosniff"}
+    content_type = _TYPES["." + name.rpartition(".")[2]]
+    return web.Response(
+        body=found.read_bytes(), content_type=content_type, charset="utf-8", headers=headers
+    )
+
+
+ROUTES = (
+    Route("GET", "/", page, "The console", "console", Docs(answers={200: "text/html"})),
+    Route(
+        "GET", "/console/{name}", asset, "A file of the console", "console",
+        Docs(answers={200: "*/*"}),
+    ),
+)  # fmt: skip
