@@ -29,7 +29,8 @@ class CancelledJobs:
 
         A client may use the id of a job that is long gone for a new one.
         """
-        return self._ids.get(job_id, "") >= created_at
+        asked_at = self._ids.get(job_id)
+        return asked_at is not None and asked_at >= created_at
 
     def add(self, job_id: str, at: str) -> None:
         """Remember a request and its time."""

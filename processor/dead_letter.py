@@ -25,4 +25,7 @@ async def dead_letter(outbox: Outbox, topic: str, entry: Entry, reason: str) -> 
         ("imagemill-source-offset", str(message.offset).encode()),
         ("imagemill-error", reason.encode()),
     ]
-    return await outbox.send(topic, message.key, Encoded(message.value, headers), None)
+    # The client refuses a message with neither key nor value.
+    nothing = message.key is None and message.value is None
+    value = b"" if nothing else message.value
+    return await outbox.send(topic, message.key, Encoded(value, headers), None)

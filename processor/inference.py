@@ -30,8 +30,12 @@ from schemas.events import (
 )
 from schemas.jobs import ItemInput, JobHeader, item_key
 from schemas.times import elapsed_ms, from_epoch, now
+from schemas.topics import MAX_MESSAGE_BYTES
 
 log = logging.getLogger(__name__)
+
+# A batch's state holds all its items' results in one message.
+_MAX_FACT_BYTES = MAX_MESSAGE_BYTES // 4
 
 _NO_INPUT = ItemInput()
 
@@ -218,11 +222,23 @@ class Inference:
                 **outcome.timings_ms,
             },
         }
-        if outcome.error is not None:
-            fact = ItemFailed.trusted(**fields, error=outcome.error)
-        else:
+        return await self._send(self._end(fields, outcome), work.job.job_id, entry, work)
+
+    def _end(self, fields: dict[str, Any], outcome: ItemOutcome) -> codec.Encoded:
+        """The fact that an item has ended; a result that no message can hold is a failure."""
+        error = outcome.error
+        if error is None:
             fact = ItemFinished.trusted(**fields, result=outcome.result, model=outcome.model)
-        return await self._fact(fact, entry, work)
+            try:
+                encoded = codec.encode(fact, self._source)
+            except ValueError as exc:
+                error = JobError.of(ErrorCode.INTERNAL, f"The result is not JSON: {exc}")
+            else:
+                if len(encoded.value) <= _MAX_FACT_BYTES:
+                    return encoded
+                size = f"{len(encoded.value)} bytes, more than the {_MAX_FACT_BYTES} of a message"
+                error = JobError.of(ErrorCode.INTERNAL, f"The result's data takes {size}.")
+        return codec.encode(ItemFailed.trusted(**fields, error=error), self._source)
 
     async def _try_again(
         self, work: Work, entry: Entry, error: JobError, due: float
@@ -261,10 +277,12 @@ class Inference:
         A job of one has the same key, so the same partition, on both topics; items of a batch
         have keys of their own, and the producer's partitioner finds the job's.
         """
+        return await self._send(codec.encode(fact, self._source), fact.job_id, entry, work)
+
+    async def _send(
+        self, fact: codec.Encoded, job_id: str, entry: Entry, work: Work | None
+    ) -> Delivery:
         same = work is None or work.job.total == 1
         return await self._outbox.send(
-            self._topics.events,
-            fact.job_id.encode(),
-            codec.encode(fact, self._source),
-            entry.tp.partition if same else None,
+            self._topics.events, job_id.encode(), fact, entry.tp.partition if same else None
         )

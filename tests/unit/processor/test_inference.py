@@ -1,0 +1,288 @@
+"""From a queued item to the facts of what came out, whatever the item does."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from aiokafka.errors import KafkaTimeoutError
+
+from processor.cancels import CancelledJobs
+from processor.gate import PriorityGate
+from processor.inference import Inference, Topics
+from processor.inline import InlineOperations
+from processor.outbox import Outbox
+from processor.retry import RetryPolicy
+from processor.work import ItemOutcome, ItemTask
+from schemas.errors import ErrorCode, JobError
+from schemas.events import (
+    AnyEvent,
+    ItemFailed,
+    ItemFinished,
+    ItemQueued,
+    ItemRetrying,
+    ItemStarted,
+    JobAccepted,
+    JobSubmitted,
+)
+from schemas.jobs import ItemInput
+from schemas.topics import MAX_MESSAGE_BYTES
+from tests.support.edge import JOBS, Client, Crashes, Producer, settled
+from tests.support.facts import job
+
+TOPICS = Topics("jobs.events", "jobs.retry", "jobs.dead-letter", "jobs.state", "jobs.results")
+Run = Callable[[ItemTask], Any]
+
+
+class Processes:
+    """The inference processes: each item ends as the test says."""
+
+    def __init__(self) -> None:
+        self.run_as: Run = lambda task: ItemOutcome(result={"data": {"index": task.index}})
+        self.tasks: list[ItemTask] = []
+        self.hold: asyncio.Event | None = None
+
+    async def run(self, task: ItemTask) -> ItemOutcome:
+        self.tasks.append(task)
+        if self.hold is not None:
+            await self.hold.wait()
+        return self.run_as(task)
+
+
+class Bench:
+    """Inference between a client and a producer."""
+
+    def __init__(self, *, max_attempts: int = 3) -> None:
+        self.client, self.producer, self.processes = Client(), Producer(), Processes()
+        self.admission = self.client.admission()
+        self.admission.start(JOBS, 0)
+        self.crashes, self.cancelled = Crashes(), CancelledJobs()
+        self._offset = 0
+        self.inference = Inference(
+            gate=PriorityGate(32, lambda tp: None, lambda tp: None),
+            admission=self.admission,
+            outbox=Outbox(lambda: self.producer, self.admission, self.crashes),
+            pool=self.processes,
+            inline=InlineOperations(),
+            topics=TOPICS,
+            retry=RetryPolicy(max_attempts, 1.0, 10.0),
+            cancelled=self.cancelled,
+            started_after_s=0.02,
+            worker_id="w1",
+            crash=self.crashes,
+        )
+
+    async def serve(self, event: AnyEvent | None, **fields: Any) -> list[AnyEvent]:
+        """Serve one message; what `jobs.events` got of it."""
+        offset, self._offset = self._offset, self._offset + 1
+        message = (
+            self.client.carrying(event, offset, **fields)
+            if event is not None
+            else self.client.event(offset, **fields)
+        )
+        entry = self.admission.admit(message)
+        assert entry is not None
+        before = len(self.producer.sent)
+        await self.inference.serve(entry)
+        await settled()
+        return [s.event for s in self.producer.sent[before:] if s.topic == TOPICS.events]
+
+
+@pytest.fixture
+async def bench() -> Bench:
+    return Bench()
+
+
+def _nap(total: int = 1, **fields: Any) -> JobSubmitted:
+    return job(total).model_copy(update={"operation": "remove-background"} | fields)
+
+
+async def test_a_job_of_one_ends_with_one_fact_that_carries_its_header(bench: Bench) -> None:
+    submitted = _nap()
+    (fact,) = await bench.serve(submitted)
+    assert isinstance(fact, ItemFinished)
+    assert fact.job == submitted.header()
+    assert (fact.index, fact.attempt, fact.filename) == (0, 1, "0.png")
+    assert fact.result == {"data": {"index": 0}}
+    assert bench.client.acked == [0]
+    assert bench.processes.tasks[0].steps == (("remove-background", {}),)
+
+
+async def test_an_operation_of_microseconds_does_not_go_to_a_process(bench: Bench) -> None:
+    (fact,) = await bench.serve(JobSubmitted(job_id="j", operation="noop", total=1))
+    assert isinstance(fact, ItemFinished)
+    assert bench.processes.tasks == []
+
+
+async def test_params_that_an_operation_does_not_take_fail_the_item(bench: Bench) -> None:
+    submitted = JobSubmitted(job_id="j", operation="noop", params={"x": 1}, total=1)
+    (fact,) = await bench.serve(submitted)
+    assert isinstance(fact, ItemFailed)
+    assert fact.error.code is ErrorCode.PARAMS_INVALID
+
+
+async def test_an_item_that_takes_longer_is_told_as_started(bench: Bench) -> None:
+    bench.processes.hold = asyncio.Event()
+    asyncio.get_running_loop().call_later(0.06, bench.processes.hold.set)
+    started, ended = await bench.serve(_nap())
+    assert isinstance(started, ItemStarted) and isinstance(ended, ItemFinished)
+    assert started.worker == "w1"
+    assert started.at == ended.started_at <= ended.at
+
+
+async def test_a_batch_becomes_one_message_an_item_after_its_header(bench: Bench) -> None:
+    submitted = _nap(total=3)
+    facts = await bench.serve(submitted)
+    assert [type(fact) for fact in facts] == [JobAccepted]
+    assert bench.producer.sent[0].topic == TOPICS.events
+    items = bench.producer.to(JOBS.topic)
+    assert [sent.key for sent in items] == [b"job/0", b"job/1", b"job/2"]
+    queued = [sent.event for sent in items]
+    assert all(isinstance(event, ItemQueued) for event in queued)
+    assert [event.input.filename for event in queued] == ["0.png", "1.png", "2.png"]
+    assert bench.client.acked == [0]
+
+
+async def test_the_header_of_a_batch_is_in_the_log_before_its_items_are_sent(bench: Bench) -> None:
+    bench.producer.deliver_at_once = False
+    serving = asyncio.ensure_future(bench.serve(_nap(total=2)))
+    await settled()
+    assert [sent.topic for sent in bench.producer.sent] == [TOPICS.events]
+    bench.producer.deliver_at_once = True
+    bench.producer.deliver(bench.producer.sent[0])
+    await serving
+    assert len(bench.producer.to(JOBS.topic)) == 2
+
+
+async def test_an_item_of_a_batch_sends_its_fact_to_the_partition_of_its_job(bench: Bench) -> None:
+    header = _nap(total=2).header()
+    item = ItemQueued(job_id="job", index=1, job=header, input=ItemInput(filename="1.png"))
+    (fact,) = await bench.serve(item, key=b"job/1")
+    assert isinstance(fact, ItemFinished)
+    assert fact.job is None
+    (sent,) = bench.producer.to(TOPICS.events)
+    assert (sent.key, sent.partition) == (b"job", None)
+
+
+async def test_a_transient_failure_is_queued_again_with_its_time(bench: Bench) -> None:
+    bench.processes.run_as = lambda task: ItemOutcome(
+        error=JobError.of(ErrorCode.STORE_UNAVAILABLE, "away")
+    )
+    (fact,) = await bench.serve(_nap())
+    assert isinstance(fact, ItemRetrying)
+    (again,) = bench.producer.to(TOPICS.retry)
+    event = again.event
+    assert isinstance(event, ItemQueued)
+    assert (event.attempt, event.due_at, again.key) == (2, fact.due_at, b"job")
+    assert bench.client.acked == [0]
+
+
+async def test_the_last_attempt_fails_the_item(bench: Bench) -> None:
+    bench.processes.run_as = lambda task: ItemOutcome(
+        error=JobError.of(ErrorCode.STORE_UNAVAILABLE, "away")
+    )
+    item = ItemQueued(job_id="job", index=0, attempt=3, job=_nap().header(), input=ItemInput())
+    (fact,) = await bench.serve(item)
+    assert isinstance(fact, ItemFailed)
+    assert (fact.attempt, fact.error.code) == (3, ErrorCode.STORE_UNAVAILABLE)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [JobError.of(ErrorCode.IMAGE_UNDECODABLE, "no image"), JobError.of(ErrorCode.TIMEOUT, "slow")],
+)
+async def test_what_cannot_end_differently_is_not_tried_again(
+    bench: Bench, error: JobError
+) -> None:
+    bench.processes.run_as = lambda task: ItemOutcome(error=error, permanent=True)
+    (fact,) = await bench.serve(_nap())
+    assert isinstance(fact, ItemFailed)
+    assert fact.error == error
+
+
+async def test_a_pool_that_breaks_fails_the_item_not_the_worker(bench: Bench) -> None:
+    def broken(_task: ItemTask) -> ItemOutcome:
+        raise RuntimeError("broken")
+
+    bench.processes.run_as = broken
+    (fact,) = await bench.serve(_nap())
+    assert isinstance(fact, ItemFailed)
+    assert fact.error.code is ErrorCode.INTERNAL
+    assert "RuntimeError" in fact.error.message
+
+
+@pytest.mark.parametrize(
+    "data",
+    [{"set": object()}, {"text": "\ud800"}, {"long": "x" * (MAX_MESSAGE_BYTES + 1)}],
+    ids=["no JSON", "half a character", "too long"],
+)
+async def test_a_result_that_cannot_be_told_fails_the_item_not_the_worker(
+    bench: Bench, data: dict[str, Any]
+) -> None:
+    bench.processes.run_as = lambda task: ItemOutcome(result={"data": data})
+    (fact,) = await bench.serve(_nap())
+    assert isinstance(fact, ItemFailed)
+    assert fact.error.code is ErrorCode.INTERNAL
+    assert (bench.client.acked, bench.crashes.reasons) == ([0], [])
+
+
+async def test_a_job_of_another_operation_than_any_we_know_goes_to_the_pool(bench: Bench) -> None:
+    """It may know it: operations may be installed on some workers only."""
+    await bench.serve(_nap(operation="of-tomorrow"))
+    assert bench.processes.tasks[0].steps[0][0] == "of-tomorrow"
+
+
+async def test_items_of_a_cancelled_job_are_not_started(bench: Bench) -> None:
+    submitted = _nap()
+    bench.cancelled.add("job", "2027-01-01T00:00:00.000Z")
+    assert await bench.serve(submitted) == []
+    assert await bench.serve(_nap(total=2)) == []
+    item = ItemQueued(job_id="job", index=0, job=submitted.header(), input=ItemInput())
+    assert await bench.serve(item) == []
+    assert bench.processes.tasks == []
+    assert bench.client.acked == [0, 1, 2]
+
+
+async def test_a_job_that_does_not_say_when_it_was_made_is_run(bench: Bench) -> None:
+    """It was published by somebody else than the API, and nobody has cancelled it."""
+    (fact,) = await bench.serve(JobSubmitted(job_id="j", operation="noop", total=1))
+    assert isinstance(fact, ItemFinished)
+    assert fact.timings_ms["queued"] == 0.0
+
+
+async def test_a_message_that_is_no_work_goes_to_the_dead_letters(bench: Bench) -> None:
+    assert await bench.serve(None, value=b"?") == []
+    assert await bench.serve(None, key=None, value=None) == []
+    started = ItemStarted(job_id="j", index=0, at="2026-03-01T10:00:00.000Z")
+    assert await bench.serve(started) == []
+    assert await bench.serve(_nap(total=2, inputs=())) == []
+    reasons = [dict(s.headers or ())["imagemill-error"] for s in bench.producer.to("jobs.dead-letter")]
+    assert [reason.decode().split(" ")[0] for reason in reasons] == [
+        "the",
+        "the",
+        "io.imagemill.item.started.v1",
+        "2",
+    ]
+    assert bench.client.acked == [0, 1, 2, 3]
+
+
+async def test_a_worker_that_cannot_send_restarts_and_acks_nothing(bench: Bench) -> None:
+    bench.producer.refuse = KafkaTimeoutError()
+    with pytest.raises(KafkaTimeoutError):
+        await bench.serve(_nap())
+    assert len(bench.crashes.reasons) == 1
+    assert (bench.client.acked, bench.admission.running) == ([], 0)
+
+
+async def test_the_next_item_starts_while_the_broker_confirms_the_last(bench: Bench) -> None:
+    bench.producer.deliver_at_once = False
+    await bench.serve(_nap())
+    await bench.serve(_nap())
+    assert (bench.inference.busy, bench.admission.running) == (0, 2)
+    assert bench.client.acked == []
+    for sent in bench.producer.sent:
+        bench.producer.deliver(sent)
+    await settled()
+    assert bench.client.acked == [0, 1]
