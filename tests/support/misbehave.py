@@ -1,4 +1,4 @@
-"""An operation for tests of the pool that crashes, hangs or eats memory as its params say."""
+"""Operations of tests: one crashes, hangs or eats memory as its params say, one measures."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from processor.operations.base import Output
-from schemas.operations import OperationSpec
+from schemas.operations import NoParams, OperationSpec
 
 _MEETING_S = 30.0
 
@@ -34,6 +34,18 @@ MISBEHAVE = OperationSpec(
     run="tests.support.misbehave:run",
     inputs="none",
 )
+
+MEASURE = OperationSpec(
+    name="measure",
+    summary="Tell the picture's size",
+    params=NoParams,
+    run="tests.support.misbehave:measure",
+)
+
+
+def measure(image: Any, params: NoParams, context: Any) -> Output:
+    """Width and height of the picture as this operation gets it."""
+    return Output(data={"width": image.width, "height": image.height})
 
 
 def run(image: Any, params: MisbehaveParams, context: Any) -> Output:
@@ -66,10 +78,12 @@ def _meet(folder: Path) -> None:
 
 
 def register(folder: Path) -> None:
-    """Make `folder`, when it is on sys.path, hold a package that registers the operation."""
+    """Make `folder`, when it is on sys.path, hold a package that registers the operations."""
     info = folder / "misbehave-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: misbehave\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text(
-        "[imagemill.operations]\nmisbehave = tests.support.misbehave:MISBEHAVE\n"
+        "[imagemill.operations]\n"
+        "misbehave = tests.support.misbehave:MISBEHAVE\n"
+        "measure = tests.support.misbehave:MEASURE\n"
     )

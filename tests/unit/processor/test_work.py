@@ -1,0 +1,224 @@
+"""run_item: from stored bytes or a URL to a stored result, or to an error that says why."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import pickle
+import threading
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from pydantic import SecretStr
+
+from imagemill.settings import ProcessorSettings
+from imagemill.storage import ObjectStore, open_store
+from processor.work import ItemOutcome, ItemTask, Workbench
+from schemas.errors import ErrorClass, ErrorCode
+from schemas.operations import operations
+from tests.support.misbehave import register
+from tests.support.pictures import picture, png_header
+
+KEY = "uploads/job-00001/3"
+SMALL = ("transform", {"steps": [{"do": "resize", "width": 32}]})
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> ProcessorSettings:
+    return ProcessorSettings(
+        _env_file=None, home=tmp_path / "home", url_allow="127.0.0.1", max_image_bytes=200_000
+    )
+
+
+@pytest.fixture
+def bench(settings: ProcessorSettings) -> Workbench:
+    return Workbench(settings)
+
+
+@pytest.fixture
+def store(settings: ProcessorSettings) -> ObjectStore:
+    made = open_store(settings)
+    made.put(KEY, picture("jpeg", 64, 48), "image/jpeg")
+    return made
+
+
+@pytest.fixture
+def more_operations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Also the operations `misbehave` and `measure`, which make data."""
+    register(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    operations.cache_clear()
+    yield
+    operations.cache_clear()
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[str]:
+    """A web server that has cup.jpg and page.html; its base URL."""
+    folder = tmp_path / "site"
+    folder.mkdir()
+    (folder / "cup.jpg").write_bytes(picture("jpeg", 64, 48))
+    (folder / "page.html").write_text("<!DOCTYPE html><p>no cup</p>")
+    handler = partial(SimpleHTTPRequestHandler, directory=str(folder))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def item(*steps: tuple[str, dict[str, Any]], **fields: Any) -> ItemTask:
+    return ItemTask("job-00001", 3, steps or (SMALL,), **({"key": KEY} | fields))
+
+
+def error_of(outcome: ItemOutcome) -> tuple[ErrorCode, str]:
+    assert outcome.result is None
+    assert outcome.error is not None
+    return outcome.error.code, outcome.error.message
+
+
+def test_a_result_is_stored_and_described_as_it_is(bench: Workbench, store: ObjectStore) -> None:
+    outcome = bench.run_item(item(filename="cup.jpg"))
+    assert outcome.error is None
+    result = outcome.result
+    data = store.get("results/job-00001/3.jpg")
+    with Image.open(io.BytesIO(data)) as image:
+        assert (image.format, image.size) == ("JPEG", (32, 24))
+    assert result["url"].startswith("http://localhost:8080/files/results/job-00001/3.jpg?")
+    assert {name: value for name, value in result.items() if name != "url"} == {
+        "key": "results/job-00001/3.jpg",
+        "content_type": "image/jpeg",
+        "bytes": len(data),
+        "sha256": hashlib.sha256(data).hexdigest(),
+        "width": 32,
+        "height": 24,
+        "data": None,
+    }
+    assert outcome.model is None
+    assert set(outcome.timings_ms) == {"fetch", "infer", "store"}
+
+
+def test_tasks_and_outcomes_travel_between_processes(bench: Workbench, store: ObjectStore) -> None:
+    task = pickle.loads(pickle.dumps(item(("transform", {"format": "gif", "quality": 300}))))
+    outcome = pickle.loads(pickle.dumps(bench.run_item(task)))
+    assert outcome.error.code is ErrorCode.PARAMS_INVALID
+    assert outcome.error.error_class is ErrorClass.INPUT
+
+
+@pytest.mark.usefixtures("more_operations")
+def test_a_pipeline_hands_the_picture_on_and_keeps_each_operations_data(
+    bench: Workbench, store: ObjectStore
+) -> None:
+    cut = ("transform", {"steps": [{"do": "crop", "width": 20, "height": 10}], "format": "webp"})
+    outcome = bench.run_item(item(SMALL, cut, ("measure", {}), ("misbehave", {})))
+    assert outcome.error is None
+    result = outcome.result
+    assert (result["key"], result["width"], result["height"]) == (
+        "results/job-00001/3.webp",
+        20,
+        10,
+    )
+    assert set(result["data"]) == {"measure", "misbehave"}
+    assert result["data"]["measure"] == {"width": 20, "height": 10}
+    assert [stat.key for stat in store.iter_keys("results/")] == ["results/job-00001/3.webp"]
+
+
+@pytest.mark.usefixtures("more_operations")
+def test_data_alone_is_not_wrapped_and_stores_nothing(bench: Workbench, store: ObjectStore) -> None:
+    outcome = bench.run_item(item(("measure", {})))
+    assert outcome.result == {"data": {"width": 64, "height": 48}}
+    assert list(store.iter_keys("results/")) == []
+
+
+def test_an_operation_without_an_image_needs_no_store(bench: Workbench) -> None:
+    assert bench.run_item(item(("noop", {}), key=None)).result == {"data": None}
+
+
+def test_an_image_is_fetched_from_its_url(bench: Workbench, store: ObjectStore, site: str) -> None:
+    outcome = bench.run_item(item(key=None, url=f"{site}/cup.jpg"))
+    assert outcome.error is None
+    assert outcome.result["width"] == 32
+
+
+def test_a_page_in_place_of_an_image_is_the_senders_fault(bench: Workbench, site: str) -> None:
+    code, message = error_of(bench.run_item(item(key=None, url=f"{site}/page.html")))
+    assert code is ErrorCode.IMAGE_UNDECODABLE
+    assert "is a web page" in message
+
+
+def test_an_address_that_is_not_public_is_refused(bench: Workbench) -> None:
+    outcome = bench.run_item(item(key=None, url="http://10.0.0.1/cup.jpg"))
+    assert error_of(outcome)[0] is ErrorCode.URL_BLOCKED
+
+
+@pytest.mark.parametrize(
+    ("data", "code", "words"),
+    [
+        (b"no picture at all", ErrorCode.IMAGE_UNDECODABLE, "is not an image"),
+        (picture("png")[:-20], ErrorCode.IMAGE_UNDECODABLE, "is cut off"),
+        (png_header(10_000, 6_000), ErrorCode.IMAGE_TOO_LARGE, "60.0 megapixels"),
+        (picture("bmp", 400, 400), ErrorCode.IMAGE_TOO_LARGE, "0.5 MB"),
+    ],
+)
+def test_bad_images_fail_with_a_sentence(
+    bench: Workbench, store: ObjectStore, data: bytes, code: ErrorCode, words: str
+) -> None:
+    store.put(KEY, data, "image/png")
+    found, message = error_of(bench.run_item(item()))
+    assert found is code
+    assert words in message
+    assert list(store.iter_keys("results/")) == []
+
+
+def test_an_upload_that_is_gone_says_so(bench: Workbench) -> None:
+    assert error_of(bench.run_item(item()))[0] is ErrorCode.IMAGE_MISSING
+    assert error_of(bench.run_item(item(key=None)))[0] is ErrorCode.IMAGE_MISSING
+
+
+def test_an_operation_of_another_version_is_unknown(bench: Workbench, store: ObjectStore) -> None:
+    code, message = error_of(bench.run_item(item(("levitate", {}))))
+    assert code is ErrorCode.OPERATION_UNKNOWN
+    assert "'levitate'" in message
+
+
+def test_params_are_checked_before_any_step_is_done(bench: Workbench, store: ObjectStore) -> None:
+    wrong = ("transform", {"steps": [{"do": "blur", "sigma": 0}]})
+    outcome = bench.run_item(item(SMALL, wrong))
+    assert error_of(outcome) == (
+        ErrorCode.PARAMS_INVALID,
+        "steps.0.blur.sigma: Input should be greater than 0",
+    )
+    assert outcome.timings_ms == {}
+
+
+def test_a_store_that_does_not_answer_is_worth_another_try(settings: ProcessorSettings) -> None:
+    unreachable = settings.model_copy(
+        update={
+            "object_store_url": "s3://bucket",
+            "s3_endpoint_url": "http://127.0.0.1:1",
+            "aws_access_key_id": "id",
+            "aws_secret_access_key": SecretStr("key"),
+            "aws_region": "here",
+            "s3_attempts": 1,
+        }
+    )
+    outcome = Workbench(unreachable).run_item(item())
+    assert error_of(outcome)[0] is ErrorCode.STORE_UNAVAILABLE
+    assert outcome.error.transient
+    assert not outcome.permanent
+
+
+@pytest.mark.usefixtures("more_operations")
+def test_a_surprise_is_logged_and_told_without_its_details(
+    bench: Workbench, caplog: pytest.LogCaptureFixture
+) -> None:
+    outcome = bench.run_item(item(("misbehave", {"how": "raise"}), key=None))
+    assert error_of(outcome) == (
+        ErrorCode.INTERNAL,
+        "The operation failed unexpectedly (LookupError).",
+    )
+    assert "some secret" in caplog.text
