@@ -307,7 +307,7 @@ def _client(location: S3Location, endpoint_url: str | None, settings: StoreSetti
             s3={"addressing_style": "path" if path_style else "auto"},
             connect_timeout=settings.s3_connect_timeout_s,
             read_timeout=settings.s3_read_timeout_s,
-            retries={"mode": "standard", "max_attempts": settings.s3_attempts},
+            retries={"mode": "standard", "total_max_attempts": settings.s3_attempts},
             max_pool_connections=32,
             # boto3's default adds checksum trailers that R2 and older servers refuse.
             request_checksum_calculation="when_required",
