@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import os
 import socket
@@ -23,13 +24,15 @@ from processor.gate import PriorityGate
 from processor.inference import Inference, Topics
 from processor.inline import InlineOperations
 from processor.jobtable import JobTable
+from processor.models.manifest import ManifestError
+from processor.models.store import ModelStore
 from processor.outbox import Outbox
 from processor.pool import InferencePool
 from processor.retry import RetryPolicy
 from processor.stream import ConsumerAccess, client_options, make_app, raw_topic, state_table
 from processor.tracking import Tracker
 from schemas import topics
-from schemas.heartbeats import Heartbeat
+from schemas.heartbeats import Heartbeat, KnownModel
 from schemas.jobs import Priority
 from schemas.times import now
 
@@ -37,6 +40,8 @@ log = logging.getLogger(__name__)
 
 _RETRIES_PER_PARTITION = 1000
 _HEARTBEAT_S = 2.0
+# Reading the manifest takes milliseconds, and it seldom changes.
+_BEATS_PER_MODEL_LIST = 15
 _REPORT_S = 60.0
 
 
@@ -48,7 +53,7 @@ class Processor:
         self.app = make_app(settings)
         self.pool = InferencePool(settings)
         self.table = state_table(self.app, settings)
-        access = ConsumerAccess(self.app, settings)
+        access = ConsumerAccess(self.app)
         self.admission = Admission(
             reader=lambda: access,
             generation=lambda: self.app.consumer_generation_id,
@@ -214,11 +219,26 @@ class Processor:
         finally:
             await runner.cleanup()
 
+    def _known_models(self) -> tuple[KnownModel, ...]:
+        try:
+            return ModelStore.of(self.settings).known()
+        except ManifestError as exc:
+            log.warning("the models are not told: %s", exc)
+            return ()
+
     async def _beat(self) -> None:
         topic = self.settings.topic(topics.WORKERS_HEARTBEATS.name)
         key = self.settings.worker_id.encode()
-        while True:
-            beat = Heartbeat(**self.report(), at=now(), host=socket.gethostname(), pid=os.getpid())
+        for number in itertools.count():
+            if number % _BEATS_PER_MODEL_LIST == 0:
+                models = await asyncio.to_thread(self._known_models)
+            beat = Heartbeat(
+                **self.report(),
+                at=now(),
+                host=socket.gethostname(),
+                pid=os.getpid(),
+                models=models,
+            )
             value = beat.model_dump_json().encode()
             try:
                 await self.app.producer.send(topic, key, value, None, None, None)

@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from schemas.errors import JobError
+from schemas.heartbeats import KnownModel
 from schemas.jobs import JobStatus, Priority, Progress
 
 
@@ -79,6 +80,18 @@ class OperationDocument(_Document):
     summary: str
     inputs: str
     params: dict[str, Any]
+
+
+class ModelDocument(KnownModel):
+    """A model, and the workers that have its file."""
+
+    workers: list[str]
+
+
+class ModelList(_Document):
+    """Every model that a living worker knows."""
+
+    models: list[ModelDocument]
 
 
 class OperationList(_Document):

@@ -8,6 +8,18 @@ from schemas.jobs import Frozen
 from schemas.times import Timestamp
 
 
+class KnownModel(Frozen):
+    """A model that a worker knows; `here` tells whether its file is there."""
+
+    name: str
+    task: str
+    summary: str = ""
+    licence: str = "unknown"
+    default: bool = False
+    here: bool = False
+    precisions: tuple[str, ...] = ("exact",)
+
+
 class Heartbeat(Frozen):
     """A worker's last word. `slots` items can run at once, `busy` do, `waiting` are fetched."""
 
@@ -20,3 +32,4 @@ class Heartbeat(Frozen):
     at: Timestamp
     host: str
     pid: int
+    models: tuple[KnownModel, ...] = ()

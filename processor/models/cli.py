@@ -58,9 +58,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _list(arguments: argparse.Namespace, manifest: Manifest, store: ModelStore) -> int:
     rows = [("NAME", "TASK", "HERE", "DEFAULT", "LICENCE", "SUMMARY")]
-    for entry in manifest.models.values():
-        here = any((folder / entry.file_name).is_file() for folder in store.folders)
-        flags = ("yes" if here else "no", "yes" if entry.default else "")
+    for entry in store.known():
+        flags = ("yes" if entry.here else "no", "yes" if entry.default else "")
         rows.append((entry.name, entry.task, *flags, entry.licence, entry.summary))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from processor.models.manifest import Manifest, ModelEntry, load
+from schemas.heartbeats import KnownModel
 
 if TYPE_CHECKING:
     from imagemill.settings import ProcessorSettings
@@ -62,6 +63,21 @@ class ModelStore:
             ManifestError: a file in one of them does not parse.
         """
         return load(*reversed(self.folders))
+
+    def known(self) -> tuple[KnownModel, ...]:
+        """What the manifest lists, and whether its files are here. Raises ManifestError."""
+        return tuple(
+            KnownModel(
+                name=entry.name,
+                task=entry.task,
+                summary=entry.summary,
+                licence=entry.licence,
+                default=entry.default,
+                here=any((folder / entry.file_name).is_file() for folder in self.folders),
+                precisions=entry.precisions,
+            )
+            for entry in self.manifest().models.values()
+        )
 
     def resolve(self, entry: ModelEntry) -> ModelFile:
         """The model's file with its checksum verified.

@@ -1,4 +1,4 @@
-"""What can be asked for: every operation with the JSON Schema of its params."""
+"""What can be asked for: operations with the JSON Schema of their params, and models."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from typing import Any
 
 from aiohttp import web
 
-from producer_api.documents import OperationList
+from producer_api.context import API
+from producer_api.documents import ModelList, OperationList
 from producer_api.requests import json_answer
+from producer_api.routes.stats import workers_view
 from producer_api.routing import Docs, Route
 from schemas.operations import operations
 
@@ -32,8 +34,27 @@ async def list_operations(_request: web.Request) -> web.Response:
     return json_answer({"operations": operations_view()})
 
 
+def models_view(beats: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What living workers know, by name, with the workers that have the file."""
+    models: dict[str, dict[str, Any]] = {}
+    for beat in beats:
+        for model in beat.get("models", ()) if beat["alive"] else ():
+            known = models.setdefault(model["name"], model | {"here": False, "workers": []})
+            if model["here"]:
+                known["here"] = True
+                known["workers"].append(beat["worker_id"])
+    return [models[name] for name in sorted(models)]
+
+
+async def list_models(request: web.Request) -> web.Response:
+    """GET /v1/models: those of no worker are not known here."""
+    return json_answer({"models": models_view(workers_view(request.app[API]))})
+
+
 _DOCS = Docs(answers={200: OperationList})
+_MODEL_DOCS = Docs(answers={200: ModelList})
 
 ROUTES = (
     Route("GET", "/v1/operations", list_operations, "What can be asked for", "operations", _DOCS),
+    Route("GET", "/v1/models", list_models, "Models that workers know", "operations", _MODEL_DOCS),
 )
