@@ -30,10 +30,11 @@ status: setup ## what runs
 	@$(BIN)/imagemill status
 
 test: setup-dev ## every test, on a real broker
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 2 tests/unit
+	@$(BIN)/python -m pytest tests --ignore=tests/unit
 
 test-fast: setup-dev ## the tests that need no broker
-	@$(BIN)/python -m pytest tests/unit
+	@$(BIN)/python -m pytest -n 2 tests/unit
 
 bench: setup-dev ## the benchmark tables; only=<name> runs one
 	@$(BIN)/python -m bench $(only)
