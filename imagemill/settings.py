@@ -176,7 +176,7 @@ class LimitSettings(_Settings):
 
     max_image_bytes: int = Field(25 * 1024 * 1024, ge=1, description="bytes of one image")
     max_image_pixels: int = Field(50_000_000, ge=1, description="pixels of one image")
-    max_items: int = Field(100, ge=1, le=10_000, description="images of one job")
+    max_items: int = Field(100, ge=1, le=2_000, description="images of one job")
     max_field_bytes: int = Field(
         256 * 1024, ge=1024, description="bytes of a form field or JSON body that is no image"
     )

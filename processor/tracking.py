@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,9 +17,14 @@ from processor.outbox import Delivery, Outbox
 from schemas import codec
 from schemas.events import CancelRequested, Fact, ItemFact, JobExpired
 from schemas.jobs import Item, JobState
-from schemas.reducer import complete_items, finished_event, fold, with_items
+from schemas.reducer import complete_items, finished_event, fold, with_items, without_data
+from schemas.topics import MAX_MESSAGE_BYTES
 
 log = logging.getLogger(__name__)
+
+_TOLD_LIMIT = 10_000
+# The terminal event says the same in a few more bytes.
+_MAX_STATE_BYTES = MAX_MESSAGE_BYTES * 3 // 4
 
 
 @dataclass(slots=True)
@@ -60,6 +66,8 @@ class Tracker:
         self._crash = crash
         self._windows: dict[str, _Window] = {}
         self._flushes: set[asyncio.Task[None]] = set()
+        # Jobs whose end this worker has published; the oldest are forgotten.
+        self._told: OrderedDict[str, None] = OrderedDict()
 
     async def track(self, entry: Entry) -> None:
         """Fold an admitted fact; ack it when what it changed is delivered."""
@@ -103,24 +111,23 @@ class Tracker:
         item: Item | None,
     ) -> None:
         """A job of one, or a job that has ended: its state with all items, and its end."""
-        partition = entry.tp.partition
-        deliveries = []
-        if not (before is not None and before.status.ended):
+        repeated = before is not None and before.status.ended
+        if repeated and state.job_id in self._told:
+            self._outbox.ack_when_delivered([entry], [])
+            return
+        if not repeated:
             known = _known_items(table, before, state, item)
             inputs = fact.job.inputs if isinstance(fact, CancelRequested) else ()
-            items = complete_items(state, known, inputs)
-            state = with_items(state, items)
+            state = with_items(state, complete_items(state, known, inputs))
+        key, partition = state.job_id.encode(), entry.tp.partition
         encoded = codec.encode_state(state, self._source)
-        key = state.job_id.encode()
+        if len(encoded.value) > _MAX_STATE_BYTES:
+            state = without_data(state)
+            encoded = codec.encode_state(state, self._source)
         table.put(key, encoded.value)
-        deliveries.append(await self._outbox.send(self._topics.changelog, key, encoded, partition))
+        deliveries = [await self._outbox.send(self._topics.changelog, key, encoded, partition)]
         if state.status.ended:
-            finished = codec.encode(finished_event(state), self._source)
-            deliveries.append(
-                await self._outbox.send(self._topics.results, key, finished, partition)
-            )
-            if state.total > 1 and not (before is not None and before.status.ended):
-                deliveries += await self._forget_items(table, state, partition)
+            deliveries += await self._tell_end(table, state, partition, repeated)
         entries = [entry]
         window = self._windows.pop(state.job_id, None)
         if window is not None:
@@ -129,17 +136,26 @@ class Tracker:
             deliveries += window.deliveries
         self._outbox.ack_when_delivered(entries, deliveries)
 
-    async def _forget_items(
-        self, table: JobTable, state: JobState, partition: int
+    async def _tell_end(
+        self, table: JobTable, state: JobState, partition: int, repeated: bool
     ) -> list[Delivery]:
-        """Delete the records of an ended batch's items: its state holds them all now."""
-        deliveries = []
-        for item in state.items:
+        """The terminal event; and the items' records go, the job's holds them all now.
+
+        What a crash may have cut short is done again, but once: a batch may be large, and each of
+        its facts since the last commit is repeated.
+        """
+        key = state.job_id.encode()
+        finished = codec.encode(finished_event(state), self._source)
+        deliveries = [await self._outbox.send(self._topics.results, key, finished, partition)]
+        for item in state.items if state.total > 1 else ():
             key = f"{state.job_id}/{item.index}".encode()
-            if table.delete(key):
+            if table.delete(key) or repeated:
                 deliveries.append(
                     await self._outbox.tombstone(self._topics.changelog, key, partition)
                 )
+        self._told[state.job_id] = None
+        while len(self._told) > _TOLD_LIMIT:
+            self._told.popitem(last=False)
         return deliveries
 
     async def _forget(
@@ -148,6 +164,7 @@ class Tracker:
         """Delete a job that has ended. Its tombstone tells every reader of `jobs.state`."""
         deliveries = []
         if state is None or state.status.ended:
+            self._told.pop(job_id, None)
             table.delete(job_id.encode())
             deliveries.append(
                 await self._outbox.tombstone(
@@ -187,15 +204,17 @@ class Tracker:
             self._flush_soon(job_id)
 
     def _flush_soon(self, job_id: str) -> None:
+        task = asyncio.ensure_future(self._flush(job_id))
+        self._flushes.add(task)
+        task.add_done_callback(self._flushes.discard)
+
+    async def _flush(self, job_id: str) -> None:
+        # Not before the send: a job that ends meanwhile takes its window along, and nothing older
+        # than its end is published after it.
         window = self._windows.pop(job_id, None)
         if window is None:
             return
         window.timer.cancel()
-        task = asyncio.ensure_future(self._flush(window))
-        self._flushes.add(task)
-        task.add_done_callback(self._flushes.discard)
-
-    async def _flush(self, window: _Window) -> None:
         state = window.state
         try:
             sent = await self._outbox.send(

@@ -13,8 +13,8 @@ from schemas.times import Timestamp
 
 # Without a slash: "job id/index" is the key of an item.
 JobId = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,128}$")]
-# Above any setting: a larger index in a message is a mistake, and would fill the memory.
-MAX_ITEMS = 10_000
+# The end of a job with this many items, 1 KB each, still fits in one message with room to spare.
+MAX_ITEMS = 2_000
 
 
 class Frozen(BaseModel):

@@ -1,0 +1,312 @@
+"""The single writer of a job's state: folds, publishes, and acks when it is in the log."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from aiokafka.errors import KafkaTimeoutError
+from faust.types import TP
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from processor.inference import Topics
+from processor.jobtable import JobTable
+from processor.outbox import Outbox
+from processor.tracking import Tracker
+from schemas import codec
+from schemas.events import (
+    AnyEvent,
+    Fact,
+    ItemFailed,
+    ItemFinished,
+    ItemStarted,
+    JobFinished,
+)
+from schemas.jobs import JobState, JobStatus
+from schemas.topics import MAX_MESSAGE_BYTES
+from tests.support.edge import Client, Crashes, Producer, settled
+from tests.support.facts import (
+    Reader,
+    accepted,
+    cancel,
+    histories,
+    interleaved,
+    item_fact,
+    job,
+)
+
+EVENTS = TP("jobs.events", 0)
+TOPICS = Topics("jobs.events", "jobs.retry", "jobs.dead-letter", "jobs.state", "jobs.results")
+
+
+class Disk(dict[bytes, bytes]):
+    """A partition's RocksDB."""
+
+    def put(self, key: bytes, value: bytes) -> None:
+        self[key] = value
+
+    def delete(self, key: bytes) -> None:
+        self.pop(key, None)
+
+
+class FaustTable:
+    """What JobTable uses of Faust's table: the RocksDB of a partition."""
+
+    def __init__(self, disk: Disk) -> None:
+        self.data = self
+        self._disk = disk
+
+    def _db_for_partition(self, _partition: int) -> Disk:
+        return self._disk
+
+
+class Bench:
+    """A tracker between a client and a producer."""
+
+    def __init__(self, disk: Disk | None = None, *, interval_s: float = 0.02) -> None:
+        self.client, self.producer, self.disk = Client(), Producer(), disk or Disk()
+        self.admission = self.client.admission()
+        self.admission.start(EVENTS, 0)
+        self.crashes = Crashes()
+        self._offset = 0
+        self.tracker = Tracker(
+            table=lambda partition: JobTable(FaustTable(self.disk), partition),
+            admission=self.admission,
+            outbox=Outbox(lambda: self.producer, self.admission, self.crashes),
+            topics=TOPICS,
+            interval_s=interval_s,
+            source="/imagemill/processor/w1",
+            crash=self.crashes,
+        )
+
+    async def track(self, *facts: AnyEvent, **fields: Any) -> None:
+        """Give facts to the tracker, one after the other."""
+        for fact in facts:
+            entry = self.admission.admit(self.client.carrying(fact, self._offset, EVENTS, **fields))
+            self._offset += 1
+            assert entry is not None
+            await self.tracker.track(entry)
+            await asyncio.sleep(0)
+
+    async def all_acked(self) -> None:
+        """Wait until every fact so far is acked."""
+        for _ in range(1000):
+            if self.client.acked == list(range(self._offset)):
+                return
+            await asyncio.sleep(0.002)
+        raise AssertionError(f"acked {self.client.acked} of {self._offset}")
+
+    @property
+    def states(self) -> list[JobState]:
+        """What `jobs.state` got of jobs, in its order."""
+        return [
+            codec.decode_state(sent.value)
+            for sent in self.producer.to(TOPICS.changelog)
+            if sent.value is not None and b"/" not in (sent.key or b"")
+        ]
+
+    @property
+    def finished(self) -> list[JobFinished]:
+        """What `jobs.results` got."""
+        events = [sent.event for sent in self.producer.to(TOPICS.results)]
+        assert all(isinstance(event, JobFinished) for event in events)
+        return events  # type: ignore[return-value]
+
+    def compacted(self) -> dict[bytes, bytes]:
+        """What remains of `jobs.state`, and so what a table is recovered from."""
+        kept: dict[bytes, bytes] = {}
+        for sent in self.producer.to(TOPICS.changelog):
+            assert sent.key is not None
+            kept.pop(sent.key, None)
+            if sent.value is not None:
+                kept[sent.key] = sent.value
+        return kept
+
+
+@pytest.fixture
+async def bench() -> Bench:
+    return Bench()
+
+
+async def test_a_job_of_one_is_published_with_its_end(bench: Bench) -> None:
+    submitted = job(1)
+    await bench.track(item_fact(ItemStarted, submitted, 0), item_fact(ItemFinished, submitted, 0))
+    await bench.all_acked()
+    assert [state.status for state in bench.states] == [JobStatus.RUNNING, JobStatus.SUCCEEDED]
+    (event,) = bench.finished
+    assert event.status is JobStatus.SUCCEEDED
+    assert event.items == bench.states[-1].items
+    assert [sent.partition for sent in bench.producer.sent] == [0, 0, 0]
+
+
+async def test_nothing_is_acked_before_its_state_is_in_the_log(bench: Bench) -> None:
+    bench.producer.deliver_at_once = False
+    await bench.track(item_fact(ItemFinished, job(1), 0))
+    state, result = bench.producer.sent
+    bench.producer.deliver(result)
+    await settled()
+    assert bench.client.acked == []
+    bench.producer.deliver(state)
+    await settled()
+    assert bench.client.acked == [0]
+
+
+async def test_the_progress_of_a_batch_is_published_once_an_interval(bench: Bench) -> None:
+    submitted = job(40)
+    facts = [item_fact(ItemFinished, submitted, index) for index in range(39)]
+    await bench.track(accepted(submitted), *facts)
+    assert bench.client.acked == []
+    await bench.all_acked()
+    assert len(bench.states) < 10
+    assert bench.states[-1].progress.processed == 39
+    items = [s for s in bench.producer.to(TOPICS.changelog) if b"/" in (s.key or b"")]
+    assert len(items) == 39
+    await bench.track(item_fact(ItemFailed, submitted, 39))
+    assert bench.finished[0].progress.failed == 1, "the end is told at once"
+    await bench.all_acked()
+
+
+async def test_an_ended_batch_leaves_one_record(bench: Bench) -> None:
+    submitted = job(3)
+    facts = [item_fact(ItemFinished, submitted, index) for index in (2, 0, 1)]
+    await bench.track(accepted(submitted), *facts)
+    await bench.all_acked()
+    assert list(bench.compacted()) == [b"job"]
+    assert list(bench.disk) == [b"job"]
+    assert [item.result for item in bench.finished[0].items] == [
+        {"key": f"results/job/{index}.png"} for index in range(3)
+    ]
+
+
+async def test_progress_that_is_due_is_not_published_after_the_end(bench: Bench) -> None:
+    """The changelog's last word on a job is what a table is recovered from."""
+    submitted = job(2)
+    await bench.track(accepted(submitted), item_fact(ItemFinished, submitted, 0))
+    bench.tracker.flush_all()
+    await bench.track(item_fact(ItemFinished, submitted, 1))
+    await bench.all_acked()
+    assert bench.states[-1].status is JobStatus.SUCCEEDED
+    revisions = [state.revision for state in bench.states]
+    assert revisions == sorted(revisions)
+
+
+async def test_a_revoke_publishes_what_is_held_back(bench: Bench) -> None:
+    slow = Bench(interval_s=60)
+    slow.admission.before_revoke.append(slow.tracker.flush_all)
+    submitted = job(3)
+    await slow.track(accepted(submitted), item_fact(ItemFinished, submitted, 1))
+    await asyncio.wait_for(slow.admission.revoke(), 2)
+    assert slow.client.acked == [0, 1]
+    assert slow.states[-1].progress.processed == 1
+
+
+async def test_a_repeat_after_the_end_publishes_the_same_again(bench: Bench) -> None:
+    """The first time may have been lost with the worker."""
+    submitted = job(2)
+    facts = [accepted(submitted), *(item_fact(ItemFinished, submitted, n) for n in (0, 1))]
+    await bench.track(*facts)
+    again = Bench(bench.disk)
+    await again.track(facts[-1])
+    await again.all_acked()
+    (first,), (second,) = bench.finished, again.finished
+    assert first == second
+    assert again.states == bench.states[-1:]
+
+
+async def test_repeats_after_the_end_are_told_once(bench: Bench) -> None:
+    """After a crash all facts since the last commit come again, and a batch's end is large."""
+    submitted = job(30)
+    facts = [item_fact(ItemFinished, submitted, index) for index in range(30)]
+    await bench.track(accepted(submitted), *facts)
+    again = Bench(bench.disk)
+    await again.track(*facts, *facts)
+    await again.all_acked()
+    assert (len(again.finished), len(again.states)) == (1, 1)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_a_crash_at_any_message_changes_no_outcome(data: st.DataObject) -> None:
+    """The worker dies when a part of what it sent is in the log; facts not acked come again.
+
+    Its disk may hold more than the log (it restarts there), or be gone (another takes over).
+    """
+    submitted, items = data.draw(histories(max_total=3, ends=True))
+    lanes = items if submitted.total == 1 else [[accepted(submitted)], *items]
+    if data.draw(st.booleans()):
+        lanes = [*lanes, [cancel(submitted)]]
+    facts: list[Fact] = data.draw(interleaved(lanes))
+    tracked = data.draw(st.integers(0, len(facts)))
+    published_first = data.draw(st.booleans())
+    delivered_part = data.draw(st.floats(0, 1))
+    disk_survives = data.draw(st.booleans())
+
+    async def run() -> tuple[list[JobFinished], dict[bytes, bytes]]:
+        first = Bench(interval_s=60)
+        first.producer.deliver_at_once = False
+        await first.track(*facts[:tracked])
+        if published_first:
+            first.tracker.flush_all()
+            await settled()
+        sent = first.producer.sent
+        for message in sent[: round(len(sent) * delivered_part)]:
+            first.producer.deliver(message)
+        await settled()
+        del sent[round(len(sent) * delivered_part) :]
+        disk = first.disk if disk_survives else Disk(first.compacted())
+        second = Bench(disk, interval_s=0.001)
+        second.producer.sent[:] = sent
+        await second.track(*facts[len(first.client.acked) :])
+        await second.all_acked()
+        return second.finished, second.compacted()
+
+    told, log = asyncio.run(run())
+    expected = Reader().read(facts).finished[0]
+    assert told and all(event == told[0] for event in told)
+    assert (told[0].status, told[0].items) == (expected.status, expected.items)
+    assert list(log) == [b"job"], "the log holds the job alone, and its last word is its end"
+    assert codec.decode_state(log[b"job"]).items == told[0].items
+
+
+async def test_a_batch_whose_results_do_not_fit_one_message_ends_all_the_same(
+    bench: Bench,
+) -> None:
+    submitted = job(8)
+    large = {"data": {"text": "x" * (MAX_MESSAGE_BYTES // 6)}, "key": "results/job/0.json"}
+    facts = [item_fact(ItemFinished, submitted, n, result=dict(large)) for n in range(8)]
+    await bench.track(accepted(submitted), *facts)
+    await bench.all_acked()
+    (event,) = bench.finished
+    assert event.status is JobStatus.SUCCEEDED
+    assert all(len(sent.value or b"") < MAX_MESSAGE_BYTES for sent in bench.producer.sent)
+    for item in event.items:
+        assert item.result == {"data": None, "data_omitted": True, "key": "results/job/0.json"}
+
+
+async def test_what_is_no_fact_goes_to_the_dead_letters(bench: Bench) -> None:
+    await bench.track(job(1))
+    await bench.track(job(1), headers=[])
+    await bench.track(job(1), value=None)
+    await bench.all_acked()
+    assert len(bench.producer.to(TOPICS.dead_letter)) == 3
+    assert not bench.disk
+
+
+async def test_a_worker_that_cannot_send_restarts_and_acks_nothing(bench: Bench) -> None:
+    bench.producer.refuse = KafkaTimeoutError()
+    with pytest.raises(KafkaTimeoutError):
+        await bench.track(item_fact(ItemFinished, job(1), 0))
+    assert len(bench.crashes.reasons) == 1
+    assert (bench.client.acked, bench.admission.running) == ([], 0)
+
+
+async def test_a_disk_that_fails_restarts_the_worker(bench: Bench) -> None:
+    def full(_key: bytes, _value: bytes) -> None:
+        raise OSError("No space left on device")
+
+    bench.disk.put = full  # type: ignore[method-assign]
+    with pytest.raises(OSError, match="space"):
+        await bench.track(item_fact(ItemFinished, job(1), 0))
+    assert (len(bench.crashes.reasons), bench.client.acked) == (1, [])
