@@ -35,6 +35,7 @@ class CancelledJobs:
     def add(self, job_id: str, at: str) -> None:
         """Remember a request and its time."""
         self._ids[job_id] = at
+        self._ids.move_to_end(job_id)
         while len(self._ids) > self._limit:
             self._ids.popitem(last=False)
 

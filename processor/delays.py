@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from processor.admission import Admission, Entry
+from processor.admission import Entry
 from processor.dead_letter import dead_letter
 from processor.outbox import Outbox
 from schemas import codec
@@ -28,23 +28,19 @@ class Delays:
     def __init__(
         self,
         *,
-        admission: Admission,
         outbox: Outbox,
         priority_topics: Mapping[Priority, str],
         dead_letter_topic: str,
         limit: int,
         on_full: Callable[[Any], None],
         on_drop: Callable[[Any], None],
-        crash: Callable[[BaseException], Any],
     ) -> None:
-        self._admission = admission
         self._outbox = outbox
         self._priority_topics = priority_topics
         self._dead_letter_topic = dead_letter_topic
         self._limit = limit
         self._on_full = on_full
         self._on_drop = on_drop
-        self._crash = crash
         self._heap: list[tuple[float, int, Entry, ItemQueued]] = []
         self._order = itertools.count()
         self._held: Counter[Any] = Counter()
@@ -59,9 +55,8 @@ class Delays:
                 raise codec.DecodeError(f"{event.TYPE} does not belong on this topic")
             due = to_epoch(event.due_at) if event.due_at else 0.0
         except ValueError as exc:
-            self._admission.begin()
-            sent = await dead_letter(self._outbox, self._dead_letter_topic, entry, str(exc))
-            self._outbox.ack_when_delivered([entry], [sent])
+            send = dead_letter(self._outbox, self._dead_letter_topic, entry, str(exc))
+            await self._outbox.finish(entry, send)
             return
         heapq.heappush(self._heap, (due, next(self._order), entry, event))
         self._held[entry.tp] += 1
@@ -92,17 +87,11 @@ class Delays:
         self._held[entry.tp] -= 1
         if self._held[entry.tp] <= self._limit // 2:
             self._on_drop(entry.tp)
-        self._admission.begin()
-        try:
-            message = entry.message
-            sent = await self._outbox.send(
-                self._priority_topics[event.job.priority],
-                message.key,
-                codec.Encoded(message.value, list(message.headers)),
-                entry.tp.partition,
-            )
-        except BaseException as exc:
-            self._admission.end()
-            await self._crash(exc)
-            raise
-        self._outbox.ack_when_delivered([entry], [sent])
+        message = entry.message
+        send = self._outbox.send(
+            self._priority_topics[event.job.priority],
+            message.key,
+            codec.Encoded(message.value, list(message.headers)),
+            entry.tp.partition,
+        )
+        await self._outbox.finish(entry, send)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 from processor.admission import Admission, Entry
@@ -51,6 +51,20 @@ class Outbox:
     async def tombstone(self, topic: str, key: bytes, partition: int) -> Delivery:
         """Buffer a deletion on a compacted topic."""
         return await self._producer().send(topic, key, None, partition, None, None)
+
+    async def finish(self, entry: Entry, send: Awaitable[Delivery]) -> None:
+        """Do an entry's whole work, one send, and ack it when that is delivered.
+
+        A send that fails crashes the worker, as a delivery that does.
+        """
+        self._admission.begin()
+        try:
+            delivery = await send
+        except BaseException as exc:
+            self._end((entry,))
+            await self._crash(exc)
+            raise
+        self.ack_when_delivered([entry], [delivery])
 
     def ack_when_delivered(self, entries: Iterable[Entry], deliveries: Iterable[Delivery]) -> None:
         """End and ack the entries once every delivery is confirmed.

@@ -19,6 +19,7 @@ from imagemill.health import serve_health
 from imagemill.settings import ProcessorSettings
 from processor.admission import Admission, Entry
 from processor.cancels import CancelledJobs
+from processor.dead_letter import dead_letter
 from processor.delays import Delays
 from processor.gate import PriorityGate
 from processor.inference import Inference, Topics
@@ -31,7 +32,8 @@ from processor.pool import InferencePool
 from processor.retry import RetryPolicy
 from processor.stream import ConsumerAccess, client_options, make_app, raw_topic, state_table
 from processor.tracking import Tracker
-from schemas import topics
+from schemas import codec, topics
+from schemas.events import Fact
 from schemas.heartbeats import Heartbeat, KnownModel
 from schemas.jobs import Priority
 from schemas.times import now
@@ -73,7 +75,6 @@ class Processor:
         self.cancelled = CancelledJobs()
         self.gate = PriorityGate(settings.lane_size, access.pause, access.resume)
         self.delays = Delays(
-            admission=self.admission,
             outbox=self.outbox,
             priority_topics={
                 p: settings.topic(topic.name) for p, topic in topics.PRIORITY_TOPICS.items()
@@ -82,7 +83,6 @@ class Processor:
             limit=_RETRIES_PER_PARTITION,
             on_full=access.pause,
             on_drop=access.resume,
-            crash=self.app.crash,
         )
         self.inference = Inference(
             gate=self.gate,
@@ -141,18 +141,20 @@ class Processor:
 
     async def _forward_cancel(self, entry: Entry) -> None:
         """A cancel request becomes a fact of its job: the track agent judges it in order."""
-        self.admission.begin()
         message = entry.message
-        events = self.settings.topic(topics.JOBS_EVENTS.name)
         try:
-            sent = await self.app.producer.send(
-                events, message.key, message.value, entry.tp.partition, None, list(message.headers)
-            )
-        except BaseException as exc:
-            self.admission.end()
-            await self.app.crash(exc)
-            raise
-        self.outbox.ack_when_delivered([entry], [sent])
+            event = codec.decode(message.headers, message.value)
+            if not isinstance(event, Fact):
+                raise codec.DecodeError(f"{event.TYPE} does not belong on this topic")
+        except codec.DecodeError as exc:
+            topic = self.settings.topic(topics.JOBS_DEAD_LETTER.name)
+            await self.outbox.finish(entry, dead_letter(self.outbox, topic, entry, str(exc)))
+            return
+        key, encoded = event.job_id.encode(), codec.Encoded(message.value, list(message.headers))
+        # Others may send requests too, with another key.
+        partition = entry.tp.partition if key == message.key else None
+        events = self.settings.topic(topics.JOBS_EVENTS.name)
+        await self.outbox.finish(entry, self.outbox.send(events, key, encoded, partition))
 
     def _add_tasks(self) -> None:
         self.app.task(self._serve)
