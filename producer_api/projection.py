@@ -120,12 +120,10 @@ class Projection:
         return record
 
     async def template(self, name: str) -> Template | None:
-        """The template of that name; None only when there is none, at any process. Raises as
+        """The template of that name as it is now, whichever process changed it last. Raises as
         `find`."""
+        await self.catch_up()
         document = self._reader.document(topics.TEMPLATES.name, name)
-        if document is None:
-            await self.catch_up()
-            document = self._reader.document(topics.TEMPLATES.name, name)
         return Template.model_validate_json(document) if document else None
 
     async def templates(self) -> dict[str, Template]:
