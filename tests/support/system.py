@@ -121,6 +121,9 @@ class System:
     def put(self, path: str, **options: Any) -> requests.Response:
         return requests.put(self.url + path, timeout=60, **options)
 
+    def delete(self, path: str, **options: Any) -> requests.Response:
+        return requests.delete(self.url + path, timeout=60, **options)
+
     def job(self, job_id: str) -> dict[str, Any]:
         """The job as it is now."""
         return self.get(f"/v1/jobs/{job_id}").json()

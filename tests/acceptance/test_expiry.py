@@ -1,0 +1,121 @@
+"""Jobs whose time is over: gone from every place, and their ids free again."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from imagemill.settings import ApiSettings
+from tests.support.api import Topics, eventually
+from tests.support.pictures import picture
+from tests.support.system import System
+
+
+@pytest.fixture(scope="module")
+def topics(nimble: System) -> Topics:
+    """The topics of the system, as any client of the cluster reads them."""
+    return Topics(
+        ApiSettings(
+            _env_file=None,  # type: ignore[call-arg]
+            kafka_bootstrap_servers=nimble.environ["KAFKA_BOOTSTRAP_SERVERS"],
+            topic_prefix=nimble.environ["IMAGEMILL_TOPIC_PREFIX"],
+            topic_partitions=int(nimble.environ["IMAGEMILL_TOPIC_PARTITIONS"]),
+        )
+    )
+
+
+def put(system: System, job_id: str, width: int, files: int = 1, **fields: str) -> dict[str, Any]:
+    """A job under that id which scales pictures to that width, after its end."""
+    params = json.dumps({"steps": [{"do": "resize", "width": width}]})
+    images = [("image", (f"{n}.png", picture("png", 60, 30), "image/png")) for n in range(files)]
+    answer = system.put(
+        f"/v1/jobs/{job_id}",
+        files=images,
+        data={"operation": "transform", "params": params, **fields},
+    )
+    assert answer.status_code == 202, answer.text
+    return system.finished(job_id)
+
+
+def files_of(system: System, job_id: str) -> list[Path]:
+    """What the store holds of a job."""
+    folder = system.home / "objects"
+    return [path for path in folder.rglob("*") if path.is_file() and job_id in str(path)]
+
+
+def last_states(topics: Topics, job_id: str) -> dict[str, bytes | None]:
+    """The last message of every key of the job on jobs.state."""
+    return {
+        message.key().decode(): message.value()
+        for message in topics.messages("jobs.state")
+        if message.key().decode().split("/")[0] == job_id
+    }
+
+
+def is_gone(system: System, job_id: str) -> None:
+    """Returns once the job is unknown."""
+    eventually(lambda: system.get(f"/v1/jobs/{job_id}").status_code, lambda got: got == 404)
+
+
+@pytest.mark.parametrize("files", [1, 3])
+def test_an_expired_job_is_removed_everywhere(nimble: System, topics: Topics, files: int) -> None:
+    kept = put(nimble, str(uuid.uuid4()), 20)
+    job = put(nimble, str(uuid.uuid4()), 20, files, expires_in="2")
+    assert job["status"] == "succeeded"
+    assert job["expires_at"] > job["created_at"]
+    assert len(files_of(nimble, job["id"])) == 2 * files
+    url = job["items"][0]["result"]["url"]
+    assert requests.get(url, timeout=30).ok
+
+    is_gone(nimble, job["id"])
+    assert nimble.get(job["items"][0]["links"]["result"]).status_code == 404
+    assert nimble.get(job["links"]["events"]).status_code == 404
+    assert requests.get(url, timeout=30).status_code == 404
+    assert files_of(nimble, job["id"]) == []
+    listed = nimble.get("/v1/jobs?limit=100").json()["jobs"]
+    assert job["id"] not in [entry["id"] for entry in listed]
+    states = last_states(topics, job["id"])
+    assert job["id"] in states
+    assert set(states.values()) == {None}, "a key of the job has no tombstone"
+
+    assert nimble.job(kept["id"]) == kept
+    assert len(files_of(nimble, kept["id"])) == 2
+
+
+def test_the_id_of_a_removed_job_runs_anew(nimble: System) -> None:
+    job_id = str(uuid.uuid4())
+    first = put(nimble, job_id, 20, expires_in="1")
+    is_gone(nimble, job_id)
+    second = put(nimble, job_id, 10)
+    assert second["status"] == "succeeded"
+    assert second["created_at"] > first["created_at"]
+    assert [first["items"][0]["result"]["width"], second["items"][0]["result"]["width"]] == [20, 10]
+    assert nimble.get(second["items"][0]["links"]["result"]).ok
+    # Sweeps go on; what they removed was the first job alone.
+    other = put(nimble, str(uuid.uuid4()), 20, expires_in="1")
+    is_gone(nimble, other["id"])
+    assert nimble.job(job_id) == second
+    assert nimble.get(second["items"][0]["links"]["result"]).ok
+
+
+def test_a_cancelled_job_expires_and_its_id_runs_anew(nimble: System) -> None:
+    job_id = str(uuid.uuid4())
+    folder = nimble.home / job_id
+    folder.mkdir()
+    held = nimble.put(
+        f"/v1/jobs/{job_id}",
+        files={"image": ("one.png", picture("png"), "image/png")},
+        data={
+            "operation": "hold", "params": json.dumps({"folder": str(folder)}), "expires_in": "1",
+        },
+    )  # fmt: skip
+    assert held.status_code == 202, held.text
+    assert nimble.post(f"/v1/jobs/{job_id}/cancel").json()["status"] == "cancelled"
+    (folder / "open").touch()
+    is_gone(nimble, job_id)
+    assert put(nimble, job_id, 10)["status"] == "succeeded"
