@@ -93,7 +93,7 @@ class Tracker:
             self._outbox.ack_when_delivered([entry], [sent])
             return
         if isinstance(fact, JobExpired):
-            await self._forget(entry, table, fact.job_id, state)
+            await self._forget(entry, table, fact, state)
             return
         folded = fold(state, _known_item(table, state, fact), fact)
         if folded.state.total == 1 or folded.state.status.ended:
@@ -159,18 +159,22 @@ class Tracker:
         return deliveries
 
     async def _forget(
-        self, entry: Entry, table: JobTable, job_id: str, state: JobState | None
+        self, entry: Entry, table: JobTable, fact: JobExpired, state: JobState | None
     ) -> None:
-        """Delete a job that has ended. Its tombstone tells every reader of `jobs.state`."""
+        """Delete a job that has ended. Its tombstone tells every reader of `jobs.state`.
+
+        Several processes may find a job expired. What was deleted before, or is a newer job under
+        the same id, stays as it is: a second tombstone would take the newer job from readers.
+        """
         deliveries = []
-        if state is None or state.status.ended:
-            self._told.pop(job_id, None)
-            table.delete(job_id.encode())
-            deliveries.append(
-                await self._outbox.tombstone(
-                    self._topics.changelog, job_id.encode(), entry.tp.partition
-                )
-            )
+        if state is not None and state.status.ended and state.created_at < fact.at:
+            key = fact.job_id.encode()
+            sent = await self._outbox.tombstone(self._topics.changelog, key, entry.tp.partition)
+            # Only then the table's record: once that is gone, the tombstone is in the log.
+            await sent
+            self._told.pop(fact.job_id, None)
+            table.delete(key)
+            deliveries.append(sent)
         self._outbox.ack_when_delivered([entry], deliveries)
 
     async def _publish_batch(

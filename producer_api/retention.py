@@ -18,7 +18,7 @@ from producer_api.projection_fold import Horizon
 from producer_api.projection_reads import ExpiredJob
 from schemas import codec, topics
 from schemas.events import JobExpired
-from schemas.times import from_epoch, now
+from schemas.times import from_epoch, now, to_epoch
 
 log = logging.getLogger(__name__)
 
@@ -80,11 +80,13 @@ class Retention:
             StoreError: the store cannot be listed, or files not deleted. What was removed until
                 then stays removed.
         """
+        # Before the catch-up: a job that was made under a removed one's id since then is newer.
+        horizon = self.horizon()
         await self._projection.catch_up()
         sweep = Sweep()
-        for jobs in self._expired(self.horizon()):
+        for jobs in self._expired(horizon):
             if not dry_run:
-                await self._remove(jobs)
+                await self._remove(jobs, horizon.now)
             sweep.jobs += jobs
         sweep.orphans = await self._orphans()
         if not dry_run:
@@ -97,24 +99,32 @@ class Retention:
             yield jobs
             last = jobs[-1].number
 
-    async def _remove(self, jobs: list[ExpiredJob]) -> None:
-        """Files first: if that fails, the job is still there to be swept again."""
-        await asyncio.to_thread(self._delete_files, jobs)
+    async def _remove(self, jobs: list[ExpiredJob], at: str) -> None:
+        """Files first: if that fails, the job is still there to be swept again.
+
+        What is newer than `at` belongs to a job that took an id over meanwhile.
+        """
+        await asyncio.to_thread(self._delete_files, jobs, to_epoch(at))
         # To the track agent, the one writer of states: it deletes its own, and every projection
         # reads the tombstone.
-        await asyncio.gather(*(self._expire(job.job_id) for job in jobs))
+        await asyncio.gather(*(self._expire(job.job_id, at) for job in jobs))
 
-    async def _expire(self, job_id: str) -> None:
-        value, headers = codec.encode(JobExpired(job_id=job_id, at=now()))
+    async def _expire(self, job_id: str, at: str) -> None:
+        value, headers = codec.encode(JobExpired(job_id=job_id, at=at))
         topic = self._settings.topic(topics.JOBS_CONTROL.name)
         await self._producer.send(topic, job_id.encode(), value, headers)
 
-    def _delete_files(self, jobs: list[ExpiredJob]) -> None:
+    def _delete_files(self, jobs: list[ExpiredJob], before_s: float) -> None:
         keys: set[str] = set()
         for job in jobs:
-            keys.update(job.keys)
+            # Listed below if it is the job's own, under whose keys there may be newer files.
+            keys.update(key for key in job.keys if key.split("/")[1] != job.job_id)
             for prefix in _PREFIXES:
-                keys.update(stat.key for stat in self._store.iter_keys(f"{prefix}{job.job_id}/"))
+                keys.update(
+                    stat.key
+                    for stat in self._store.iter_keys(f"{prefix}{job.job_id}/")
+                    if stat.modified.timestamp() < before_s
+                )
         self._delete(keys)
 
     def _delete(self, keys: Iterable[str]) -> None:

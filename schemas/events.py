@@ -113,7 +113,7 @@ class CancelRequested(Fact):
 
 
 class JobExpired(Fact):
-    """An ended job has outlived its time: its state is to be deleted."""
+    """A job, ended before `at`, has outlived its time then: its state is to be deleted."""
 
     TYPE: ClassVar[str] = "io.imagemill.job.expired.v1"
 

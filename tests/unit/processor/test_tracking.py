@@ -22,6 +22,7 @@ from schemas.events import (
     ItemFailed,
     ItemFinished,
     ItemStarted,
+    JobExpired,
     JobFinished,
 )
 from schemas.jobs import JobState, JobStatus
@@ -30,6 +31,7 @@ from tests.support.edge import Client, Crashes, Producer, settled
 from tests.support.facts import (
     Reader,
     accepted,
+    at,
     cancel,
     histories,
     interleaved,
@@ -283,6 +285,35 @@ async def test_a_batch_whose_results_do_not_fit_one_message_ends_all_the_same(
     assert all(len(sent.value or b"") < MAX_MESSAGE_BYTES for sent in bench.producer.sent)
     for item in event.items:
         assert item.result == {"data": None, "data_omitted": True, "key": "results/job/0.json"}
+
+
+async def test_an_expired_job_is_deleted_with_one_tombstone(bench: Bench) -> None:
+    await bench.track(item_fact(ItemFinished, job(1), 0))
+    expired = JobExpired(job_id="job", at=at(3600))
+    await bench.track(expired, expired)
+    await bench.all_acked()
+    assert [sent.value is None for sent in bench.producer.to(TOPICS.changelog)] == [False, True]
+    assert bench.compacted() == {} == bench.disk
+
+
+async def test_a_running_job_and_a_newer_one_of_the_same_id_do_not_expire(bench: Bench) -> None:
+    early = JobExpired(job_id="job", at=at(-1))
+    await bench.track(item_fact(ItemStarted, job(1), 0), JobExpired(job_id="job", at=at(3600)))
+    await bench.track(item_fact(ItemFinished, job(1), 0), early)
+    await bench.all_acked()
+    assert set(bench.compacted()) == {b"job"} == set(bench.disk)
+
+
+async def test_a_record_stays_until_its_tombstone_is_in_the_log(bench: Bench) -> None:
+    await bench.track(item_fact(ItemFinished, job(1), 0))
+    bench.producer.deliver_at_once = False
+    tracking = asyncio.ensure_future(bench.track(JobExpired(job_id="job", at=at(3600))))
+    await settled()
+    assert set(bench.disk) == {b"job"}
+    bench.producer.deliver(bench.producer.sent[-1])
+    await tracking
+    await bench.all_acked()
+    assert bench.disk == {}
 
 
 async def test_what_is_no_fact_goes_to_the_dead_letters(bench: Bench) -> None:
