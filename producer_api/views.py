@@ -6,7 +6,7 @@ from typing import Any
 
 from producer_api.projection_reads import JobRecord
 from schemas.errors import JobError
-from schemas.jobs import Item
+from schemas.jobs import Item, ItemInput
 
 
 def job_view(record: JobRecord) -> dict[str, Any]:
@@ -55,10 +55,13 @@ def error_view(error: JobError | None) -> dict[str, str] | None:
 
 
 def _item_view(record: JobRecord, item: Item) -> dict[str, Any]:
-    filename = item.filename
-    if filename is None and item.index < len(record.inputs):
-        filename = record.inputs[item.index].filename
-    view: dict[str, Any] = {
+    given = record.inputs[item.index] if item.index < len(record.inputs) else ItemInput()
+    filename = given.filename if item.filename is None else item.filename
+    path = f"/v1/jobs/{record.state.job_id}/items/{item.index}"
+    links = {"input": f"{path}/input"} if given.key is not None else {}
+    if item.result is not None:
+        links["result"] = f"{path}/result"
+    return {
         "index": item.index,
         "filename": filename,
         "status": item.status.value,
@@ -66,8 +69,5 @@ def _item_view(record: JobRecord, item: Item) -> dict[str, Any]:
         "result": item.result,
         "error": error_view(item.error),
         "timings_ms": item.timings_ms,
-        "links": {},
+        "links": links,
     }
-    if item.result is not None:
-        view["links"] = {"result": f"/v1/jobs/{record.state.job_id}/items/{item.index}/result"}
-    return view

@@ -5,7 +5,7 @@ import { compare, marked, plain } from "./picture.js";
 
 /** An item of a job as an article. */
 export function itemView(job, item) {
-  const input = `/v1/jobs/${job.id}/items/${item.index}/input`;
+  const input = item.links.input ?? null;
   const data = item.result?.data ?? null;
   const view = el("section", { class: "item", "aria-label": item.filename ?? `Image ${item.index + 1}` }, head(job, item));
   if (item.error) view.append(failure(item.error));
@@ -60,9 +60,9 @@ function shapes(data) {
     const corners = [[x, y], [x + width, y], [x + width, y + height], [x, y + height]];
     return { corners, label: `${found.class} ${percent(found.confidence)}` };
   });
-  const lines = (data.lines ?? data.recognised?.lines ?? []).map(({ text, box }) => ({ corners: box, label: text }));
+  const lines = (data.lines ?? data.recognised?.lines ?? []).map(({ text, box }) => ({ corners: box, label: text, kind: "line" }));
   const places = [...(data.find ?? []), ...(data.found ?? [])];
-  const finds = places.flatMap(({ text, boxes }) => boxes.map((box) => ({ corners: box, label: text, found: true })));
+  const finds = places.flatMap(({ text, boxes }) => boxes.map((box) => ({ corners: box, label: text, kind: "found" })));
   return [...objects, ...lines, ...finds];
 }
 

@@ -88,12 +88,12 @@ function update(row, job) {
 }
 
 function thumbnail(job) {
-  const box = el("span", { class: "thumb" });
+  const box = el("span", { class: "thumb", "aria-hidden": "true" });
   const item = job.items.find(({ result }) => result?.content_type?.startsWith("image/"));
   if (item && item.result.bytes <= THUMBNAIL_BYTES) {
     box.classList.add("checker");
     box.append(el("img", { src: item.links.result, alt: "", loading: "lazy", decoding: "async" }));
-  }
+  } else box.textContent = job.operation.charAt(0).toUpperCase();
   return box;
 }
 

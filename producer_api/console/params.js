@@ -124,7 +124,7 @@ function control(name, facts, required) {
 const INPUTS = {
   select(facts) {
     const nothing = facts.default ?? null;
-    const select = el("select", {}, ...(nothing === null ? [el("option", { value: "", text: "as configured" })] : []));
+    const select = el("select", {}, ...(nothing === null ? [el("option", { value: "", text: "default" })] : []));
     for (const value of facts.enum) {
       select.append(el("option", { value: JSON.stringify(value), text: String(value), selected: value === nothing }));
     }
@@ -149,5 +149,7 @@ const INPUTS = {
 
 function hintOf(facts) {
   const form = { list: "Separate by commas.", json: "Written as JSON." }[facts.kind];
-  return [facts.description, form].filter(Boolean).join(" ");
+  const tag = facts.items?.discriminator;
+  const choices = tag && `Each is an object with "${tag.propertyName}": ${Object.keys(tag.mapping).join(", ")}.`;
+  return [facts.description, form, choices].filter(Boolean).join(" ");
 }

@@ -2,6 +2,8 @@
 
 import { el, svg } from "./dom.js";
 
+const LABEL_PIXELS = 13;
+
 /** The result over a checkerboard; the original beside it or under a divider, once it is there. */
 export async function compare(stage, before, after, { width, height }) {
   const result = el("img", { class: "after", src: after, alt: "Result", decoding: "async" });
@@ -21,20 +23,21 @@ export async function marked(stage, address, shapes) {
   if (!original) return;
   const { naturalWidth: width, naturalHeight: height } = original;
   const frame = framed(width, height, original);
+  stage.replaceChildren(frame);
   const layer = svg("svg", { viewBox: `0 0 ${width} ${height}`, class: "marks", "aria-hidden": "true" });
-  const letter = Math.max(width, height) / 45;
-  for (const { corners, label, found } of shapes) {
-    const mark = svg("polygon", { points: corners.map((corner) => corner.join(",")).join(" "), class: found ? "found" : "" });
-    layer.append(mark, ...(corners.length && !found ? tag(corners[0], label, letter) : []));
+  // Labels are as large as other small print, however large the picture is.
+  const letter = (LABEL_PIXELS * width) / Math.max(frame.clientWidth, 1);
+  for (const { corners, label, kind = "" } of shapes) {
+    layer.append(svg("polygon", { points: corners.map((corner) => corner.join(",")).join(" "), class: kind }));
+    if (kind !== "found") layer.append(tag(corners[0], label, letter));
   }
   frame.append(layer);
-  stage.replaceChildren(frame);
 }
 
 function tag([x, y], label, letter) {
   const text = svg("text", { x: x + letter * 0.3, y: Math.max(y, letter * 1.4) - letter * 0.35, "font-size": letter });
   text.textContent = label.length > 40 ? `${label.slice(0, 39)}…` : label;
-  return [text];
+  return text;
 }
 
 /** The original alone; `waiting` dims it. */
@@ -46,8 +49,9 @@ export async function plain(stage, address, waiting) {
   stage.replaceChildren(frame);
 }
 
-/** The picture when it is decoded; null where there is none, or none that browsers can show. */
+/** The picture when it is decoded; null where none is kept, or none that browsers can show. */
 async function loaded(address, alt) {
+  if (!address) return null;
   const picture = el("img", { src: address, alt });
   try {
     await picture.decode();

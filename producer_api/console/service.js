@@ -68,6 +68,6 @@ function workerList(workers) {
     return el("li", {},
       el("span", { class: `status ${alive ? "succeeded" : "failed"}`, text: id }),
       el("span", { class: "hint", text: words, title: version ? `version ${version}` : null }),
-      el("meter", { min: 0, max: Math.max(slots, 1), value: alive ? busy : 0, "aria-label": words }));
+      el("progress", { max: Math.max(slots, 1), value: alive ? busy : 0, "aria-label": words }));
   }));
 }

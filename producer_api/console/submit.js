@@ -150,10 +150,16 @@ function refuse(problem) {
   else if (!(problem instanceof Problem)) throw problem;
   else if (problem.code.startsWith("image_") && !problem.errors.length) mark("image", problem.message);
   else {
-    const left = problem.errors.filter(({ field, message }) => !place(field, message));
+    const left = problem.errors.filter(({ field, message }) => !place(field, sentence(problem, field, message)));
     if (left.length || !problem.errors.length) mark("form", problem.message);
   }
   byId("form").querySelector("[aria-invalid]")?.focus();
+}
+
+/** One error has the whole sentence to itself; of several, each has its own words. */
+function sentence(problem, field, message) {
+  const whole = problem.errors.length === 1 && !problem.message.startsWith(`${field}: `);
+  return whole ? problem.message : message;
 }
 
 function place(field, message) {

@@ -91,6 +91,10 @@ class Browser:
         """What the script returns as soon as that is something."""
         return eventually(lambda: self.run(script, *arguments), timeout_s=timeout_s)
 
+    def choose(self, select: str, value: str) -> None:
+        """Choose an option as a person does."""
+        self.one(f"{select} option[value='{value}']").click()
+
     def press(self, *keys: str) -> None:
         """Press keys one after the other, wherever the focus is."""
         strokes = [{"type": kind, "value": key} for key in keys for kind in ("keyDown", "keyUp")]

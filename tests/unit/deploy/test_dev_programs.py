@@ -1,0 +1,75 @@
+"""What `make test` does about programs that are not there."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).parents[3] / "deploy" / "local" / "dev_programs.py"
+# An apt-get that notes what it was asked for and, as root would see it, makes the programs.
+APT = """#!/bin/sh
+echo "$@" >> "$0.log"
+[ "$1" = install ] || exit 0
+for name in {made}; do cp "$0" "${{0%/*}}/$name"; done
+"""
+
+
+def put(folder: Path, name: str, text: str = "#!/bin/sh\n") -> None:
+    (folder / name).write_text(text)
+    (folder / name).chmod(0o755)
+
+
+def run(folder: Path) -> subprocess.CompletedProcess[str]:
+    environ = {**os.environ, "PATH": str(folder)}
+    return subprocess.run([sys.executable, SCRIPT], env=environ, capture_output=True, text=True)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A PATH with nothing but what a shell script needs."""
+    for name in ("sh", "cp"):
+        (tmp_path / name).symlink_to(shutil.which(name) or name)
+    return tmp_path
+
+
+def test_nothing_is_done_where_all_is_there(folder):
+    put(folder, "apt-get", APT.format(made=""))
+    for name in ("google-chrome", "chromedriver", "node"):
+        put(folder, name)
+    done = run(folder)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert not (folder / "apt-get.log").exists()
+
+
+def test_root_gets_what_is_missing_and_nobody_else(folder):
+    put(folder, "apt-get", APT.format(made="chromium chromedriver"))
+    put(folder, "node")
+    done = run(folder)
+    if os.geteuid() != 0:
+        assert done.returncode == 1
+        assert not (folder / "apt-get.log").exists()
+        return
+    assert done.returncode == 0, done.stderr
+    assert (folder / "apt-get.log").read_text().splitlines() == [
+        "update",
+        "install -y --no-install-recommends chromium chromium-driver",
+    ]
+
+
+def test_what_cannot_be_installed_is_said(folder):
+    put(folder, "chromium")
+    done = run(folder)
+    assert done.returncode == 1
+    assert "sudo apt-get install chromium-driver nodejs" in done.stderr
+
+
+def test_what_an_installation_did_not_bring_is_said(folder):
+    put(folder, "apt-get", APT.format(made="chromium"))
+    done = run(folder)
+    assert done.returncode == 1
+    assert "apt-get install" in done.stderr
