@@ -71,6 +71,7 @@ export function duration(ms) {
 export function ago(timestamp) {
   const ms = Date.now() - Date.parse(timestamp);
   if (ms < 5000) return "just now";
+  if (ms < 60_000) return `${Math.round(ms / 1000)} s ago`;
   return ms < 48 * 3600_000 ? `${duration(ms)} ago` : new Date(timestamp).toLocaleDateString();
 }
 
