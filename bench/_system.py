@@ -53,18 +53,35 @@ class System:
         """The API's base URL."""
         return f"http://127.0.0.1:{self.env['PORT']}"
 
-    def start(self, service: str, ready_url: str) -> None:
-        """Start a service and wait until it says it is ready."""
-        log = Path(self.env["IMAGEMILL_HOME"]) / f"{service}.log"
+    def start(self, service: str, ready_url: str, label: str = "", **settings: str) -> None:
+        """Start a service and wait until it says it is ready.
+
+        A second one of its kind has a label, and settings that differ from the first one's.
+        """
+        label = label or service
+        log = Path(self.env["IMAGEMILL_HOME"]) / f"{label}.log"
         with log.open("ab") as output:
-            self.processes[service] = psutil.Popen(
+            self.processes[label] = psutil.Popen(
                 [sys.executable, "-m", "imagemill", "serve", service],
-                env=os.environ | self.env,
+                env=os.environ | self.env | settings,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 cwd=ROOT,
             )
         wait_ready(ready_url, log)
+
+    def second_api(self, label: str) -> str:
+        """Another API, with a read side of its own, once that is filled; its base URL."""
+        port = next_free(int(self.env["PORT"]) + 1)
+        url = f"http://127.0.0.1:{port}"
+        self.start("api", f"{url}/readyz", label, PORT=str(port))
+        return url
+
+    def stop(self, label: str) -> None:
+        """Stop a service as a supervisor would."""
+        process = self.processes.pop(label)
+        process.terminate()
+        process.wait(30)
 
     def cpu_s(self, service: str) -> float:
         """CPU seconds that a service and its living children have used."""
@@ -97,19 +114,19 @@ def wait_ready(url: str, log: Path) -> None:
                 if answer.status == 200:
                     return
         except OSError:
-            time.sleep(0.2)
+            time.sleep(0.05)
     raise RuntimeError(f"{url} was not ready in {_READY_S} s:\n{log.read_text()[-3000:]}")
 
 
 class Results:
-    """Terminal events as they come, by a plain Kafka consumer on all partitions."""
+    """Terminal events, or what else a topic holds, by a plain Kafka consumer on all partitions."""
 
-    def __init__(self, settings: KafkaSettings) -> None:
+    def __init__(self, settings: KafkaSettings, name: str = "jobs.results") -> None:
         self._consumer = Consumer(
             client_config(settings)
             | {"group.id": "bench", "enable.auto.commit": False, "fetch.wait.max.ms": 5}
         )
-        topic = settings.topic("jobs.results")
+        topic = settings.topic(name)
         partitions = [TopicPartition(topic, p) for p in range(settings.topic_partitions)]
         for partition in partitions:
             partition.offset = self._consumer.get_watermark_offsets(partition, timeout=10)[1]
