@@ -19,6 +19,10 @@ from schemas import codec
 from schemas.events import JobSubmitted
 from schemas.jobs import LETTERS, Item, ItemInput, JobHeader, JobState, JobStatus
 from schemas.reducer import complete_items
+from schemas.times import from_epoch, to_epoch
+
+# Longer than any item runs.
+_CANCELLED_GRACE_S = 3600.0
 
 log = logging.getLogger(__name__)
 
@@ -159,13 +163,19 @@ class ProjectionReader:
         return Totals(counts, oldest, submitted, ended)
 
     def expired(self, horizon: Horizon, after: int, limit: int) -> list[ExpiredJob]:
-        """Ended jobs whose time is over, in order of their number, those above `after`."""
+        """Ended jobs whose time is over, in order of their number, those above `after`.
+
+        A cancelled job stays for an hour after its end, however soon it was to expire: the item
+        that was under way ends later, and without a state to absorb that it would end the job anew.
+        """
+        settled = from_epoch(to_epoch(horizon.now) - _CANCELLED_GRACE_S)
         with self._lock:
             rows = self._connection.execute(
                 "SELECT number, job_id, operation, ended_at, submitted, state FROM jobs"
                 " WHERE ended_at IS NOT NULL AND (ended_at < ? OR expires_at < ?)"
+                " AND (status != 'cancelled' OR ended_at < ?)"
                 " AND number > ? ORDER BY number LIMIT ?",
-                (horizon.oldest, horizon.now, after, limit),
+                (horizon.oldest, horizon.now, settled, after, limit),
             ).fetchall()
             return [
                 ExpiredJob(*row[:4], _keys(self._record(row[1], row[4], row[5]))) for row in rows
