@@ -12,6 +12,10 @@ from faust.types import TP
 # A partition that becomes fetchable while a fetch already waits at the broker sits that wait out.
 # Faust hard-codes 1500 ms.
 FETCH_MAX_WAIT_MS = 50
+# While records of any partition lie fetched and unread, as those of a paused one do, aiokafka asks
+# that broker for nothing else: 100 ms, hard-coded. A full low queue held up the high one so, and
+# each partition's first changelog record everything.
+PREFETCH_BACKOFF_S = 0.0
 
 
 class HardenedConsumerThread(AIOKafkaConsumerThread):
@@ -21,9 +25,11 @@ class HardenedConsumerThread(AIOKafkaConsumerThread):
     fetches_overtaken = 0
 
     async def on_start(self) -> None:
-        """Start the client, then shorten the fetch wait that Faust does not let us set."""
+        """Start the client, then shorten the waits that Faust and aiokafka do not let us set."""
         await super().on_start()
-        self._ensure_consumer()._fetcher._fetch_max_wait_ms = FETCH_MAX_WAIT_MS
+        fetcher = self._ensure_consumer()._fetcher
+        fetcher._fetch_max_wait_ms = FETCH_MAX_WAIT_MS
+        fetcher._prefetch_backoff = PREFETCH_BACKOFF_S
 
     async def on_thread_stop(self) -> None:
         """Leave the group on a clean stop.
