@@ -207,6 +207,10 @@ class ConsumerAccess:
         finally:
             await reader.stop()
 
+    def pass_over(self, tp: TP, offset: int) -> None:
+        """As HardenedConsumer.pass_over."""
+        self._consumer.pass_over(tp, offset)
+
     def highwater(self, tp: TP) -> int:
         """The end of the partition's log as last heard; 0 when not heard yet."""
         return self._consumer.highwater(tp) or 0

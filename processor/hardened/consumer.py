@@ -35,6 +35,10 @@ class HardenedConsumer(driver.Consumer):
     gaps = 0
     stale_acks = 0
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._passed_over: dict[TP, int] = {}
+
     def _new_consumer_thread(self) -> HardenedConsumerThread:
         return HardenedConsumerThread(self, loop=self.loop, beacon=self.beacon)
 
@@ -51,6 +55,7 @@ class HardenedConsumer(driver.Consumer):
             except Exception as exc:  # noqa: BLE001 - what is not committed is done again
                 self.log.warning("commit before a rebalance failed: %r", exc)
         self._buffered_partitions.clear()
+        self._passed_over.clear()
         await super().on_partitions_revoked(revoked)
 
     async def perform_seek(self) -> None:
@@ -80,6 +85,31 @@ class HardenedConsumer(driver.Consumer):
         """Read a partition again from an offset; thread-safe in aiokafka."""
         self._thread.seek(tp, offset)
         self._read_offset[tp] = offset or None
+
+    def pass_over(self, tp: TP, offset: int) -> None:
+        """The log has nothing between what was last committed and `offset`: commit across it."""
+        self._passed_over[tp] = offset
+
+    def _new_offset(self, tp: TP) -> int | None:
+        """What may be committed.
+
+        Stock: a distance between the committed offset and the first acked one is taken for
+        messages not yet acked, also when the log does not have any there (retention, transaction
+        markers): the partition is never committed again.
+        """
+        first = self._passed_over.get(tp)
+        # Acks come in order: with the first behind the gap, all before the gap are committed.
+        if first is not None and self._acked[tp] and min(self._acked[tp]) == first:
+            self._committed_offset[tp] = first
+            del self._passed_over[tp]
+        return super()._new_offset(tp)
+
+    def read_position(self, tp: TP) -> int | None:
+        """The offset that is read next, past what holds no records; None if not known."""
+        client = self._thread._consumer
+        assigned = client._subscription.subscription.assignment if client is not None else None
+        state = assigned.state_value(tp) if assigned is not None else None
+        return state.position if state is not None and state.has_valid_position else None
 
     def is_paused(self, tp: TP) -> bool:
         """Whether a full lane has paused the partition."""

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from collections import Counter
 from collections.abc import Awaitable
 from typing import Any
 
 from faust.tables.manager import TableManager
 from faust.tables.recovery import RebalanceAgain, Recovery, ServiceStopped
+from faust.types import TP
+
+# What the client has read reaches the table within milliseconds.
+_QUIET_S = 1.0
 
 
 class HardenedRecovery(Recovery):
@@ -16,8 +22,8 @@ class HardenedRecovery(Recovery):
     async def _wait(self, coro: Awaitable[Any], timeout: float | None = None) -> None:
         """Wait for a step.
 
-        Stock: ignores that the time is up and goes on without the seek or the high water marks,
-        that is with a partial table.
+        Stock: takes the end of the time for the service's own stop: recovery ends without a word,
+        and the worker serves nothing until it is restarted.
 
         Raises:
             RebalanceAgain: another rebalance began meanwhile.
@@ -32,6 +38,27 @@ class HardenedRecovery(Recovery):
             if timeout and not self._stopped.is_set() and not self._crashed.is_set():
                 raise TimeoutError(f"a recovery step took more than {timeout} s")
             raise ServiceStopped
+
+    def active_remaining(self) -> Counter[TP]:
+        """Offsets that are still to be read, by partition.
+
+        Stock: waits for the very last offset of the log, also when there is no record at it (a
+        tombstone that compaction has removed, a transaction's marker): recovery never ends.
+        """
+        remaining = super().active_remaining()
+        for tp, count in remaining.items():
+            if count > 0 and self._is_read_up(tp):
+                remaining[tp] = 0
+        return remaining
+
+    def _is_read_up(self, tp: TP) -> bool:
+        """Whether all there is was read: the position is past the end, and nothing comes."""
+        position = self.app.consumer.read_position(tp)
+        if position is None or position <= self.active_highwaters[tp]:
+            return False
+        last = self._last_active_event_processed_at or self._recovery_started_at
+        quiet = last is not None and time.monotonic() - last > _QUIET_S
+        return quiet and self.tables.changelog_queue.empty()
 
     async def on_recovery_completed(self, generation_id: int = 0) -> None:
         """Seek, clear the stream queues, then resume.

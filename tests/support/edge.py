@@ -57,6 +57,7 @@ class Client:
         self.generation = 1
         self.sought: list[tuple[TP, int]] = []
         self.partitions: dict[TP, Partition] = {}
+        self.passed_over: list[tuple[TP, int]] = []
         self.acked: list[int] = []
 
     def partition(self, tp: TP) -> Partition:
@@ -74,6 +75,10 @@ class Client:
         while offset in partition.missing:
             offset += 1
         return offset
+
+    def pass_over(self, tp: TP, offset: int) -> None:
+        """As HardenedConsumer.pass_over."""
+        self.passed_over.append((tp, offset))
 
     def highwater(self, tp: TP) -> int:
         """The end of the log."""

@@ -193,7 +193,7 @@ async def test_offsets_that_the_log_does_not_have_are_passed_over(
         clock(1.0)
     await settled()
     _admit(admission, client, 8, 9)
-    assert admission.counts["passed_over"] == 1
+    assert client.passed_over == [(JOBS, 8)]
 
 
 async def test_no_offset_that_the_broker_has_is_passed_over(
