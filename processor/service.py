@@ -16,6 +16,7 @@ from faust.types import TP
 
 from imagemill import __version__
 from imagemill.health import serve_health
+from imagemill.memory import settle_memory
 from imagemill.settings import ProcessorSettings
 from processor.admission import Admission, Entry
 from processor.cancels import CancelledJobs
@@ -167,6 +168,7 @@ class Processor:
     async def _serve(self) -> None:
         try:
             await self.pool.start()
+            settle_memory()
             await asyncio.gather(*(self.inference.run_slot() for _ in range(self.settings.slots)))
         finally:
             await self.pool.stop()
