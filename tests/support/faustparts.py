@@ -1,0 +1,164 @@
+"""Parts of stock Faust and of ours, put together without a broker, on a client that tests drive."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any
+
+import faust
+import pytest
+from faust.types import TP
+from faust.types.tuples import Message
+from yarl import URL
+
+from processor.hardened.consumer import HardenedConsumer, HardenedTransport
+from tests.support.edge import JOBS
+
+OTHER = TP("jobs.normal", 1)
+CHANGELOG = TP("jobs.state", 0)
+BROKER = "kafka://127.0.0.1:1"
+
+
+def both(stock: Any, hardened: Any) -> Any:
+    """Run a test on stock Faust's class, and on ours; the test is told which."""
+    return pytest.mark.parametrize(
+        ("kind", "is_stock"),
+        [pytest.param(stock, True, id="stock"), pytest.param(hardened, False, id="hardened")],
+    )
+
+
+class ClientThread:
+    """The thread that holds the aiokafka client: what was asked of it."""
+
+    def __init__(self) -> None:
+        self.committed: list[dict[TP, int]] = []
+        self.sought: list[tuple[TP, int]] = []
+        self.committed_offsets: dict[TP, int] = {}
+        self.log_starts: dict[TP, int] = {}
+        self.assigned = {JOBS, OTHER}
+
+    def assignment(self) -> set[TP]:
+        return self.assigned
+
+    def seek(self, tp: TP, offset: int) -> None:
+        self.sought.append((tp, offset))
+
+    async def seek_to_committed(self) -> dict[TP, int]:
+        # As aiokafka does: partitions without a commit, or with commit 0, are left where they are.
+        for tp, offset in self.committed_offsets.items():
+            if offset > 0:
+                self.sought.append((tp, offset))
+        return self.committed_offsets
+
+    async def earliest_offsets(self, *tps: TP) -> dict[TP, int]:
+        return {tp: self.log_starts.get(tp, 0) for tp in tps}
+
+    async def commit(self, offsets: dict[TP, int]) -> bool:
+        self.committed.append(dict(offsets))
+        return True
+
+
+class Gatekeeper:
+    """What the admission was told."""
+
+    def __init__(self) -> None:
+        self.started: dict[TP, int] = {}
+        self.on_revoke: Any = None
+
+    def start(self, tp: TP, offset: int) -> None:
+        self.started[tp] = offset
+
+    async def revoke(self) -> None:
+        if self.on_revoke is not None:
+            self.on_revoke()
+
+
+def make_app() -> faust.App:
+    """An app that is never started."""
+    app = faust.App("defects", broker=BROKER, stream_wait_empty=False, topic_disable_leader=True)
+    app.transport = HardenedTransport([URL(BROKER)], app)
+    app.gatekeeper = Gatekeeper()
+    app.topics.acks_enabled_for = lambda topic: True
+    app.consumer_generation_id = 1
+    return app
+
+
+async def ignore(*_args: Any, **_kwargs: Any) -> None:
+    return None
+
+
+def make_consumer(kind: Any) -> Any:
+    """A consumer of an app that is never started, on a client of ours."""
+    app = make_app()
+    consumer = kind(
+        app.transport,
+        callback=ignore,
+        on_partitions_revoked=ignore,
+        on_partitions_assigned=ignore,
+    )
+    consumer._thread.thread_loop.close()
+    consumer._thread = ClientThread()
+    app._consumer = consumer
+    app._producer = SimpleNamespace(flush=ignore)
+    return consumer
+
+
+def message(offset: int, generation_id: int = 1) -> Message:
+    return Message(
+        *JOBS, offset, 0.0, 0, [], b"k", b"v", None, tp=JOBS, generation_id=generation_id
+    )
+
+
+class AiokafkaClient:
+    """The aiokafka consumer in the thread: its fetcher, its position, its membership."""
+
+    def __init__(self) -> None:
+        self._fetcher = self
+        self._subscriptions = self
+        self._closed = False
+        self._max_poll_records = 50
+        self._fetch_max_wait_ms = 1500
+        self._prefetch_backoff = 0.1
+        self._coordinator = SimpleNamespace(_group_instance_id="w1")
+        self.asked: list[Any] = []
+        self.sought: list[tuple[TP, int]] = []
+        self.left_as: str | None = "running"
+        self.during_fetch: Any = lambda: None
+
+    def fetch_context(self) -> Any:
+        return self
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, *_exc: Any) -> None:
+        return None
+
+    async def start(self) -> None:
+        return None
+
+    async def stop(self) -> None:
+        self.left_as = self._coordinator._group_instance_id
+
+    async def fetched_records(self, partitions: Any, **_options: Any) -> Any:
+        self.asked.append(set(partitions))
+        self.during_fetch()
+        return {JOBS: [SimpleNamespace(offset=8), SimpleNamespace(offset=9)]}
+
+    def seek(self, tp: TP, offset: int) -> None:
+        self.sought.append((tp, offset))
+
+
+def make_thread(kind: Any) -> tuple[Any, AiokafkaClient]:
+    """A consumer's thread, run in this one, on a client of ours."""
+    consumer = make_consumer(HardenedConsumer)
+    thread = kind(consumer, thread_loop=asyncio.get_running_loop())
+    client = thread._consumer = AiokafkaClient()
+    thread._create_consumer = lambda loop: client
+
+    async def call_thread(function: Any, *args: Any, **kwargs: Any) -> Any:
+        return await function(*args, **kwargs)
+
+    thread.call_thread = call_thread
+    return thread, client
