@@ -38,13 +38,19 @@ class Frozen(BaseModel):
 def _bare(model: type[Any], values: dict[str, Any]) -> Any:
     made = model.__new__(model)
     _set_slot(made, "__dict__", values)
-    _set_slot(made, "__pydantic_fields_set__", set(values))
+    _set_slot(made, "__pydantic_fields_set__", _fields(model))
     _set_slot(made, "__pydantic_extra__", None)
     _set_slot(made, "__pydantic_private__", None)
     return made
 
 
 _set_slot = object.__setattr__
+
+
+@cache
+def _fields(model: type[BaseModel]) -> set[str]:
+    # Shared by all instances: they are frozen, so nothing changes it.
+    return set(model.model_fields)
 
 
 @cache
