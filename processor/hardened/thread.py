@@ -32,14 +32,18 @@ class HardenedConsumerThread(AIOKafkaConsumerThread):
         fetcher._prefetch_backoff = PREFETCH_BACKOFF_S
 
     async def on_thread_stop(self) -> None:
-        """Leave the group on a clean stop.
+        """Leave the group on a clean stop."""
+        self.give_up_membership()
+        await super().on_thread_stop()
+
+    def give_up_membership(self) -> None:
+        """Become a dynamic member, one that leaves its group when it stops.
 
         Stock: a static member never sends LeaveGroup, so the partitions of a worker that was
         stopped for good idle for the session timeout.
         """
         if self.leave_on_stop and self._consumer is not None:
             self._consumer._coordinator._group_instance_id = None
-        await super().on_thread_stop()
 
     async def getmany(self, active_partitions: AbstractSet[TP] | None, timeout: float) -> Any:
         """Read from a frozen, never empty set of partitions.
