@@ -48,6 +48,16 @@ _BEATS_PER_MODEL_LIST = 15
 _REPORT_S = 60.0
 
 
+def _topic_names(settings: ProcessorSettings) -> Topics:
+    return Topics(
+        events=settings.topic(topics.JOBS_EVENTS.name),
+        retry=settings.topic(topics.JOBS_RETRY.name),
+        dead_letter=settings.topic(topics.JOBS_DEAD_LETTER.name),
+        changelog=settings.topic(topics.JOBS_STATE.name),
+        results=settings.topic(topics.JOBS_RESULTS.name),
+    )
+
+
 class Processor:
     """One worker: a Faust app and everything that hangs on it."""
 
@@ -64,27 +74,12 @@ class Processor:
             quiet=lambda: self.app.rebalancing or self.app.in_recovery,
         )
         self.app.gatekeeper = self.admission
-        names = Topics(
-            events=settings.topic(topics.JOBS_EVENTS.name),
-            retry=settings.topic(topics.JOBS_RETRY.name),
-            dead_letter=settings.topic(topics.JOBS_DEAD_LETTER.name),
-            changelog=settings.topic(topics.JOBS_STATE.name),
-            results=settings.topic(topics.JOBS_RESULTS.name),
-        )
+        names = _topic_names(settings)
         self.outbox = Outbox(lambda: self.app.producer, self.admission, self.app.crash)
         self.outbox.changelog = names.changelog
         self.cancelled = CancelledJobs()
         self.gate = PriorityGate(settings.lane_size, access.pause, access.resume)
-        self.delays = Delays(
-            outbox=self.outbox,
-            priority_topics={
-                p: settings.topic(topic.name) for p, topic in topics.PRIORITY_TOPICS.items()
-            },
-            dead_letter_topic=names.dead_letter,
-            limit=_RETRIES_PER_PARTITION,
-            on_full=access.pause,
-            on_drop=access.resume,
-        )
+        self.delays = self._make_delays(access, names)
         self.inference = Inference(
             gate=self.gate,
             admission=self.admission,
@@ -115,6 +110,18 @@ class Processor:
         self.admission.after_revoke.append(self.persist_offsets)
         self._add_agents()
         self._add_tasks()
+
+    def _make_delays(self, access: ConsumerAccess, names: Topics) -> Delays:
+        return Delays(
+            outbox=self.outbox,
+            priority_topics={
+                p: self.settings.topic(topic.name) for p, topic in topics.PRIORITY_TOPICS.items()
+            },
+            dead_letter_topic=names.dead_letter,
+            limit=_RETRIES_PER_PARTITION,
+            on_full=access.pause,
+            on_drop=access.resume,
+        )
 
     def _add_agents(self) -> None:
         def queue(priority: Priority) -> Callable[[Entry], Any]:
