@@ -258,7 +258,9 @@ async def test_a_message_that_is_no_work_goes_to_the_dead_letters(bench: Bench) 
     started = ItemStarted(job_id="j", index=0, at="2026-03-01T10:00:00.000Z")
     assert await bench.serve(started) == []
     assert await bench.serve(_nap(total=2, inputs=())) == []
-    reasons = [dict(s.headers or ())["imagemill-error"] for s in bench.producer.to("jobs.dead-letter")]
+    reasons = [
+        dict(s.headers or ())["imagemill-error"] for s in bench.producer.to("jobs.dead-letter")
+    ]
     assert [reason.decode().split(" ")[0] for reason in reasons] == [
         "the",
         "the",

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from producer_api.projection_fold import Fold, Horizon
 from producer_api.projection_reads import Cursor, InvalidCursor, ListFilter, ProjectionReader
@@ -52,13 +56,24 @@ class ReadSide:
     def counted(self) -> dict[str, int]:
         return {status: jobs for status, _, _, jobs in self.reader.totals("").counts}
 
+    def close(self) -> None:
+        self.reader.close()
+        self.store.close()
+
 
 @pytest.fixture
-def side(tmp_path: Path) -> Iterator[ReadSide]:
+def filling(tmp_path: Path) -> Iterator[ReadSide]:
+    """One whose topics were not read to their ends yet."""
     made = ReadSide(tmp_path / "projection.db")
     yield made
-    made.reader.close()
-    made.store.close()
+    made.close()
+
+
+@pytest.fixture
+def side(filling: ReadSide) -> ReadSide:
+    """One that is complete, and is kept as messages come."""
+    filling.store.finish()
+    return filling
 
 
 def finished(job: object, revision: int = 2) -> JobState:
@@ -84,10 +99,13 @@ def test_a_submitted_job_is_readable_before_any_state_of_it(side: ReadSide) -> N
 
 @pytest.mark.parametrize("order", [[0, 1, 2], [2, 1, 0], [1, 2, 0], [2, 0, 1]])
 @pytest.mark.parametrize("batches", ["one", "each"])
+@pytest.mark.parametrize("complete", [True, False])
 def test_the_newest_state_wins_in_whatever_order_messages_come(
-    side: ReadSide, order: list[int], batches: str
+    filling: ReadSide, order: list[int], batches: str, complete: bool
 ) -> None:
-    job = submitted("job-00001")
+    side, job = filling, submitted("job-00001")
+    if complete:
+        side.store.finish()
     messages = [
         submission_message(job),
         state_message(state_of(job, 1, "running", "r")),
@@ -103,7 +121,41 @@ def test_the_newest_state_wins_in_whatever_order_messages_come(
     assert view["status"] == "succeeded"
     assert view["items"][0]["result"]["key"] == "results/x/0.png"
     assert view["finished_at"] == "2026-03-01T10:00:02.000Z"
+    side.store.finish()
     assert side.counted() == {"succeeded": 1}
+    assert side.reader.jobs(ListFilter(operations=["detect-objects"]), 10)[0]
+
+
+_JOB = submitted("job-00001", total=2, priority="high", expires_at="2026-03-09T00:00:00.000Z")
+_SEVERAL = [
+    submission_message(_JOB),
+    submission_message(_JOB.model_copy(update={"metadata": {"repeat": True}})),
+    state_message(JobState(job_id="job-00001", revision=1, status="running", outcomes=".r")),
+    state_message(state_of(_JOB, 2, "running", "rr")),
+    state_message(
+        state_of(_JOB, 3, "succeeded", "ss", finished_at="2026-03-01T10:00:02.000Z", items=())
+    ),
+]
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.sampled_from(_SEVERAL), min_size=1, max_size=7), st.data())
+def test_batches_make_no_difference(messages: list[FakeMessage], data: st.DataObject) -> None:
+    cut = data.draw(st.integers(0, len(messages)))
+    rows = []
+    with TemporaryDirectory() as folder:
+        for name, batches in (
+            ("one", [messages]),
+            ("each", [[message] for message in messages]),
+            ("two", [messages[:cut], messages[cut:]]),
+        ):
+            side = ReadSide(Path(folder) / name)
+            for batch in batches:
+                assert side.feed(*batch) == []
+            side.close()
+            with closing(sqlite3.connect(side.store.path)) as connection:
+                rows.append(connection.execute("SELECT * FROM jobs").fetchall())
+    assert rows[0] == rows[1] == rows[2]
 
 
 def test_repeats_change_nothing(side: ReadSide) -> None:
@@ -255,6 +307,40 @@ def test_lists_filter_by_status_operation_and_time(side: ReadSide) -> None:
     assert listed(until="2026-03-01T02:00:00.000Z") == ["1"]
 
 
+def test_a_file_is_filled_first_and_counted_and_indexed_then(filling: ReadSide) -> None:
+    jobs = [submitted(f"job-{number:05}") for number in range(20)]
+    filling.feed(*map(submission_message, jobs))
+    assert not filling.store.complete
+    assert filling.view("job-00007")["status"] == "queued"
+    filling.feed(*(state_message(finished(job)) for job in jobs[:5]), tombstone("job-00019"))
+    filling.store.finish()
+    assert filling.store.complete
+    assert filling.counted() == {"queued": 14, "succeeded": 5}
+    filling.feed(state_message(finished(jobs[7])), tombstone("job-00000"))
+    assert filling.counted() == {"queued": 13, "succeeded": 5}
+    filling.store.finish()
+    assert filling.counted() == {"queued": 13, "succeeded": 5}
+
+
+def test_a_complete_file_goes_on_where_it_was(side: ReadSide) -> None:
+    side.feed(submission_message(submitted("job-00001"), offset=6))
+    side.close()
+    again = ReadSide(side.store.path)
+    assert again.store.complete
+    assert again.store.offsets() == {(NORMAL, 0): 7}
+    assert again.counted() == {"queued": 1}
+    again.close()
+
+
+def test_a_file_whose_first_filling_was_cut_off_is_begun_anew(filling: ReadSide) -> None:
+    filling.feed(submission_message(submitted("job-00001")))
+    filling.close()
+    again = ReadSide(filling.store.path)
+    assert again.store.offsets() == {}
+    assert again.reader.job("job-00001") is None
+    again.close()
+
+
 @pytest.mark.parametrize("text", ["x", "!!!!", "YWJj", "\u00e9\u00e9\u00e9\u00e9"])
 def test_a_foreign_cursor_is_refused(text: str) -> None:
     with pytest.raises(InvalidCursor):
@@ -269,20 +355,18 @@ def test_a_damaged_file_is_begun_anew(tmp_path: Path) -> None:
     store.close()
 
 
-def test_a_file_of_another_version_is_begun_anew(tmp_path: Path) -> None:
-    path = tmp_path / "projection.db"
-    side = ReadSide(path)
+def test_a_file_of_another_version_is_begun_anew(side: ReadSide) -> None:
+    path = side.store.path
     side.feed(submission_message(submitted("job-00001")))
-    side.reader.close()
-    side.store.close()
-    connection = sqlite3.connect(path)
-    connection.execute("PRAGMA user_version = 999")
-    connection.close()
+    side.close()
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA user_version = 999")
     again = ReadSide(path)
     assert again.store.offsets() == {}
     assert again.reader.job("job-00001") is None
-    again.reader.close()
-    again.store.close()
+    again.store.finish()
+    assert again.counted() == {}
+    again.close()
 
 
 def test_a_file_from_another_cluster_is_told_apart(side: ReadSide) -> None:
@@ -294,4 +378,7 @@ def test_a_file_from_another_cluster_is_told_apart(side: ReadSide) -> None:
     assert side.store.belongs_to("b")
     assert side.reader.job("job-00001") is None
     assert side.store.offsets() == {}
-    assert side.counted() == {}
+    assert not side.store.complete
+    side.feed(submission_message(submitted("job-00002")))
+    side.store.finish()
+    assert side.counted() == {"queued": 1}
