@@ -20,6 +20,10 @@ from schemas.times import from_epoch, now
 log = logging.getLogger(__name__)
 
 _BATCH = 2000
+# Until the topics were read to their ends for the first time: the more of a job's messages come in
+# one batch, the fewer rows are written; with more than these the garbage collector takes over.
+_FIRST_BATCH = 5000
+_FIRST_GATHER_S = 0.05
 _POLL_S = 0.2
 # Under load a batch is gathered this long: a transaction and a wake-up for each message would
 # take a quarter of a core from the requests. A message after a pause is not held up.
@@ -47,10 +51,16 @@ class Feed:
         self._fold = Fold(settings.topic_prefix)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="projection-feed", daemon=True)
-        # Replaced, never changed, so that other threads may read it without a lock.
+        # Both are replaced, never changed, so that other threads may read them without a lock:
+        # how far the topics were read, and the same once the file is complete. Until then, lists
+        # and counts are not right, however far it is.
+        self.reached: dict[Position, int] = {}
         self.positions: dict[Position, int] = {}
         self.skipped = 0
         self._last_batch = 0.0
+        # While the file is filled: the partitions that were not read to their ends yet.
+        self._filling = False
+        self._unread: set[Position] = set()
 
     @property
     def partitions(self) -> list[Position]:
@@ -96,7 +106,8 @@ class Feed:
                     for position in self.partitions
                 ]
             )
-            self.positions = known
+            self._filling, self._unread = not self._store.complete, set(self.partitions)
+            self._move_to(known)
             # Who waits for these positions is told now: a message may be long in coming.
             self._on_change(set())
             while not self._stopping.is_set():
@@ -117,34 +128,48 @@ class Feed:
         first = consumer.poll(_POLL_S)
         if first is None:
             return
-        # consume() waits for a full batch as long as it may: not at all when it has been quiet.
-        busy = time.monotonic() - self._last_batch < _GATHER_S
-        batch = [first, *consumer.consume(_BATCH, _GATHER_S if busy else 0)]
+        batch = [first, *self._rest(consumer)]
         changes = self._fold.fold(
             (message for message in batch if message.error() is None), self._horizon()
         )
         for message in batch:
             if (error := message.error()) is not None:
                 self._pass_over(error, message, changes)
-        if changes.next:
+        if changes.next or (self._filling and not self._unread):
             self._apply(changes)
             self._last_batch = time.monotonic()
 
+    def _rest(self, consumer: Consumer) -> list[Message]:
+        """What comes with a message, or shortly after it."""
+        if self._filling:
+            return consumer.consume(_FIRST_BATCH, _FIRST_GATHER_S)
+        # consume() waits for a full batch as long as it may: not at all when it has been quiet.
+        busy = time.monotonic() - self._last_batch < _GATHER_S
+        return consumer.consume(_BATCH, _GATHER_S if busy else 0)
+
     def _apply(self, changes: Changes) -> None:
         self._store.apply(changes)
-        self.positions = self.positions | changes.next
+        if self._filling and not self._unread:
+            self._store.finish()
+            self._filling = False
+        self._move_to(self.reached | changes.next)
         if changes.skipped:
             self.skipped += len(changes.skipped)
             for text in changes.skipped[:_TOLD]:
                 log.warning("A message was skipped: %s", text)
-        self._on_change(changes.jobs())
+        self._on_change(changes.job_ids())
+
+    def _move_to(self, positions: dict[Position, int]) -> None:
+        self.reached = positions
+        self.positions = {} if self._filling else positions
 
     def _pass_over(self, error: KafkaError, message: Message, changes: Changes) -> None:
         """An event in place of a message: the end of a partition may move its position, too."""
         if error.code() == KafkaError._PARTITION_EOF:
             position = (str(message.topic()), int(message.partition() or 0))
             end = int(message.offset() or 0)
-            if self.positions.get(position) != end:
+            self._unread.discard(position)
+            if self.reached.get(position) != end:
                 changes.next[position] = max(end, changes.next.get(position, 0))
         elif error.fatal() or (message.topic() is not None and not error.retriable()):
             raise KafkaException(error)

@@ -63,7 +63,7 @@ class _ProjectionCollector:
         feed = self._projection.feed
         for name, text, value in (
             ("projection_ready", "Whether all topics were read to their ends", self._ready()),
-            ("projection_messages", "Sum of the offsets read", sum(feed.positions.values())),
+            ("projection_messages", "Sum of the offsets read", sum(feed.reached.values())),
             ("projection_skipped", "Messages that could not be used", feed.skipped),
             ("waiting_requests", "Requests that wait for a job", self._projection.waiters.count),
         ):

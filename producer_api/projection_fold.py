@@ -30,7 +30,7 @@ class Message(Protocol):
 Position = tuple[str, int]
 
 
-class Columns(BaseModel):
+class _Columns(BaseModel):
     """What a submission is filed under. The rest is read when somebody asks: to check all of
     every message would take four times as long, and a rebuild reads millions."""
 
@@ -43,7 +43,7 @@ class Columns(BaseModel):
     expires_at: str | None = None
 
 
-class StateColumns(Columns):
+class _StateColumns(_Columns):
     """What a state is filed under."""
 
     revision: int
@@ -51,7 +51,35 @@ class StateColumns(Columns):
     finished_at: str | None = None
 
 
-Filed = TypeVar("Filed", bound=Columns)
+_Filed = TypeVar("_Filed", bound=_Columns)
+
+
+class JobRow(NamedTuple):
+    """A job as far as messages tell it; `submitted` and `state` are the messages themselves.
+
+    `created_at` is empty, and so are the columns beside it, where what was asked for is not known.
+    """
+
+    job_id: str
+    revision: int
+    status: str
+    ended_at: str | None
+    state: bytes | None
+    operation: str
+    priority: str
+    created_at: str
+    expires_at: str | None
+    submitted: bytes | None
+
+    def merged(self, other: JobRow) -> JobRow:
+        """What this row, the earlier read, and another of the same job tell together.
+
+        The later revision counts, but a state may come before its submission, and then may not
+        know yet what was asked for. The store does the same with the row that it holds.
+        """
+        state, old = (other, self) if other.revision > self.revision else (self, other)
+        header = state if state.created_at else old
+        return JobRow(*state[:5], *header[5:9], self.submitted or other.submitted)
 
 
 class Horizon(NamedTuple):
@@ -60,7 +88,7 @@ class Horizon(NamedTuple):
     now: str
     oldest: str
 
-    def expired(self, job: Columns) -> bool:
+    def expired(self, job: _Columns) -> bool:
         """Whether the time of a job has come."""
         return job.expires_at < self.now if job.expires_at else job.created_at < self.oldest
 
@@ -69,8 +97,7 @@ class Horizon(NamedTuple):
 class Changes:
     """The rows to write, the last word of the batch for each, and where to go on reading."""
 
-    submitted: dict[str, tuple[Columns, bytes]] = field(default_factory=dict)
-    states: dict[str, tuple[StateColumns, bytes]] = field(default_factory=dict)
+    jobs: dict[str, JobRow] = field(default_factory=dict)
     items: dict[tuple[str, int], bytes] = field(default_factory=dict)
     removed_jobs: set[str] = field(default_factory=set)
     removed_items: set[tuple[str, int]] = field(default_factory=set)
@@ -78,10 +105,15 @@ class Changes:
     next: dict[Position, int] = field(default_factory=dict)
     skipped: list[str] = field(default_factory=list)
 
-    def jobs(self) -> set[str]:
+    def job_ids(self) -> set[str]:
         """The jobs that a reader may now see differently."""
         changed = {job_id for job_id, _ in self.items}
-        return changed.union(self.submitted, self.states, self.removed_jobs)
+        return changed.union(self.jobs, self.removed_jobs)
+
+    def add(self, row: JobRow) -> None:
+        """What a message tells of a job, after what those before it told."""
+        known = self.jobs.get(row.job_id)
+        self.jobs[row.job_id] = row if known is None else known.merged(row)
 
 
 class Fold:
@@ -110,17 +142,16 @@ class Fold:
         """
         changes = Changes()
         for message in messages:
+            topic, partition, offset = message.topic(), message.partition(), message.offset()
+            assert topic is not None and partition is not None and offset is not None
             try:
-                self._one(changes, message, horizon)
+                self._one(changes, topic, message, horizon)
             except (codec.DecodeError, UnicodeDecodeError) as error:
-                where = f"{message.topic()}[{message.partition()}]@{message.offset()}"
-                changes.skipped.append(f"{where}: {error}")
-            position = (str(message.topic()), int(message.partition() or 0))
-            changes.next[position] = int(message.offset() or 0) + 1
+                changes.skipped.append(f"{topic}[{partition}]@{offset}: {error}")
+            changes.next[topic, partition] = offset + 1
         return changes
 
-    def _one(self, changes: Changes, message: Message, horizon: Horizon) -> None:
-        topic = str(message.topic())
+    def _one(self, changes: Changes, topic: str, message: Message, horizon: Horizon) -> None:
         if topic in self._submissions:
             _submission(changes, message, horizon)
         elif topic == self._states:
@@ -137,9 +168,14 @@ def _submission(changes: Changes, message: Message, horizon: Horizon) -> None:
     if kind != JobSubmitted.TYPE:
         raise codec.DecodeError(f"{kind} does not belong here")
     document = message.value() or b""
-    job = _filed(Columns, document)
+    job = _filed(_Columns, document)
     if not horizon.expired(job):
-        changes.submitted.setdefault(job.job_id, (job, document))
+        changes.add(
+            JobRow(
+                job.job_id, 0, JobStatus.QUEUED.value, None, None,
+                job.operation, job.priority.value, job.created_at, job.expires_at, document,
+            )
+        )  # fmt: skip
 
 
 def _state(changes: Changes, key: str, value: bytes | None) -> None:
@@ -148,22 +184,27 @@ def _state(changes: Changes, key: str, value: bytes | None) -> None:
         _item(changes, job_id, index, value)
     elif value is None:
         changes.removed_jobs.add(job_id)
-        changes.submitted.pop(job_id, None)
-        changes.states.pop(job_id, None)
+        changes.jobs.pop(job_id, None)
     else:
-        state = _filed(StateColumns, value)
+        state = _filed(_StateColumns, value)
         if state.job_id != job_id:
             raise codec.DecodeError(f"the state of {state.job_id} under the key {job_id}")
-        known = changes.states.get(job_id)
-        if known is None or known[0].revision < state.revision:
-            changes.states[job_id] = (state, value)
+        changes.add(
+            JobRow(
+                job_id, state.revision, state.status.value,
+                state.finished_at if state.status.ended else None, value,
+                state.operation, state.priority.value, state.created_at, state.expires_at, None,
+            )
+        )  # fmt: skip
 
 
-def _filed(model: type[Filed], document: bytes) -> Filed:
+def _filed(model: type[_Filed], document: bytes) -> _Filed:
     try:
         return model.model_validate_json(document)
     except ValidationError as error:
-        raise codec.DecodeError(f"not a {model.__name__}: {error.error_count()} errors") from error
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the message"
+        raise codec.DecodeError(f"{where}: {first['msg']}") from error
 
 
 def _item(changes: Changes, job_id: str, index: str, value: bytes | None) -> None:

@@ -4,35 +4,29 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from producer_api.projection_fold import Changes, Columns, Position, StateColumns
-from producer_api.projection_schema import clear, open_writer
-from schemas.jobs import JobStatus
+from producer_api.projection_fold import Changes, JobRow, Position
+from producer_api.projection_schema import begin_anew, complete, is_complete, open_writer
 
-_JOB_COLUMNS = (
-    "job_id, revision, status, operation, priority, created_at, ended_at, expires_at, "
-    "submitted, state"
-)
-_SUBMITTED = f"""
-INSERT INTO jobs ({_JOB_COLUMNS}) VALUES {{rows}}
+# JobRow.merged in SQL.
+_NEWER = "excluded.revision > jobs.revision"
+_TELLS = f"iif({_NEWER}, excluded.created_at <> '', jobs.created_at = '')"
+_JOB = f"""
+INSERT INTO jobs ({", ".join(JobRow._fields)}) VALUES {{rows}}
 ON CONFLICT (job_id) DO UPDATE SET
-  submitted = excluded.submitted, operation = excluded.operation, priority = excluded.priority,
-  created_at = excluded.created_at, expires_at = excluded.expires_at
-WHERE jobs.submitted IS NULL
-"""
-# A state may come before its submission, and then may not know yet what was asked for.
-_STATE = f"""
-INSERT INTO jobs ({_JOB_COLUMNS}) VALUES {{rows}}
-ON CONFLICT (job_id) DO UPDATE SET
-  revision = excluded.revision, status = excluded.status, state = excluded.state,
-  ended_at = excluded.ended_at,
-  operation = iif(excluded.created_at = '', jobs.operation, excluded.operation),
-  priority = iif(excluded.created_at = '', jobs.priority, excluded.priority),
-  created_at = iif(excluded.created_at = '', jobs.created_at, excluded.created_at),
-  expires_at = coalesce(excluded.expires_at, jobs.expires_at)
-WHERE excluded.revision > jobs.revision
+  revision = iif({_NEWER}, excluded.revision, jobs.revision),
+  status = iif({_NEWER}, excluded.status, jobs.status),
+  ended_at = iif({_NEWER}, excluded.ended_at, jobs.ended_at),
+  state = iif({_NEWER}, excluded.state, jobs.state),
+  operation = iif({_TELLS}, excluded.operation, jobs.operation),
+  priority = iif({_TELLS}, excluded.priority, jobs.priority),
+  created_at = iif({_TELLS}, excluded.created_at, jobs.created_at),
+  expires_at = iif({_TELLS}, excluded.expires_at, jobs.expires_at),
+  submitted = coalesce(jobs.submitted, excluded.submitted)
+WHERE {_NEWER} OR jobs.submitted IS NULL
 """
 _ITEM = """
 INSERT INTO items (job_id, item, document) VALUES {rows}
@@ -72,9 +66,21 @@ class ProjectionStore:
 
     def begin_anew(self, cluster_id: str) -> None:
         """Empty the file, to be filled from that cluster."""
-        with _Transaction(self._connection):
-            clear(self._connection)
-            self._connection.execute("INSERT INTO cluster VALUES (?)", (cluster_id,))
+        begin_anew(self._connection)
+        self.remember_cluster(cluster_id)
+
+    @property
+    def complete(self) -> bool:
+        """Whether the file was once filled to the topics' ends; see `finish`."""
+        return is_complete(self._connection)
+
+    def finish(self) -> None:
+        """The topics were read to their ends: from now on the file is kept as it grows.
+
+        Until then it is written without indexes and without regard for power failures, and
+        a process that finds it so begins anew. Raises sqlite3.Error.
+        """
+        complete(self._connection)
 
     def remember_cluster(self, cluster_id: str) -> None:
         """Note which cluster the rows come from."""
@@ -88,8 +94,7 @@ class ProjectionStore:
             for job_id in changes.removed_jobs:
                 self._connection.execute("DELETE FROM jobs WHERE job_id = ?", (job_id,))
                 self._connection.execute("DELETE FROM items WHERE job_id = ?", (job_id,))
-            self._insert(_SUBMITTED, map(_submitted_row, changes.submitted.values()))
-            self._insert(_STATE, map(_state_row, changes.states.values()))
+            self._insert(_JOB, changes.jobs.values())
             self._connection.executemany(
                 "DELETE FROM items WHERE job_id = ? AND item = ?", changes.removed_items
             )
@@ -97,10 +102,6 @@ class ProjectionStore:
             for (kind, name), document in changes.documents.items():
                 self._document(kind, name, document)
             self._insert(_OFFSET, ((*key, value) for key, value in changes.next.items()))
-
-    def remove(self, job_ids: Iterable[str]) -> None:
-        """Forget jobs. Raises sqlite3.Error."""
-        self.apply(Changes(removed_jobs=set(job_ids)))
 
     def _document(self, kind: str, name: str, document: bytes | None) -> None:
         if document is None:
@@ -119,7 +120,7 @@ class ProjectionStore:
             marks = f"({', '.join('?' * len(part[0]))})"
             self._connection.execute(
                 statement.format(rows=", ".join([marks] * len(part))),
-                [value for row in part for value in row],
+                list(chain.from_iterable(part)),
             )
 
 
@@ -142,20 +143,3 @@ def _sliced(rows: list[Row]) -> Iterator[list[Row]]:
         while len(rows) - at >= size:
             yield rows[at : at + size]
             at += size
-
-
-def _submitted_row(entry: tuple[Columns, bytes]) -> Row:
-    job, document = entry
-    return (
-        job.job_id, 0, JobStatus.QUEUED.value, job.operation, job.priority.value,
-        job.created_at, None, job.expires_at, document, None,
-    )  # fmt: skip
-
-
-def _state_row(entry: tuple[StateColumns, bytes]) -> Row:
-    state, document = entry
-    return (
-        state.job_id, state.revision, state.status.value, state.operation, state.priority.value,
-        state.created_at, state.finished_at if state.status.ended else None, state.expires_at,
-        None, document,
-    )  # fmt: skip
