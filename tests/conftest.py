@@ -16,8 +16,9 @@ from imagemill.local.ports import next_free
 from imagemill.local.prerequisites import BrokerKind, choose_broker, docker_answers, look
 
 ROOT = Path(__file__).parents[1]
-# Beside each other, so that brokers of tests that were interrupted do not get in the way.
-_FIRST_TEST_PORT = 19092
+# A place of its own for each run: between the look for a free port and a broker on it there are
+# seconds, in which another run's broker takes it, and then answers in its stead.
+_FIRST_TEST_PORT = 19092 + os.getpid() % 1000 * 4
 
 
 @dataclass(frozen=True)
