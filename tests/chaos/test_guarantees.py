@@ -91,7 +91,7 @@ def test_workers_may_be_killed_restarted_joined_and_stopped_in_mid_load(
         for event in ("restart", "leave", "join", "restart", "kill", "join", "restart"):
             havoc.strike(event)
             _mixed_load(load, rng, 150)
-            until = time.monotonic() + rng.uniform(1.0, 4.0)
+            until = time.monotonic() + rng.uniform(0.5, 2.5)
             while time.monotonic() < until:
                 results.read(0.1)
                 running.revive()
@@ -100,6 +100,20 @@ def test_workers_may_be_killed_restarted_joined_and_stopped_in_mid_load(
         for checker in CHECKERS:
             checker.check(load, results, stage)
         assert not running.deaths, f"{running.deaths} died by themselves: {havoc.told}"
+
+
+def test_what_the_client_loses_is_read_again(stage: Stage, ports: Ports) -> None:
+    load, results = Load(stage), Results(stage)
+    with workers(stage, ports, slots=1, CHAOS_LOSS="0.02") as running:
+        running.start("w1")
+        running.wait_ready()
+        _mixed_load(load, random.Random(20260303), 600)
+        load.flush()
+        results.wait_for(load.jobs, 90)
+        for checker in CHECKERS:
+            checker.check(load, results, stage)
+        assert running.lines(r"processor.admission: .* back to \d+"), "nothing was lost"
+        assert not running.deaths
 
 
 def test_a_broker_may_be_killed_in_mid_load(

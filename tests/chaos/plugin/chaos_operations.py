@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import random
+import sys
 import time
+from collections.abc import AsyncIterator
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
@@ -31,3 +35,23 @@ def halve(image: Any, _params: NoParams, _context: Any) -> Output:
 
 NAP = OperationSpec("nap", "Take a while.", NapParams, "chaos_operations:nap", inputs="none")
 HALVE = OperationSpec("halve", "Half the size.", NoParams, "chaos_operations:halve")
+
+
+def _lose_messages(share: float) -> None:
+    """Have the consumer lose that share of what it fetched, as clients did in the past."""
+    from processor.hardened.consumer import HardenedConsumer
+
+    fetched = HardenedConsumer.getmany
+    chance = random.Random(7)
+
+    async def getmany(self: Any, timeout: float) -> AsyncIterator[Any]:
+        async for tp, message in fetched(self, timeout):
+            if self._is_changelog_tp(tp) or chance.random() >= share:
+                yield tp, message
+
+    HardenedConsumer.getmany = getmany
+
+
+# In the worker alone: the inference processes import this module too, and no Faust.
+if "CHAOS_LOSS" in os.environ and "faust" in sys.modules:
+    _lose_messages(float(os.environ["CHAOS_LOSS"]))
