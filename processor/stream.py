@@ -129,6 +129,9 @@ def make_app(settings: ProcessorSettings) -> ProcessorApp:
         # must fit above that, or a full low queue holds up the high one.
         stream_buffer_maxsize=max(4096, 5 * 5 * partitions * _MAX_POLL_RECORDS),
         stream_wait_empty=False,  # Admission.revoke waits, with a limit
+        # Faust keeps one by default, at twice the work, and applies records of partitions it does
+        # not know to whichever table it saw last.
+        table_standby_replicas=0,
         consumer_auto_offset_reset="earliest",
         processing_guarantee="at_least_once",
         producer_acks=-1,

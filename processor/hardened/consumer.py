@@ -76,14 +76,14 @@ class HardenedConsumer(driver.Consumer):
             offset = self._committed_offset.get(tp) or 0
             if tp in first:
                 offset = max(offset, first[tp])
-                self._thread.seek(tp, offset)
+                await self._thread.seek_soon(tp, offset)
                 self._read_offset[tp] = offset or None
             self.app.gatekeeper.start(tp, offset)
         self.sought_generation = generation
 
     def seek_back(self, tp: TP, offset: int) -> None:
-        """Read a partition again from an offset; thread-safe in aiokafka."""
-        self._thread.seek(tp, offset)
+        """Read a partition again from an offset, in a moment."""
+        self._thread.seek_soon(tp, offset)
         self._read_offset[tp] = offset or None
 
     def pass_over(self, tp: TP, offset: int) -> None:

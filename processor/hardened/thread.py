@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Set as AbstractSet
 from typing import Any
 
-from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread
+from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, ensure_aiokafka_TP
 from faust.types import TP
 
 # A partition that becomes fetchable while a fetch already waits at the broker sits that wait out.
@@ -44,6 +44,22 @@ class HardenedConsumerThread(AIOKafkaConsumerThread):
         """
         if self.leave_on_stop and self._consumer is not None:
             self._consumer._coordinator._group_instance_id = None
+
+    def seek_soon(self, tp: TP, offset: int) -> asyncio.Future[None]:
+        """Seek in the client's own thread, between its fetches; await it to know that it is done.
+
+        Stock: seeks from the main thread; one in the middle of a fetch crashes the client
+        (KeyError), and its wake-up of the fetcher may not be heard.
+        """
+        done = asyncio.run_coroutine_threadsafe(
+            self._seek_if_assigned(tp, offset), self.thread_loop
+        )
+        return asyncio.wrap_future(done)
+
+    async def _seek_if_assigned(self, tp: TP, offset: int) -> None:
+        consumer = self._ensure_consumer()
+        if tp in consumer.assignment():
+            consumer.seek(ensure_aiokafka_TP(tp), offset)
 
     async def getmany(self, active_partitions: AbstractSet[TP] | None, timeout: float) -> Any:
         """Read from a frozen, never empty set of partitions.

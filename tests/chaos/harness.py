@@ -18,7 +18,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, Producer, TopicPartition
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Producer,
+    TopicPartition,
+)
 
 from imagemill.kafka import client_config, create_topics, producer_config
 from imagemill.settings import KafkaSettings, StoreSettings
@@ -200,6 +207,7 @@ class Load:
 
     stage: Stage
     jobs: dict[str, JobSubmitted] = field(default_factory=dict)
+    failures: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         # Longer than any outage here: what the load has sent is in the log.
@@ -247,12 +255,17 @@ class Load:
     def publish(self, topic: str, key: str | None, value: bytes | None, headers: Any) -> None:
         """Publish any message."""
         name = self.stage.kafka.topic(topic)
-        self._producer.produce(name, value, key, headers=headers)
+        self._producer.produce(name, value, key, headers=headers, on_delivery=self._delivered)
         self._producer.poll(0)
+
+    def _delivered(self, error: KafkaError | None, _message: object) -> None:
+        if error is not None:
+            self.failures.append(error.str())
 
     def flush(self, timeout_s: float = 60.0) -> None:
         """Wait until all that was published is in the log."""
         assert self._producer.flush(timeout_s) == 0, "the broker did not take all messages"
+        assert not self.failures, f"the broker refused messages: {set(self.failures)}"
 
 
 class Reader:

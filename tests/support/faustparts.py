@@ -44,6 +44,9 @@ class ClientThread:
     def seek(self, tp: TP, offset: int) -> None:
         self.sought.append((tp, offset))
 
+    async def seek_soon(self, tp: TP, offset: int) -> None:
+        self.sought.append((tp, offset))
+
     async def seek_to_committed(self) -> dict[TP, int]:
         # As aiokafka does: partitions without a commit, or with commit 0, are left where they are.
         for tp, offset in self.committed_offsets.items():
@@ -125,6 +128,9 @@ class AiokafkaClient:
         self.sought: list[tuple[TP, int]] = []
         self.left_as: str | None = "running"
         self.during_fetch: Any = lambda: None
+
+    def assignment(self) -> set[TP]:
+        return {JOBS}
 
     def fetch_context(self) -> Any:
         return self

@@ -216,6 +216,25 @@ async def test_records_of_a_fetch_that_a_seek_overtook_move_the_position_on(
 
 
 @threads
+async def test_a_seek_from_the_main_thread_comes_into_the_middle_of_a_fetch(
+    kind: Any, is_stock: bool
+) -> None:
+    """It deletes records that the fetch is about to take out: KeyError, and the worker is gone."""
+    thread, client = make_thread(kind)
+    sought_meanwhile = []
+
+    def seek() -> None:
+        (thread.seek if is_stock else thread.seek_soon)(JOBS, 5)
+        sought_meanwhile.extend(client.sought)
+
+    client.during_fetch = seek
+    await thread.getmany({JOBS}, 0.1)
+    await asyncio.sleep(0.01)
+    assert client.sought == [(JOBS, 5)]
+    assert sought_meanwhile == ([(JOBS, 5)] if is_stock else [])
+
+
+@threads
 async def test_a_static_member_that_stops_does_not_leave(kind: Any, is_stock: bool) -> None:
     """With its instance id set aiokafka sends no LeaveGroup; see test_broker_defects.py."""
     thread, client = make_thread(kind)
