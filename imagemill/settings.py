@@ -200,6 +200,11 @@ class ApiSettings(KafkaSettings, StoreSettings, LimitSettings, LogSettings):
     """The HTTP API."""
 
     host: str = Field("0.0.0.0", description="address the API listens on")
+    cors_origins: str = Field(
+        "",
+        description="comma separated origins whose pages may call the API from a browser, as in "
+        "https://example.org; * for all; none if empty",
+    )
     queue_limit: int = Field(
         1_000_000, ge=1, description="queued jobs above which submits are answered 429"
     )

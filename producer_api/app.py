@@ -13,6 +13,7 @@ from imagemill.storage import open_signer, open_store
 from producer_api import metrics
 from producer_api.cancel import Canceller
 from producer_api.context import API, Api
+from producer_api.cors import allow_origins, parse_origins
 from producer_api.dialects import (
     background_removal,
     image_processing,
@@ -67,7 +68,8 @@ def create_app(settings: ApiSettings) -> web.Application:
     """The API. The broker need not be reachable: until it is, /readyz says so.
 
     Raises:
-        ValueError, StoreUnavailable: the store's settings are wrong, or its folder is.
+        ValueError: the store's settings are wrong, or the origins are.
+        StoreUnavailable: the store's folder cannot be used.
         sqlite3.Error: the projection's file can be neither opened nor created.
     """
     # Bodies are read as streams under limits of our own; aiohttp's own limit guards only
@@ -93,6 +95,7 @@ def create_app(settings: ApiSettings) -> web.Application:
     app.cleanup_ctx.append(_running)
     app.on_shutdown.append(_let_go)
     add_routes(app, ROUTES)
+    allow_origins(app, parse_origins(settings.cors_origins))
     return app
 
 
