@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
+from collections import deque
 from collections.abc import Iterable
 from typing import Any
 
@@ -13,6 +15,9 @@ from confluent_kafka.cimpl import NewTopic
 
 from imagemill.settings import KafkaSettings
 from schemas.topics import TOPICS, Topic
+
+# A closing producer waits this long for its thread.
+_POLL_S = 0.1
 
 
 class KafkaUnavailable(Exception):
@@ -77,14 +82,16 @@ def consumer_config(settings: KafkaSettings, group: str) -> dict[str, Any]:
 class AsyncProducer:
     """A confluent-kafka producer whose deliveries are awaited from one asyncio loop.
 
-    librdkafka calls back on the thread that polls; this object polls on the loop's own time when
-    deliveries are pending, so a callback costs no hop between threads.
+    librdkafka calls back on the thread that polls. That is one of this object's own, which wakes
+    the loop once for all that it has to tell: polls by the loop itself would be as many wake-ups
+    as there are milliseconds until the broker answers, and notice the answer half of one late.
     """
 
     def __init__(self, config: dict[str, Any]) -> None:
         self._producer = Producer(config)
-        self._pending = 0
-        self._poller: asyncio.Task[None] | None = None
+        self._told: deque[tuple[asyncio.Future[None], KafkaError | None]] = deque()
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._poll, name="producer", daemon=True)
 
     async def send(
         self,
@@ -102,34 +109,40 @@ class AsyncProducer:
         delivered: asyncio.Future[None] = loop.create_future()
 
         def on_delivery(error: KafkaError | None, _message: object) -> None:
-            self._pending -= 1
-            if delivered.done():
-                return
-            if error is None:
-                delivered.set_result(None)
-            else:
-                delivered.set_exception(KafkaUnavailable(error.str()))
+            self._told.append((delivered, error))
+            # With more than one, the loop has been woken and has not come to the first yet.
+            if len(self._told) == 1 and not loop.is_closed():
+                loop.call_soon_threadsafe(self._settle)
 
         try:
             self._producer.produce(topic, value, key, headers=headers, on_delivery=on_delivery)
         except (BufferError, KafkaException) as exc:
             raise KafkaUnavailable(str(exc)) from exc
-        self._pending += 1
-        if self._poller is None or self._poller.done():
-            self._poller = loop.create_task(self._poll())
+        if self._thread.ident is None:
+            self._thread.start()
         await delivered
 
-    async def _poll(self) -> None:
-        """Serve delivery callbacks while any are awaited."""
-        while self._pending > 0:
-            if self._producer.poll(0) == 0:
-                await asyncio.sleep(0.001)
+    def _settle(self) -> None:
+        """On the loop: let those go on whose messages were delivered, or not."""
+        while self._told:
+            delivered, error = self._told.popleft()
+            if delivered.done():
+                continue
+            if error is None:
+                delivered.set_result(None)
             else:
-                await asyncio.sleep(0)
+                delivered.set_exception(KafkaUnavailable(error.str()))
+
+    def _poll(self) -> None:
+        while not self._closing.is_set():
+            self._producer.poll(_POLL_S)
 
     async def close(self, timeout_s: float = 10.0) -> None:
         """Wait for what is under way."""
         await asyncio.to_thread(self._producer.flush, timeout_s)
+        self._closing.set()
+        if self._thread.is_alive():
+            await asyncio.to_thread(self._thread.join)
 
 
 def admin(settings: KafkaSettings) -> AdminClient:
