@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,15 +74,31 @@ def broker(
             local.stop()
 
 
+@pytest.fixture(scope="session")
+def start_broker(
+    kafka_install: KafkaInstall,
+) -> Callable[[Path], AbstractContextManager[LocalBroker]]:
+    """Starts a broker with its data in that folder, which its users may kill and restart."""
+
+    @contextmanager
+    def start(folder: Path) -> Iterator[LocalBroker]:
+        local = LocalBroker(folder, kafka_install, port=_test_port())
+        local.start()
+        try:
+            yield local
+        finally:
+            local.kill()
+
+    return start
+
+
 @pytest.fixture
-def own_broker(kafka_install: KafkaInstall, tmp_path: Path) -> Iterator[LocalBroker]:
+def own_broker(
+    start_broker: Callable[[Path], AbstractContextManager[LocalBroker]], tmp_path: Path
+) -> Iterator[LocalBroker]:
     """A started broker of this test alone, which may kill and restart it."""
-    local = LocalBroker(tmp_path / "kafka", kafka_install, port=_test_port())
-    local.start()
-    try:
+    with start_broker(tmp_path / "kafka") as local:
         yield local
-    finally:
-        local.kill()
 
 
 @pytest.fixture

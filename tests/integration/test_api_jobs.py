@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 import uuid
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -19,6 +20,15 @@ from tests.support.pictures import picture
 def submission(kafka: Topics, job_id: str) -> JobSubmitted:
     (job,) = (job for job in kafka.submissions() if job.job_id == job_id)
     return job
+
+
+def waiting_requests(api: RunningApi) -> int:
+    (line,) = (
+        line
+        for line in api.get("/metrics").text.splitlines()
+        if line.startswith("imagemill_waiting_requests ")
+    )
+    return int(float(line.split()[1]))
 
 
 def test_a_photo_is_stored_and_queued_before_the_answer(api: RunningApi, kafka: Topics) -> None:
@@ -93,12 +103,11 @@ def test_an_unknown_job_is_a_404(api: RunningApi) -> None:
 def test_the_end_of_a_job_is_waited_for(api: RunningApi, kafka: Topics) -> None:
     job = api.post("/v1/jobs", json={"operation": "noop"}).json()
     with ThreadPoolExecutor() as pool:
-        waiting = [pool.submit(api.get, f"/v1/jobs/{job['id']}?wait=15") for _ in range(2)]
-        eventually(lambda: api.get(f"/v1/jobs/{job['id']}").ok)
-        begun = time.monotonic()
+        # Longer than the client waits: only the end of the job can bring the answers in time.
+        waiting = [pool.submit(api.get, f"/v1/jobs/{job['id']}?wait=60") for _ in range(2)]
+        eventually(lambda: waiting_requests(api) == 2)
         kafka.end(submission(kafka, job["id"]))
         answers = [future.result() for future in waiting]
-    assert time.monotonic() - begun < 5
     for answer in answers:
         assert answer.json()["status"] == "succeeded"
 
@@ -108,7 +117,7 @@ def test_a_wait_that_ends_before_the_job_tells_how_far_it_is(api: RunningApi) ->
     begun = time.monotonic()
     answer = api.get(f"/v1/jobs/{job['id']}?wait=0.3")
     assert answer.json()["status"] == "queued"
-    assert 0.25 < time.monotonic() - begun < 5
+    assert time.monotonic() - begun > 0.25
     assert api.get(f"/v1/jobs/{job['id']}?wait=-1").status_code == 422
 
 
@@ -210,57 +219,44 @@ def test_paths_and_methods_that_are_not_there(api: RunningApi) -> None:
 
 
 def test_a_projection_that_was_deleted_is_rebuilt(
-    api_settings: Any, api: RunningApi, kafka: Topics, tmp_path: Any
+    api: RunningApi, kafka: Topics, beside: Callable[[], RunningApi]
 ) -> None:
     job = api.post("/v1/jobs", json={"operation": "noop", "metadata": {"kept": True}}).json()
     kafka.end(submission(kafka, job["id"]))
     kafka.publish("jobs.normal", "x", b"this is no event", None)
     kafka.publish("jobs.state", "y", b"nor is this", None)
     ended = api.get(f"/v1/jobs/{job['id']}?wait=10").json()
-    other = RunningApi(api_settings.model_copy(update={"projection_path": tmp_path / "new.db"}))
-    other.start()
-    try:
-        assert other.get(f"/v1/jobs/{job['id']}").json() == ended
-        expected = api.get("/v1/jobs?limit=100").json()
-        assert other.get("/v1/jobs?limit=100").json() == expected
-    finally:
-        other.stop()
+    other = beside()
+    assert other.get(f"/v1/jobs/{job['id']}").json() == ended
+    expected = api.get("/v1/jobs?limit=100").json()
+    assert other.get("/v1/jobs?limit=100").json() == expected
 
 
-def test_two_apis_side_by_side(api_settings: Any, api: RunningApi, tmp_path: Any) -> None:
-    other = RunningApi(api_settings.model_copy(update={"projection_path": tmp_path / "b.db"}))
-    other.start()
-    try:
-        for _ in range(20):
-            job = api.post("/v1/jobs", json={"operation": "noop"}).json()
-            begun = time.monotonic()
-            assert other.get(f"/v1/jobs/{job['id']}").status_code == 200
-            assert time.monotonic() - begun < 1
-            assert other.get("/v1/jobs?limit=1").status_code == 200
-    finally:
-        other.stop()
+def test_two_apis_side_by_side(api: RunningApi, beside: Callable[[], RunningApi]) -> None:
+    other = beside()
+    for _ in range(20):
+        job = api.post("/v1/jobs", json={"operation": "noop"}).json()
+        assert other.get(f"/v1/jobs/{job['id']}").status_code == 200
+        assert other.get("/v1/jobs?limit=1").status_code == 200
 
 
-def test_a_full_queue_is_a_429(broker: Any, tmp_path: Any) -> None:
-    settings = fresh_settings(broker.bootstrap, tmp_path, queue_limit=2)
-    kafka = Topics(settings)
-    api = RunningApi(settings).start()
-    try:
-        answer = eventually(
-            lambda: api.post("/v1/jobs", json={"operation": "noop"}),
-            lambda got: got.status_code == 429,
-        )
-        assert answer.json()["code"] == "queue_full"
-        assert int(answer.headers["Retry-After"]) > 0
-        for job in kafka.submissions():
-            kafka.end(job)
-        eventually(lambda: api.post("/v1/jobs", json={"operation": "noop"}).status_code == 202)
-    finally:
-        api.stop()
+def test_a_full_queue_is_a_429(serve: Callable[..., tuple[RunningApi, Topics]]) -> None:
+    api, kafka = serve(queue_limit=2)
+    answer = eventually(
+        lambda: api.post("/v1/jobs", json={"operation": "noop"}),
+        lambda got: got.status_code == 429,
+    )
+    assert answer.json()["code"] == "queue_full"
+    assert int(answer.headers["Retry-After"]) > 0
+    for job in kafka.submissions():
+        kafka.end(job)
+    eventually(lambda: api.post("/v1/jobs", json={"operation": "noop"}).status_code == 202)
 
 
 def test_without_a_broker_nothing_is_half_submitted(tmp_path: Any) -> None:
-    settings = fresh_settings("127.0.0.1:1", tmp_path, delivery_timeout_s=1.0)
+    settings = fresh_settings(
+        "127.0.0.1:1", tmp_path, delivery_timeout_s=0.5, catch_up_timeout_s=0.5
+    )
     api = RunningApi(settings).start(ready=False)
     try:
         answer = api.post(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -83,20 +83,14 @@ def test_two_clients_with_one_key_at_once_make_one_job(api: RunningApi, kafka: T
     assert count(kafka, job_id) == 1
 
 
-def test_a_key_holds_across_a_restart(
-    api_settings: Any, api: RunningApi, kafka: Topics, tmp_path: Any
-) -> None:
+def test_a_key_holds_across_a_restart(kafka: Topics, beside: Callable[[], RunningApi]) -> None:
     key = str(uuid.uuid4())
-    settings = api_settings.model_copy(update={"projection_path": tmp_path / "p.db"})
-    one = RunningApi(settings).start()
+    one = beside()
     first = send(one, key)
     one.stop()
-    again = RunningApi(settings).start()
-    try:
-        assert send(again, key).json() == first.json()
-        assert send(again, key, priority="low").status_code == 422
-    finally:
-        again.stop()
+    again = beside()
+    assert send(again, key).json() == first.json()
+    assert send(again, key, priority="low").status_code == 422
     assert count(kafka, first.json()["id"]) == 1
 
 

@@ -4,35 +4,32 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable
 
 import pytest
 
 from imagemill.cli import main
 from schemas.jobs import Item, JobStatus
 from schemas.times import from_epoch, now
-from tests.support.api import RunningApi, Topics, eventually, fresh_settings
+from tests.support.api import RunningApi, Topics, eventually
 from tests.support.pictures import picture
 
 DAY_S = 86_400
+Serve = Callable[..., tuple[RunningApi, Topics]]
 
 
 @pytest.fixture
-def swept(broker: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RunningApi]:
-    """An API whose settings the command line shares."""
-    settings = fresh_settings(broker.bootstrap, tmp_path)
-    monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", broker.bootstrap)
-    monkeypatch.setenv("IMAGEMILL_HOME", str(tmp_path))
+def swept(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> tuple[RunningApi, Topics]:
+    """An API whose settings the command line shares, and its topics."""
+    api, kafka = serve()
+    settings = api.settings
+    monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", settings.kafka_bootstrap_servers)
+    monkeypatch.setenv("IMAGEMILL_HOME", str(settings.home))
     monkeypatch.setenv("IMAGEMILL_TOPIC_PREFIX", settings.topic_prefix)
     monkeypatch.setenv("IMAGEMILL_TOPIC_PARTITIONS", str(settings.topic_partitions))
     for name in ("OBJECT_STORE_URL", "R2_BUCKET_NAME", "UPLOAD_FOLDER"):
         monkeypatch.delenv(name, raising=False)
-    Topics(settings)
-    api = RunningApi(settings).start()
-    yield api
-    api.stop()
+    return api, kafka
 
 
 def submit(api: RunningApi, **fields: str) -> str:
@@ -54,62 +51,57 @@ def store_result(api: RunningApi, job_id: str) -> Item:
 
 
 def test_what_is_old_goes_and_what_is_newer_stays(
-    swept: RunningApi, capsys: pytest.CaptureFixture[str]
+    swept: tuple[RunningApi, Topics], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    kafka = Topics(swept.settings)
-    old, recent, running = (submit(swept) for _ in range(3))
-    short = submit(swept, expires_in="1")
+    api, kafka = swept
+    old, recent, running = (submit(api) for _ in range(3))
+    short = submit(api, expires_in="1")
     for job in kafka.submissions():
         if job.job_id == running:
             continue
-        items = (store_result(swept, job.job_id),)
+        items = (store_result(api, job.job_id),)
         ended = from_epoch(time.time() - (8 if job.job_id == old else 1) * DAY_S)
         state = kafka.end(job, items=items)
         kafka.publish_state(state.model_copy(update={"revision": 6, "finished_at": ended}))
-    orphan = swept.settings.home / "objects" / "uploads" / "never-used" / "0"
+    orphan = api.settings.home / "objects" / "uploads" / "never-used" / "0"
     orphan.parent.mkdir()
     orphan.write_bytes(b"a picture")
     os.utime(orphan, (time.time() - 9 * DAY_S,) * 2)
-    fresh = swept.settings.home / "objects" / "uploads" / "just-made" / "0"
+    fresh = api.settings.home / "objects" / "uploads" / "just-made" / "0"
     fresh.parent.mkdir()
     fresh.write_bytes(b"a picture")
-    expires_at = swept.get(f"/v1/jobs/{short}").json()["expires_at"]
+    expires_at = api.get(f"/v1/jobs/{short}").json()["expires_at"]
     eventually(lambda: now() > expires_at)
-    files = set(swept.stored_files())
+    files = set(api.stored_files())
 
     assert main(["retention", "--dry-run"]) == 0
     told = capsys.readouterr().out
     assert old in told and short in told and "uploads/never-used/0" in told
     assert recent not in told and running not in told
     assert "2 jobs and 1 files without a job would be removed" in told
-    assert set(swept.stored_files()) == files
-    assert swept.get(f"/v1/jobs/{old}").status_code == 200
+    assert set(api.stored_files()) == files
+    assert api.get(f"/v1/jobs/{old}").status_code == 200
 
     assert main(["retention"]) == 0
     kafka.forget_expired()
-    eventually(lambda: swept.get(f"/v1/jobs/{old}").status_code == 404)
-    assert swept.get(f"/v1/jobs/{short}").status_code == 404
-    kept = {path.parent.name for path in swept.stored_files()}
+    eventually(lambda: api.get(f"/v1/jobs/{old}").status_code == 404)
+    assert api.get(f"/v1/jobs/{short}").status_code == 404
+    kept = {path.parent.name for path in api.stored_files()}
     assert old not in kept and short not in kept and "never-used" not in kept
     assert {recent, running, "just-made"} <= kept
-    assert swept.get(f"/v1/jobs/{recent}").json()["status"] == "succeeded"
-    assert swept.get(f"/v1/jobs/{running}").json()["status"] == "queued"
+    assert api.get(f"/v1/jobs/{recent}").json()["status"] == "succeeded"
+    assert api.get(f"/v1/jobs/{running}").json()["status"] == "queued"
 
     capsys.readouterr()
     assert main(["retention", "--dry-run"]) == 0
     assert "0 jobs and 0 files" in capsys.readouterr().out
 
 
-def test_the_api_sweeps_by_itself(broker: Any, tmp_path: Path) -> None:
-    settings = fresh_settings(broker.bootstrap, tmp_path, retention_interval_s=0.2)
-    kafka = Topics(settings)
-    api = RunningApi(settings).start()
-    try:
-        job_id = submit(api, expires_in="1")
-        kafka.end(kafka.submissions()[0])
-        eventually(lambda: api.stored_files() == [])
-        eventually(lambda: kafka.messages("jobs.control") != [])
-        kafka.forget_expired()
-        eventually(lambda: api.get(f"/v1/jobs/{job_id}").status_code == 404)
-    finally:
-        api.stop()
+def test_the_api_sweeps_by_itself(serve: Serve) -> None:
+    api, kafka = serve(retention_interval_s=0.2)
+    job_id = submit(api, expires_in="1")
+    kafka.end(kafka.submissions()[0])
+    eventually(lambda: api.stored_files() == [])
+    eventually(lambda: kafka.messages("jobs.control") != [])
+    kafka.forget_expired()
+    eventually(lambda: api.get(f"/v1/jobs/{job_id}").status_code == 404)

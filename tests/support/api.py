@@ -49,6 +49,8 @@ def fresh_settings(bootstrap: str, home: Path, **fields: Any) -> ApiSettings:
         "topic_partitions": 2,
         "port": 0,
         "host": "127.0.0.1",
+        # On a machine that is busy with other things, a read must not be given up too soon.
+        "catch_up_timeout_s": DEADLINE_S,
     }
     return ApiSettings(_env_file=None, **(defaults | fields))  # type: ignore[call-arg]
 
@@ -76,7 +78,9 @@ class RunningApi:
         return self
 
     def stop(self) -> None:
-        """Stop as SIGTERM does."""
+        """Stop as SIGTERM does; again is no mistake."""
+        if self._loop.is_closed():
+            return
         self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join(DEADLINE_S)
         assert not self._thread.is_alive(), "the API did not stop"
@@ -125,8 +129,19 @@ class Topics:
         self._admin = admin(settings)
         self._consumer = Consumer(
             client_config(settings)
-            | {"group.id": "test", "enable.auto.commit": False, "auto.offset.reset": "earliest"}
+            | {
+                "group.id": "test",
+                "enable.auto.commit": False,
+                "auto.offset.reset": "earliest",
+                # By default a partition without messages holds up the others for half a second.
+                "fetch.wait.max.ms": 10,
+            }
         )
+
+    def close(self) -> None:
+        """Let go of the cluster: clients that are left try for ever to reach it."""
+        self._consumer.close()
+        del self._producer, self._admin
 
     def publish(
         self, topic: str, key: str, value: bytes | None, headers: list[tuple[str, bytes]] | None
