@@ -124,7 +124,7 @@ class Results:
     def __init__(self, settings: KafkaSettings, name: str = "jobs.results") -> None:
         self._consumer = Consumer(
             client_config(settings)
-            | {"group.id": "bench", "enable.auto.commit": False, "fetch.wait.max.ms": 5}
+            | {"group.id": "bench", "enable.auto.commit": False, "fetch.wait.max.ms": 500}
         )
         topic = settings.topic(name)
         partitions = [TopicPartition(topic, p) for p in range(settings.topic_partitions)]
