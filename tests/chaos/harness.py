@@ -166,7 +166,7 @@ class Workers:
         except OSError:
             return False
 
-    def wait_ready(self, *names: str, timeout_s: float = 60.0) -> None:
+    def wait_ready(self, *names: str, timeout_s: float = 120.0) -> None:
         """Wait until these serve jobs; all of them if none is named."""
 
         def ready() -> bool:

@@ -86,7 +86,7 @@ def test_workers_may_be_killed_restarted_joined_and_stopped_in_mid_load(
         for name in ("w1", "w2", "w3"):
             running.start(name)
         _mixed_load(load, rng, 1500)
-        running.wait_ready(timeout_s=90)
+        running.wait_ready()
         havoc = _Havoc(running, rng)
         for event in ("restart", "leave", "join", "restart", "kill", "join", "restart"):
             havoc.strike(event)
@@ -124,7 +124,7 @@ def test_a_broker_may_be_killed_in_mid_load(
     with workers(own_stage, ports, slots=1) as running:
         running.start("w1")
         running.start("w2")
-        running.wait_ready(timeout_s=90)
+        running.wait_ready()
         _mixed_load(load, rng, 1000)
         results.wait_for([next(iter(load.jobs))], 30)
         own_broker.kill()
@@ -149,7 +149,7 @@ def test_a_stop_finishes_what_runs_and_hands_back_the_rest(stage: Stage, ports: 
         results.read(1.0)
         ended = [job for job in jobs if job.job_id in results.events]
         running.start("w2")
-        results.wait_for(load.jobs, 60)
+        results.wait_for(load.jobs, 90)
         for checker in CHECKERS:
             checker.check(load, results, stage)
     assert len(ended) < len(jobs)
