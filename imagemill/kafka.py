@@ -14,7 +14,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from imagemill.settings import KafkaSettings
-from schemas.topics import TOPICS, Topic
+from schemas.topics import MAX_MESSAGE_BYTES, TOPICS, Topic
 
 # A closing producer waits this long for its thread.
 _POLL_S = 0.1
@@ -59,7 +59,7 @@ def producer_config(settings: KafkaSettings, *, delivery_timeout_s: float = 30.0
         "partitioner": "murmur2_random",
         "linger.ms": 0,
         "delivery.timeout.ms": int(delivery_timeout_s * 1000),
-        "message.max.bytes": 4 * 1024 * 1024,
+        "message.max.bytes": MAX_MESSAGE_BYTES,
         "socket.keepalive.enable": True,
         "reconnect.backoff.max.ms": 1000,
     }

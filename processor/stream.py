@@ -15,7 +15,7 @@ from imagemill.settings import ProcessorSettings
 from processor.hardened.consumer import Gatekeeper, HardenedConsumer, HardenedTransport
 from processor.hardened.schema import RawSchema
 from processor.hardened.thread import HardenedConsumerThread
-from schemas.topics import JOBS_STATE
+from schemas.topics import JOBS_STATE, MAX_MESSAGE_BYTES
 
 log = logging.getLogger(__name__)
 
@@ -136,7 +136,7 @@ def make_app(settings: ProcessorSettings) -> ProcessorApp:
         processing_guarantee="at_least_once",
         producer_acks=-1,
         producer_linger=settings.producer_linger_ms / 1000,
-        producer_max_request_size=4 * 1024 * 1024,
+        producer_max_request_size=MAX_MESSAGE_BYTES,
         Table="processor.hardened.table:HardenedTable",
         TableManager="processor.hardened.recovery:HardenedTableManager",
         Monitor="processor.hardened.table:QuietMonitor",
