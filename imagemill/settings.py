@@ -301,6 +301,20 @@ class ProcessorSettings(KafkaSettings, StoreSettings, LimitSettings, LogSettings
         "exact",
         description="of models that offer more than one, where a job names none; needs bfloat16",
     )
+    batch_size: int | None = Field(
+        None,
+        ge=1,
+        le=64,
+        description="most items that share one call of a model; if unset: 8 where a GPU provider "
+        "(cuda, tensorrt, rocm) runs it, else 1, which is no batching",
+    )
+    batch_delay_ms: float = Field(
+        10.0,
+        ge=0,
+        le=1000,
+        description="longest time an item waits for others to share a model's call, milliseconds; "
+        "with 0 they are those that wait for a process anyway",
+    )
     models_dir: Path | None = Field(
         None,
         validation_alias=_name("IMAGEMILL_MODELS"),
@@ -308,8 +322,8 @@ class ProcessorSettings(KafkaSettings, StoreSettings, LimitSettings, LogSettings
     )
 
     @property
-    def slots(self) -> int:
-        """Inference processes, and so items that run at once."""
+    def processes(self) -> int:
+        """How many inference processes there are."""
         return self.worker_count or len(os.sched_getaffinity(0))
 
     @property

@@ -40,7 +40,7 @@ def main() -> None:
     worker = faust.Worker(
         processor.app, override_logging=False, redirect_stdouts=False, loglevel=settings.log_level
     )
-    log.info("worker %s with %d slots", settings.worker_id, settings.slots)
+    log.info("worker %s with %d processes", settings.worker_id, settings.processes)
     try:
         worker.execute_from_commandline()
     except ConsistencyError:

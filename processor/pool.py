@@ -1,4 +1,9 @@
-"""The inference processes: a crash, a hang or a hunger for memory ends one item, not the worker."""
+"""The inference processes: a crash, a hang or a hunger for memory ends one item, not the worker.
+
+Where models take several pictures in a call, a process is handed several items at once. What goes
+wrong with them together says nothing about any of them, so each is run again alone and judged by
+that.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +20,7 @@ from pebble import ProcessExpired, ProcessPool
 
 from imagemill.logs import configure_logging
 from imagemill.settings import ProcessorSettings
+from processor.batches import Batches, Take, batch_key
 from processor.work import ItemOutcome, ItemTask, Workbench
 from schemas.errors import ErrorCode, JobError
 
@@ -28,7 +34,7 @@ _workbench: Workbench | None = None
 
 
 class InferencePool:
-    """Processes that run one item each, with a time and a memory limit; dead ones are replaced.
+    """Processes that run items, with a time and a memory limit; dead ones are replaced.
 
     Every process is a pebble pool of one, thrown away with it. In a shared pool the processes take
     turns at one pipe: one that is killed in its turn would block the others for ever; and pebble
@@ -42,7 +48,16 @@ class InferencePool:
         self._all: set[ProcessPool] = set()
         self._free: asyncio.Queue[ProcessPool] = asyncio.Queue()
         self._replacing: set[asyncio.Task[None]] = set()
+        self._batch_limit = 1
+        self._batches = Batches(1, 0, self._serve)
+        # The keys of items that profit from a batch, as the last one of each has shown.
+        self._batching: set[str] = set()
         self.ready = False
+
+    @property
+    def slots(self) -> int:
+        """Items that run at once, and so calls of run() that the pool has use for."""
+        return self._settings.processes * self._batch_limit
 
     async def start(self) -> None:
         """Start all processes and wait until each has its default model loaded and warm.
@@ -52,36 +67,61 @@ class InferencePool:
             BrokenProcessPool: one ended while it started; its traceback is in the log.
         """
         began = time.monotonic()
-        started = await asyncio.gather(*(self._start_one() for _ in range(self._settings.slots)))
-        for process in started:
+        count = self._settings.processes
+        started = await asyncio.gather(*(self._start_one() for _ in range(count)))
+        self._batch_limit = min(limit for _, limit in started)
+        delay_s = self._settings.batch_delay_ms / 1000
+        self._batches = Batches(self._batch_limit, delay_s, self._serve)
+        for process, _ in started:
             self._free.put_nowait(process)
         self.ready = True
         took = time.monotonic() - began
-        log.info("%d inference processes are warm after %.1f s", self._settings.slots, took)
+        log.info("%d inference processes are warm after %.1f s", count, took)
+        if self._batch_limit > 1:
+            log.info("up to %d items share a model's call", self._batch_limit)
 
     async def run(self, task: ItemTask) -> ItemOutcome:
-        """Run an item in the next free process. An error of any kind is an outcome."""
-        # Each may have died while it was idle; the item has not begun then.
-        for _ in range(self._settings.slots + 1):
-            outcome = await self._run_in(await self._free.get(), task)
-            if outcome is not None:
-                return outcome
-        return _failed(ErrorCode.WORKER_CRASHED, "The processes that run items keep dying.")
+        """Run an item in a free process, alone or in a batch. An error is an outcome too."""
+        key = batch_key(task) if self._batch_limit > 1 else None
+        outcome = await self._batches.run(key, task) if key in self._batching else None
+        if outcome is None:
+            [outcome] = await self._serve(lambda: [task])
+        if key is not None and outcome.error is None:
+            (self._batching.add if outcome.batches else self._batching.discard)(key)
+        return outcome
 
-    async def _run_in(self, process: ProcessPool, task: ItemTask) -> ItemOutcome | None:
-        """The outcome, or None when the process turns out to be dead already."""
+    async def _serve(self, take: Take) -> list[ItemOutcome | None]:
+        """Run what `take` gives in the next free process; of several, None for one to run alone."""
+        # Each may have died while it was idle; the items have not begun then.
+        for _ in range(self._settings.processes + 1):
+            process = await self._free.get()
+            tasks = take()
+            if not tasks:
+                self._free.put_nowait(process)
+                return []
+            outcomes = await self._run_in(process, tasks)
+            if outcomes is not None:
+                return outcomes
+        message = "The processes that run items keep dying."
+        return [_failed(ErrorCode.WORKER_CRASHED, message)] * len(tasks)
+
+    async def _run_in(
+        self, process: ProcessPool, tasks: list[ItemTask]
+    ) -> list[ItemOutcome | None] | None:
+        """The outcomes, or None when the process turns out to be dead already."""
         sound = False
         limit_s = self._settings.item_timeout_s
         try:
-            future = process.schedule(_run_item, args=[task], timeout=limit_s)
-            outcome: ItemOutcome = await asyncio.wrap_future(future)
+            # The time limit is an item's: if a batch needs longer, its items get it one by one.
+            future = process.schedule(_run_items, args=[tasks], timeout=limit_s)
+            outcomes: list[ItemOutcome] = await asyncio.wrap_future(future)
             sound = True
-            return outcome
+            return _judged(outcomes)
         except TimeoutError:
-            return _failed(ErrorCode.TIMEOUT, f"The item did not end within {limit_s:g} s.")
+            return _ended(tasks, ErrorCode.TIMEOUT, f"The item did not end within {limit_s:g} s.")
         except ProcessExpired as exc:
             log.error("inference process %s died with exit code %s", exc.pid, exc.exitcode)
-            return _failed(ErrorCode.WORKER_CRASHED, _how_it_died(exc.exitcode))
+            return _ended(tasks, ErrorCode.WORKER_CRASHED, _how_it_died(exc.exitcode))
         except RuntimeError as exc:  # BrokenProcessPool, or what schedule() makes of it
             log.warning("an inference process died while it was idle: %s", exc)
             return None
@@ -92,6 +132,8 @@ class InferencePool:
                 self._replace(process)
 
     def _replace(self, process: ProcessPool) -> None:
+        if not self.ready:
+            return  # stop() ends all of them
         replacing = asyncio.ensure_future(self._exchange(process))
         self._replacing.add(replacing)
         replacing.add_done_callback(self._replacing.discard)
@@ -102,14 +144,16 @@ class InferencePool:
         self._all.discard(process)
         while True:
             try:
-                self._free.put_nowait(await self._start_one())
+                started, _ = await self._start_one()
+                self._free.put_nowait(started)
             except (TimeoutError, RuntimeError) as exc:
                 log.error("an inference process did not start: %r", exc)
                 await asyncio.sleep(_START_AGAIN_S)
             else:
                 return
 
-    async def _start_one(self) -> ProcessPool:
+    async def _start_one(self) -> tuple[ProcessPool, int]:
+        """A warm process, and how many items it takes at once."""
         process = ProcessPool(
             max_workers=1,
             context=self._context,
@@ -119,13 +163,13 @@ class InferencePool:
         self._all.add(process)
         try:
             # The first call launches the process, which takes some milliseconds.
-            future = await asyncio.to_thread(process.schedule, _is_warm)
-            await asyncio.wait_for(asyncio.wrap_future(future), _START_TIMEOUT_S)
+            future = await asyncio.to_thread(process.schedule, _batch_limit)
+            limit = await asyncio.wait_for(asyncio.wrap_future(future), _START_TIMEOUT_S)
         except BaseException:
             self._all.discard(process)
             await asyncio.to_thread(_end, process)
             raise
-        return process
+        return process, limit
 
     async def stop(self, grace_s: float = 5.0) -> None:
         """End the processes; items that still run after the grace are given up."""
@@ -134,6 +178,7 @@ class InferencePool:
             replacing.cancel()
         await asyncio.gather(*self._replacing, return_exceptions=True)
         await asyncio.to_thread(_end_all, tuple(self._all), time.monotonic() + grace_s)
+        await self._batches.stop()
         self._all.clear()
 
 
@@ -160,6 +205,24 @@ def _how_it_died(exit_code: int | None) -> str:
 
 def _failed(code: ErrorCode, message: str) -> ItemOutcome:
     return ItemOutcome(error=JobError.of(code, message))
+
+
+def _ended(tasks: list[ItemTask], code: ErrorCode, message: str) -> list[ItemOutcome | None]:
+    """What to say of items whose process was ended; of several, nobody knows whose fault it was."""
+    if len(tasks) == 1:
+        return [_failed(code, message)]
+    log.warning("%d items are run again, one by one: %s", len(tasks), message)
+    return [None] * len(tasks)
+
+
+def _judged(outcomes: list[ItemOutcome]) -> list[ItemOutcome | None]:
+    """The outcomes but for what others may be to blame for: the memory limit is an item's."""
+    if len(outcomes) == 1:
+        return [*outcomes]
+    return [
+        None if one.error is not None and one.error.code is ErrorCode.OUT_OF_MEMORY else one
+        for one in outcomes
+    ]
 
 
 def _start_process(settings: ProcessorSettings, parent: int) -> None:
@@ -189,11 +252,16 @@ def _follow_parent(parent: int) -> None:
     os._exit(1)
 
 
-def _is_warm() -> None:
-    """Its result says that the process has started."""
+def _batch_limit() -> int:
+    """How many items the process takes at once. That it answers says that it has started."""
+    return _started().batch_limit
 
 
-def _run_item(task: ItemTask) -> ItemOutcome:
+def _run_items(tasks: list[ItemTask]) -> list[ItemOutcome]:
+    return _started().run_items(tasks)
+
+
+def _started() -> Workbench:
     if _workbench is None:
         raise RuntimeError("the process has not been started")
-    return _workbench.run_item(task)
+    return _workbench

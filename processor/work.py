@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 import logging
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
@@ -24,6 +25,7 @@ from imagemill.urlfetch import FetchLimits, fetch
 from imagemill.urlguard import UrlGuard, UrlRefused
 from processor.imaging import decode, encode
 from processor.models.loader import ModelLoader
+from processor.models.meeting import Meeting
 from processor.operations.base import (
     OperationError,
     Output,
@@ -62,6 +64,8 @@ class ItemOutcome:
     error: JobError | None = None
     permanent: bool = False
     """Trying again cannot help, though it can with most errors of this code."""
+    batches: bool = False
+    """A model that it used takes several pictures in a call: run_items() pays for such items."""
 
 
 class _Clock:
@@ -124,6 +128,44 @@ class Workbench:
         outcome.timings_ms = clock.timings_ms
         return outcome
 
+    def run_items(self, tasks: Sequence[ItemTask]) -> list[ItemOutcome]:
+        """Run items side by side, each as run_item() does; their models are asked in one call.
+
+        Decoding and encoding run at once where there are cores, as they need no Python meanwhile.
+        """
+        if len(tasks) == 1:
+            return [self.run_item(tasks[0])]
+        meeting = Meeting(len(tasks))
+        outcomes = [ItemOutcome() for _ in tasks]
+
+        def run(place: int) -> None:
+            with meeting.attended():
+                outcomes[place] = self.run_item(tasks[place])
+
+        threads = [threading.Thread(target=run, args=[place]) for place in range(len(tasks))]
+        started: list[threading.Thread] = []
+        for place, thread in enumerate(threads):
+            try:
+                thread.start()
+            except RuntimeError as exc:
+                meeting.leave()
+                error = JobError.of(ErrorCode.OUT_OF_MEMORY, f"No room for a thread: {exc}")
+                outcomes[place] = ItemOutcome(error=error)
+            else:
+                started.append(thread)
+        for thread in started:
+            thread.join()
+        return outcomes
+
+    @property
+    def batch_limit(self) -> int:
+        """How many items run_items() should get at most."""
+        try:
+            return self.models.batch_limit
+        except OperationError as exc:
+            log.warning("items are run one by one: %s", exc)
+            return 1
+
     def _run(self, task: ItemTask, clock: _Clock) -> ItemOutcome:
         steps = [_step(name, params) for name, params in task.steps]
         if all(spec.inputs == "none" for spec, _ in steps):
@@ -146,7 +188,8 @@ class Workbench:
             with clock.stage("store"):
                 result |= self._store_result(task, *encoded)
             result |= {"width": image.width, "height": image.height}
-        return ItemOutcome(result=result, model=_described(context.used_models))
+        used = context.used_models
+        return ItemOutcome(result=result, model=_described(used), batches=self.models.batches(used))
 
     def _open(self, task: ItemTask) -> BinaryIO:
         if task.key is not None:

@@ -15,12 +15,14 @@ BUILTIN: tuple[OperationSpec, ...] = (
         "Cut the subject out of its background, or return its mask.",
         RemoveBackgroundParams,
         "processor.operations.remove_background:run",
+        batch_by=("model", "precision", "alpha_matting", "decontaminate"),
     ),
     OperationSpec(
         "detect-objects",
         "Find objects: class, confidence and box of each, and an annotated picture if asked for.",
         DetectObjectsParams,
         "processor.operations.detect_objects:run",
+        batch_by=("model",),
     ),
     OperationSpec(
         "read-text",
@@ -39,6 +41,7 @@ BUILTIN: tuple[OperationSpec, ...] = (
         "Resize, crop, turn, blur and more, step by step, and convert to another format.",
         TransformParams,
         "processor.operations.transform:run",
+        batch_by=(),
     ),
     OperationSpec(
         "noop",

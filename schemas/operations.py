@@ -25,6 +25,11 @@ class OperationSpec:
     `run` names the function as "package.module:function"; only the processor imports it, so that
     the API can check params without loading a model runtime. `inline` work takes microseconds and
     runs in the worker's event loop instead of a pool process.
+
+    `batch_by` allows dynamic batching: the function may then be called in several threads at once,
+    for items whose params of these names are equal, and what their models are asked meanwhile is
+    asked in one call. Name those that choose the model, or that make an item much slower. None: an
+    item has its process to itself.
     """
 
     name: str
@@ -33,6 +38,7 @@ class OperationSpec:
     run: str
     inputs: Literal["image", "none"] = "image"
     inline: bool = False
+    batch_by: tuple[str, ...] | None = None
 
 
 @cache

@@ -3,56 +3,24 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+import threading
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 from processor.models import cpu, prepare, providers, runtime
 from processor.models.manifest import Manifest, ModelEntry
+from processor.models.session import Session
 from processor.models.store import ModelCorrupt, ModelFile, ModelMissing, ModelStore
 from processor.operations.base import OperationError, UsedModel
 from schemas.errors import ErrorCode
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from imagemill.settings import ProcessorSettings
 
 log = logging.getLogger(__name__)
 
 Precision = Literal["exact", "balanced", "fast"]
-
-
-@dataclass(frozen=True)
-class Session:
-    """A loaded model; `used` is how results name it."""
-
-    entry: ModelEntry
-    used: UsedModel
-    inference: runtime.Inference
-    output: str
-
-    def run(self, tensor: NDArray[np.float32]) -> NDArray[Any]:
-        """The one asked-for output for the model's one input.
-
-        Raises:
-            OperationError: the runtime failed (model_failed).
-        """
-        return self._run([self.output], {self.inference.get_inputs()[0].name: tensor})[0]
-
-    def run_all(self, feeds: Mapping[str, NDArray[Any]]) -> Sequence[NDArray[Any]]:
-        """Every output, in the model's order, for named inputs; errors as run()."""
-        return self._run(None, feeds)
-
-    def _run(
-        self, outputs: list[str] | None, feeds: Mapping[str, NDArray[Any]]
-    ) -> Sequence[NDArray[Any]]:
-        try:
-            return self.inference.run(outputs, feeds)
-        except runtime.ERRORS as error:
-            reason = f"{self.entry.name} failed on {self.used.provider}: {error}"
-            raise OperationError(ErrorCode.MODEL_FAILED, reason) from error
 
 
 class ModelLoader:
@@ -68,8 +36,9 @@ class ModelLoader:
         providers: str = "",
         precision: Precision = "exact",
         threads: int = 1,
+        batch_size: int | None = None,
     ) -> None:
-        """`providers` and `precision` are the settings; `threads` is per inference.
+        """`providers`, `precision` and `batch_size` are the settings; `threads` is per inference.
 
         Raises:
             ManifestError: a manifest file in one of the folders does not parse.
@@ -79,7 +48,10 @@ class ModelLoader:
         self._wanted = providers
         self._precision: Precision = precision
         self._threads = threads
+        self._batch_size = batch_size
         self._sessions: dict[tuple[str, str], Session] = {}
+        # Items that run side by side load a model once.
+        self._loading = threading.Lock()
 
     @classmethod
     def from_settings(cls, settings: ProcessorSettings) -> ModelLoader:
@@ -88,6 +60,7 @@ class ModelLoader:
             ModelStore.of(settings),
             providers=settings.execution_providers,
             precision=settings.precision,
+            batch_size=settings.batch_size,
         )
 
     @property
@@ -124,9 +97,27 @@ class ModelLoader:
         entry = self._entry(name, task)
         chosen = self._choose_precision(entry, precision)
         key = (name, chosen)
-        if key not in self._sessions:
-            self._sessions[key] = self._load(entry, chosen)
-        return self._sessions[key]
+        with self._loading:
+            if key not in self._sessions:
+                self._sessions[key] = self._load(entry, chosen)
+            return self._sessions[key]
+
+    @property
+    def batch_limit(self) -> int:
+        """How many items may share a call here; as the loaded models' provider profits from it.
+
+        Raises:
+            OperationError: no model is loaded, and no provider that is asked for is installed
+                (model_unavailable).
+        """
+        loaded = next(iter(self._sessions.values()), None)
+        provider = loaded.used.provider if loaded else self._provider()
+        return providers.batch_limit(self._batch_size, provider)
+
+    def batches(self, used: Iterable[UsedModel]) -> bool:
+        """Whether one of these models takes several pictures in a call."""
+        names = set(used)
+        return any(one.batches and one.used in names for one in tuple(self._sessions.values()))
 
     def file(self, name: str, *, task: str | None = None) -> ModelFile:
         """The model's verified file, for a library that loads it itself.
@@ -197,20 +188,57 @@ class ModelLoader:
             path = prepare.prepared(entry, file, precision, self._store)
         except (ModelMissing, ModelCorrupt, prepare.PrepareError, OSError) as error:
             raise _unavailable(f"{error}; {_remedy(entry)}") from error
-        try:
-            inference = runtime.open_session(path, provider, precision, self._threads)
-        except runtime.ERRORS as error:
-            raise _unavailable(
-                f"{entry.name} cannot be loaded from {path}: {error}; {_remedy(entry)}"
-            ) from error
+        inference = self._open(entry, path, provider, precision)
         actual = providers.short_name(inference.get_providers()[0])
         if actual != provider:
             # onnxruntime goes on with its next provider when one does not start.
             log.warning("%s runs on %s: %s did not start", entry.name, actual, provider)
-        log.info("Loaded %s (%s) on %s", entry.name, precision, actual)
+        sizes = (1,)
+        if (limit := providers.batch_limit(self._batch_size, actual)) > 1:
+            try:
+                inference = self._batching(entry, file, precision, inference, provider)
+                sizes = providers.batch_sizes(actual, limit)
+            except (prepare.PrepareError, OSError) as error:
+                log.warning("%s takes one picture a call: %s", entry.name, error)
+        log.info("Loaded %s (%s) on %s, %d a call", entry.name, precision, actual, sizes[-1])
         used = UsedModel(entry.name, file.sha256, actual, precision)
         output = entry.output or inference.get_outputs()[0].name
-        return Session(entry, used, inference, output)
+        session = Session(entry, used, inference, output, sizes)
+        if session.batches and providers.tunes_shapes(actual):
+            session.warm()
+        return session
+
+    def _batching(
+        self,
+        entry: ModelEntry,
+        file: ModelFile,
+        precision: Precision,
+        inference: runtime.Inference,
+        provider: str,
+    ) -> runtime.Inference:
+        """The model with its batch dimension open: as it is loaded, or the prepared copy of it.
+
+        Raises:
+            PrepareError: the model does not allow it.
+            OSError: the copy cannot be written.
+            OperationError: the copy cannot be loaded (model_unavailable).
+        """
+        if runtime.open_batch(inference):
+            return inference
+        if precision != "exact":
+            raise prepare.PrepareError(f"precision {precision} is prepared for one")
+        path = prepare.batched(entry, file, self._store)
+        return self._open(entry, path, provider, precision)
+
+    def _open(
+        self, entry: ModelEntry, path: Path, provider: str, precision: Precision
+    ) -> runtime.Inference:
+        try:
+            return runtime.open_session(path, provider, precision, self._threads)
+        except runtime.ERRORS as error:
+            raise _unavailable(
+                f"{entry.name} cannot be loaded from {path}: {error}; {_remedy(entry)}"
+            ) from error
 
 
 def _remedy(entry: ModelEntry) -> str:

@@ -54,6 +54,32 @@ def prepare_all(entry: ModelEntry, file: ModelFile, store: ModelStore) -> None:
         prepared(entry, file, precision, store)
 
 
+def batched(entry: ModelEntry, file: ModelFile, store: ModelStore) -> Path:
+    """The path of a copy that takes any number of pictures, of a file that fixes it at one.
+
+    That a model does not allow it is kept too, so that it is tried once a file.
+
+    Raises:
+        PrepareError: its results would not be the same; the message says why.
+        OSError: the copy cannot be written.
+    """
+    stem = store.prepared(entry, file.sha256, f"batched-{RECIPE}")
+    path, total, refused = (stem.with_name(stem.name + e) for e in (".onnx", ".sha256", ".refused"))
+    if refused.is_file():
+        raise PrepareError(refused.read_text("utf-8"))
+    if not _intact([path], total):
+        from processor.models import open_batch, rewrite  # as in build()
+
+        try:
+            data = open_batch.open_batch(file.path.read_bytes(), entry.output)
+        except rewrite.RewriteError as error:
+            write_atomic(refused, str(error).encode())
+            raise PrepareError(str(error)) from error
+        write_atomic(path, data)
+        write_atomic(total, _digest([data]).encode())
+    return path
+
+
 def build(entry: ModelEntry, file: ModelFile, precision: str) -> tuple[bytes, ...]:
     """The content of the rewrite's files: ONNX, or the IR's graph and weights.
 

@@ -18,6 +18,10 @@ NAMES = {
 # TensorRT compiles for minutes at the first image: only where it is asked for by name.
 PREFERENCE = ("openvino", "cuda", "rocm", "coreml", "cpu")
 
+# They compute some pictures in little more time than one. A CPU takes as long as one by one.
+_BATCHING = frozenset({"cuda", "tensorrt", "rocm"})
+_BATCH = 8
+
 
 class ProviderError(ValueError):
     """The setting names a provider that does not exist, or none that is installed."""
@@ -50,6 +54,29 @@ def choose(wanted: str, available: Sequence[str]) -> str:
 def short_name(full: str) -> str:
     """The setting's name of an onnxruntime provider."""
     return next((short for short, known in NAMES.items() if known == full), full)
+
+
+def batch_limit(wanted: int | None, provider: str) -> int:
+    """How many pictures may share a call on that provider; `wanted` is the setting."""
+    if wanted is not None:
+        return wanted
+    return _BATCH if provider in _BATCHING else 1
+
+
+def batch_sizes(provider: str, limit: int) -> tuple[int, ...]:
+    """The sizes that a call may have, rising to the limit; smaller batches are filled up.
+
+    GPU providers tune or compile their kernels for every shape they meet, which takes seconds, so
+    they are to meet few.
+    """
+    if provider not in _BATCHING:
+        return tuple(range(1, limit + 1))
+    return (*(1 << power for power in range((limit - 1).bit_length())), limit)
+
+
+def tunes_shapes(provider: str) -> bool:
+    """Whether the first call of every shape takes long there."""
+    return provider in _BATCHING
 
 
 def session_providers(name: str, precision: str, threads: int) -> list[Any]:

@@ -69,6 +69,12 @@ def reads_ir() -> bool:
     return importlib.util.find_spec("openvino") is not None
 
 
+def open_batch(inference: Inference) -> bool:
+    """Whether the model leaves open how many pictures it gets, in what goes in and comes out."""
+    shapes = [one.shape for one in (*inference.get_inputs(), *inference.get_outputs())]
+    return all(shape and not isinstance(shape[0], int) for shape in shapes)
+
+
 def open_session(path: Path, provider: str, precision: str, threads: int) -> Inference:
     """The file loaded on that provider, or on the CPU where the provider does not start.
 

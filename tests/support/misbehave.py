@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from processor.operations.base import Output
@@ -43,6 +44,35 @@ MEASURE = OperationSpec(
 )
 
 
+class CountParams(BaseModel):
+    """The model to ask, and what to do before."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: str = "counting"
+    how: Literal["well", "killed", "hang", "eat", "raise", "meet"] = "well"
+    folder: str = ""
+
+
+COUNT = OperationSpec(
+    name="count",
+    summary="Tell how many pictures the model got at once",
+    params=CountParams,
+    run="tests.support.misbehave:count",
+    batch_by=("model",),
+)
+
+
+def count(image: Any, params: CountParams, context: Any) -> Output:
+    """The process's id, how many pictures the model got with this one, and this one's mean."""
+    misbehave(params.how, params.folder)
+    session = context.models.session(params.model)
+    context.used_models.append(session.used)
+    small = np.asarray(image.convert("RGB").resize((4, 4)), np.float32)
+    together, mean = session.run(small.transpose(2, 0, 1)[None])[0].tolist()
+    return Output(data={"pid": os.getpid(), "together": int(together), "mean": round(mean)})
+
+
 def measure(image: Any, params: NoParams, context: Any) -> Output:
     """Width and height of the picture as this operation gets it."""
     return Output(data={"width": image.width, "height": image.height})
@@ -50,22 +80,27 @@ def measure(image: Any, params: NoParams, context: Any) -> Output:
 
 def run(image: Any, params: MisbehaveParams, context: Any) -> Output:
     """The process's id, unless the params say otherwise."""
-    if params.how == "killed":
+    misbehave(params.how, params.folder)
+    return Output(data={"pid": os.getpid()})
+
+
+def misbehave(how: str, folder: str) -> None:
+    """Do what is asked for; nothing where that is `well`."""
+    if how == "killed":
         os.kill(os.getpid(), signal.SIGKILL)
-    elif params.how == "segfault":
+    elif how == "segfault":
         ctypes.string_at(0)
-    elif params.how == "hang":
+    elif how == "hang":
         threading.Event().wait()
-    elif params.how == "hang_in_c":
+    elif how == "hang_in_c":
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
         threading.Event().wait()
-    elif params.how == "eat":
+    elif how == "eat":
         bytearray(1 << 34)
-    elif params.how == "raise":
+    elif how == "raise":
         raise LookupError("some secret")
-    elif params.how == "meet":
-        _meet(Path(params.folder))
-    return Output(data={"pid": os.getpid()})
+    elif how == "meet":
+        _meet(Path(folder))
 
 
 def _meet(folder: Path) -> None:
@@ -86,4 +121,5 @@ def register(folder: Path) -> None:
         "[imagemill.operations]\n"
         "misbehave = tests.support.misbehave:MISBEHAVE\n"
         "measure = tests.support.misbehave:MEASURE\n"
+        "count = tests.support.misbehave:COUNT\n"
     )

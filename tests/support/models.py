@@ -48,6 +48,44 @@ def brightness_model(size: int = 32) -> bytes:
     return model.SerializeToString()
 
 
+def counting_model(batch: int | str = "n", side: int | str = 4, *, reshaped: bool = False) -> bytes:
+    """An ONNX model whose output `seen` [n, 2] is how many pictures it got, and each one's mean.
+
+    Inputs are [batch, 3, side, side]. With `batch` 1 it takes one picture, though its graph would
+    take more.
+    """
+    nodes = [
+        helper.make_node("ReduceMean", ["pixels"], ["mean"], axes=[1, 2, 3], keepdims=0),
+        helper.make_node("Mul", ["mean", "zero"], ["nothing"]),
+        helper.make_node("Add", ["nothing", "one"], ["ones"]),
+        helper.make_node("ReduceSum", ["ones"], ["sum"], keepdims=0),
+        helper.make_node("Add", ["nothing", "sum"], ["count"]),
+        helper.make_node("Unsqueeze", ["count", "last"], ["first"]),
+        helper.make_node("Unsqueeze", ["mean", "last"], ["second"]),
+        helper.make_node("Concat", ["first", "second"], ["seen"], axis=1),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "counting",
+        [helper.make_tensor_value_info("pixels", TensorProto.FLOAT, [batch, 3, side, side])],
+        [helper.make_tensor_value_info("seen", TensorProto.FLOAT, [batch, 2])],
+        [
+            helper.make_tensor("zero", TensorProto.FLOAT, [], [0.0]),
+            helper.make_tensor("one", TensorProto.FLOAT, [], [1.0]),
+            helper.make_tensor("last", TensorProto.INT64, [1], [1]),
+        ],
+    )
+    opsets = [helper.make_opsetid("", 13)]
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=8, producer_name="test")
+    return model.SerializeToString()
+
+
+def counting_entry(data: bytes, name: str = "counting") -> ModelEntry:
+    """The manifest entry of that model."""
+    digest = hashlib.sha256(data).hexdigest()
+    return ModelEntry(name=name, task="count", sha256=(digest,), output="seen")
+
+
 def brightness_entry(data: bytes, name: str = "brightness", **facts: object) -> ModelEntry:
     """The manifest entry of that model; `facts` are more of its fields."""
     recipe = ModelInput(size=(32, 32), scale="255")

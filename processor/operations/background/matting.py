@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import binary_erosion
+
+# numba's simplest threading layer ends the process when two threads are in it.
+_one_at_a_time = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,9 @@ def matted(image: Image.Image, mask: Image.Image, thresholds: Thresholds) -> Ima
     trimap = trimap_of(np.asarray(mask), thresholds)
     if not (trimap == 0).any() or not (trimap == 255).any():
         return decontaminated(image, mask)
-    return _with_foreground(pixels, estimate_alpha_cf(pixels, trimap / 255.0))
+    with _one_at_a_time:
+        alpha = estimate_alpha_cf(pixels, trimap / 255.0)
+    return _with_foreground(pixels, alpha)
 
 
 def decontaminated(image: Image.Image, mask: Image.Image) -> Image.Image:
@@ -53,5 +59,7 @@ def trimap_of(mask: NDArray[np.uint8], thresholds: Thresholds) -> NDArray[np.uin
 def _with_foreground(pixels: NDArray[np.float64], alpha: NDArray[np.float64]) -> Image.Image:
     from pymatting import estimate_foreground_ml
 
-    cutout = np.dstack([estimate_foreground_ml(pixels, alpha), alpha])
+    with _one_at_a_time:
+        foreground = estimate_foreground_ml(pixels, alpha)
+    cutout = np.dstack([foreground, alpha])
     return Image.fromarray(np.clip(cutout * 255, 0, 255).astype(np.uint8))
