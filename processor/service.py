@@ -140,11 +140,10 @@ class Processor:
         """An agent that acks nothing by itself: Faust acks a message whose agent raised."""
 
         async def consume(stream: Any) -> None:
-            async for portion in stream.noack():
-                for message in portion:
-                    entry = self.admission.admit(message)
-                    if entry is not None:
-                        await handle(entry)
+            async for event in stream.noack().events():
+                entry = self.admission.admit(event)
+                if entry is not None:
+                    await handle(entry)
 
         self.app.agent(raw_topic(self.app, self.settings, topic.name), name=name)(consume)
 
@@ -177,7 +176,7 @@ class Processor:
         try:
             await self.pool.start()
             settle_memory()
-            await asyncio.gather(*(self.inference.run_slot() for _ in range(self.settings.slots)))
+            await asyncio.gather(*(self.inference.run_slot() for _ in range(self.pool.slots)))
         finally:
             await self.pool.stop()
 
@@ -218,7 +217,7 @@ class Processor:
         return {
             "ready": self.ready,
             "worker_id": self.settings.worker_id,
-            "slots": self.settings.slots,
+            "slots": self.pool.slots,
             "busy": self.inference.busy,
             "waiting": len(self.gate),
             "version": __version__,
