@@ -1,4 +1,8 @@
-"""Objects as files of one folder: atomic, digested while written, served from disk."""
+"""Objects as files of one folder: atomic, digested while written, served from disk.
+
+Objects of all jobs share a few folders: a folder for each job's would cost more than the file in
+it, in CPU time of the file system and of its journal.
+"""
 
 from __future__ import annotations
 
@@ -8,22 +12,34 @@ import os
 import secrets
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
 
 from imagemill.storage.base import ObjectStat, ObjectWriter, StoredObject, UploadTarget
-from imagemill.storage.errors import InvalidKey, ObjectNotFound, StoreUnavailable
-from imagemill.storage.keys import OCTET_STREAM, check_key, check_prefix, guess_content_type
+from imagemill.storage.errors import ObjectNotFound, StoreUnavailable
+from imagemill.storage.keys import (
+    FOLDERS,
+    OCTET_STREAM,
+    check_key,
+    check_prefix,
+    folder_of_prefix,
+    guess_content_type,
+    key_of_file,
+    object_path,
+)
 from imagemill.storage.signing import UrlSigner
 
 # A valid key never begins with a dot, so no object can lie in here.
 _DRAFTS = ".drafts"
 # A writer that is alive writes more often than this; whoever left an older file is gone.
 _DRAFT_LIFETIME_S = 3600.0
+# An upload up to this size is held in memory until it is checked, and written at once.
+_HELD_BYTES = 256 * 1024
 _TYPE_ATTRIBUTE = "user.imagemill.content_type"
-_NO_SUCH_FILE = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
+_NO_SUCH_FILE = (FileNotFoundError, NotADirectoryError)
 _NO_ATTRIBUTE = {errno.ENODATA, errno.ENOTSUP, errno.EPERM, errno.ENOSPC, errno.E2BIG}
 
 
@@ -55,28 +71,17 @@ class LocalStore:
             self._remove_old_drafts()
 
     def writer(self, key: str) -> ObjectWriter:
-        """See ObjectStore."""
-        target = self._path(key)
-        with _storing():
-            return _LocalWriter(self, key, target, self._draft())
+        """See ObjectStore. No file is made before there is more than fits in memory."""
+        return _LocalWriter(self, key, self._path(key))
 
     def put(self, key: str, data: bytes, content_type: str) -> StoredObject:
         """See ObjectStore."""
-        target = self._path(key)
-        draft = self._draft()
-        with _storing():
-            descriptor = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
-            try:
-                try:
-                    _write_all(descriptor, data)
-                    self._finish(descriptor, key, content_type)
-                finally:
-                    os.close(descriptor)
-                self._publish(draft, target)
-            except BaseException:
-                _unlink(draft)
-                raise
-        return StoredObject(key, len(data), hashlib.sha256(data).hexdigest())
+        writer = self.writer(key)
+        try:
+            writer.write(data)
+            return writer.commit(content_type)
+        finally:
+            writer.abort()
 
     def get(self, key: str) -> bytes:
         """See ObjectStore."""
@@ -99,30 +104,22 @@ class LocalStore:
         """See ObjectStore."""
         path = self._path(key)
         with _reading(key):
-            if os.path.isdir(path):
-                raise ObjectNotFound(key)
             return _stat(key, os.stat(path), _kept_type(path) or guess_content_type(key))
 
     def delete(self, *keys: str) -> None:
-        """See ObjectStore. Folders that become empty go too."""
+        """See ObjectStore."""
         for key in keys:
             path = self._path(key)
             with _storing():
-                if _unlink(path):
-                    self._remove_empty_folders(os.path.dirname(path))
+                _unlink(path)
 
     def iter_keys(self, prefix: str = "") -> Iterator[ObjectStat]:
         """See ObjectStore."""
-        folder = self._prefix + check_prefix(prefix).rpartition("/")[0]
-        pending = [folder.rstrip("/")]
-        while pending:
-            for entry in _entries(pending.pop()):
-                key = entry.path.removeprefix(self._prefix)
-                if entry.is_dir(follow_symlinks=False):
-                    inside = key + "/"
-                    if inside.startswith(prefix) or prefix.startswith(inside):
-                        pending.append(entry.path)
-                elif key.startswith(prefix) and (facts := _facts(entry)):
+        only = folder_of_prefix(check_prefix(prefix))
+        for folder in (only,) if only else FOLDERS:
+            for entry in _entries(self._prefix + folder):
+                key = key_of_file(entry.name)
+                if key.startswith(prefix) and (facts := _facts(entry)):
                     yield _stat(key, facts, guess_content_type(key))
 
     def url(
@@ -155,7 +152,7 @@ class LocalStore:
         return f"{self._public_url}/files/{path}"
 
     def _path(self, key: str) -> str:
-        return self._prefix + check_key(key)
+        return self._prefix + object_path(check_key(key))
 
     def _draft(self) -> str:
         return self._draft_prefix + secrets.token_hex(8)
@@ -167,30 +164,14 @@ class LocalStore:
             os.fsync(descriptor)
 
     def _publish(self, draft: str, target: str) -> None:
-        # Most objects go to a folder that exists; and one that `delete` found empty may vanish
-        # between its creation and the rename.
-        while True:
-            try:
-                os.replace(draft, target)
-                break
-            except FileNotFoundError:
-                if not os.path.exists(draft):
-                    raise
-                _make_folders(target)
-            except (IsADirectoryError, NotADirectoryError) as error:
-                raise _key_overlaps(target, self._prefix) from error
+        try:
+            os.replace(draft, target)
+        except FileNotFoundError:
+            # The first object of its folder.
+            os.makedirs(os.path.dirname(target), exist_ok=True)
+            os.replace(draft, target)
         if self._sync:
             _sync_folder(os.path.dirname(target))
-
-    def _remove_empty_folders(self, folder: str) -> None:
-        while len(folder) >= len(self._prefix):
-            try:
-                os.rmdir(folder)
-            except OSError as error:
-                if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT):
-                    return
-                raise
-            folder = os.path.dirname(folder)
 
     def _remove_old_drafts(self) -> None:
         oldest = time.time() - _DRAFT_LIFETIME_S
@@ -201,49 +182,71 @@ class LocalStore:
 
 
 class _LocalWriter:
-    """An ObjectWriter into a draft file, which a rename publishes."""
+    """An ObjectWriter into memory at first, then a draft file, which a rename publishes."""
 
-    def __init__(self, store: LocalStore, key: str, target: str, draft: str) -> None:
+    def __init__(self, store: LocalStore, key: str, target: str) -> None:
         self._store = store
         self._key = key
         self._target = target
-        self._draft = draft
+        self._held: list[bytes] = []
+        self._held_bytes = 0
         self._digest = hashlib.sha256()
         self._bytes = 0
-        self._file = open(draft, "xb", buffering=256 * 1024)  # noqa: SIM115 closed by commit, abort
+        self._draft = ""
+        self._descriptor = -1
 
     def write(self, chunk: bytes) -> None:
-        with _storing():
-            self._file.write(chunk)
-        self._digest.update(chunk)
-        self._bytes += len(chunk)
+        self._held.append(chunk)
+        self._held_bytes += len(chunk)
+        if self._held_bytes > _HELD_BYTES:
+            self._flush()
 
     def file(self) -> BinaryIO:
-        with _storing():
-            self._file.flush()
-        return open(self._draft, "rb")
+        if self._draft:
+            self._flush()
+            return open(self._draft, "rb")
+        held = b"".join(self._held)
+        self._held = [held]
+        return BytesIO(held)
 
     def commit(self, content_type: str) -> StoredObject:
         try:
+            self._flush()
             with _storing():
-                self._file.flush()
-                self._store._finish(self._file.fileno(), self._key, content_type)
-                self._file.close()
+                self._store._finish(self._descriptor, self._key, content_type)
+                self._close()
                 self._store._publish(self._draft, self._target)
         except BaseException:
-            self._drop()
+            self.abort()
             raise
+        self._draft = ""
         return StoredObject(self._key, self._bytes, self._digest.hexdigest())
 
     def abort(self) -> None:
-        if not self._file.closed:
-            self._drop()
-
-    def _drop(self) -> None:
-        try:
-            self._file.close()
-        finally:
+        self._held.clear()
+        self._close()
+        if self._draft:
             _unlink(self._draft)
+            self._draft = ""
+
+    def _flush(self) -> None:
+        """Write what is held to the draft."""
+        data = self._held[0] if len(self._held) == 1 else b"".join(self._held)
+        self._held.clear()
+        self._held_bytes = 0
+        with _storing():
+            if not self._draft:
+                draft = self._store._draft()
+                self._descriptor = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
+                self._draft = draft
+            _write_all(self._descriptor, data)
+        self._digest.update(data)
+        self._bytes += len(data)
+
+    def _close(self) -> None:
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
 
 
 @contextmanager
@@ -270,34 +273,9 @@ def _write_all(descriptor: int, data: bytes) -> None:
         written += os.write(descriptor, memoryview(data)[written:])
 
 
-def _unlink(path: str) -> bool:
-    """Whether there was such a file."""
-    try:
+def _unlink(path: str) -> None:
+    with suppress(*_NO_SUCH_FILE):
         os.unlink(path)
-    except _NO_SUCH_FILE:
-        return False
-    except PermissionError:
-        # What macOS answers for a folder; on Linux a folder is an IsADirectoryError.
-        if os.path.isdir(path):
-            return False
-        raise
-    return True
-
-
-def _make_folders(target: str) -> None:
-    folder = os.path.dirname(target)
-    try:
-        os.makedirs(folder, exist_ok=True)
-    except (FileExistsError, FileNotFoundError, NotADirectoryError) as error:
-        # Folders found empty may be removed meanwhile: then the caller comes again.
-        if any(os.path.isfile(path) for path in (folder, *Path(folder).parents)):
-            raise InvalidKey("another object's key is the beginning of this one") from error
-
-
-def _key_overlaps(target: str, prefix: str) -> InvalidKey:
-    return InvalidKey(
-        f"{target.removeprefix(prefix)} is the beginning of another object's key, or continues one"
-    )
 
 
 def _sync_folder(folder: str) -> None:
