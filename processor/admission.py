@@ -39,6 +39,7 @@ CLOSED = -1
 class Reader(Protocol):
     """The consumer as the admission uses it."""
 
+    def ack(self, message: Any) -> Any: ...
     def seek_back(self, tp: TP, offset: int) -> None: ...
     async def first_at(self, tp: TP, offset: int) -> int: ...
     def pass_over(self, tp: TP, offset: int) -> None: ...
@@ -48,17 +49,12 @@ class Reader(Protocol):
 
 @dataclass(slots=True, eq=False)
 class Entry:
-    """An admitted event: its turn in the partition, and whether it is done."""
+    """An admitted message: its turn in the partition, and whether it is done."""
 
-    event: Any
+    message: Any
     tp: TP
     epoch: int
     done: bool = False
-
-    @property
-    def message(self) -> Any:
-        """The Kafka message."""
-        return self.event.message
 
 
 @dataclass(slots=True)
@@ -109,9 +105,8 @@ class Admission:
         """The partition is read from `offset` on."""
         self._partitions[tp] = Partition(expected=offset)
 
-    def admit(self, event: Any) -> Entry | None:
-        """The event's entry if it is the next of its partition; else None, and a hole heals."""
-        message = event.message
+    def admit(self, message: Any) -> Entry | None:
+        """The message's entry if it is the next of its partition; else None, and a hole heals."""
         tp = ensure_TP(message.tp)
         partition = self._partitions.get(tp)
         closed = partition is None or partition.expected == CLOSED
@@ -124,7 +119,7 @@ class Admission:
         partition.expected += 1
         partition.moved_at = time.monotonic()
         partition.hole = False
-        entry = Entry(event, tp, self.epoch)
+        entry = Entry(message, tp, self.epoch)
         partition.open.append(entry)
         return entry
 
@@ -190,7 +185,7 @@ class Admission:
             self.counts["late"] += 1
             return
         while partition.open and partition.open[0].done:
-            partition.open.popleft().event.ack()
+            self._reader().ack(partition.open.popleft().message)
 
     async def revoke(self) -> None:
         """Admit nothing more, let go of what has not started, wait for what runs (bounded)."""

@@ -140,10 +140,11 @@ class Processor:
         """An agent that acks nothing by itself: Faust acks a message whose agent raised."""
 
         async def consume(stream: Any) -> None:
-            async for event in stream.noack().events():
-                entry = self.admission.admit(event)
-                if entry is not None:
-                    await handle(entry)
+            async for portion in stream.noack():
+                for message in portion:
+                    entry = self.admission.admit(message)
+                    if entry is not None:
+                        await handle(entry)
 
         self.app.agent(raw_topic(self.app, self.settings, topic.name), name=name)(consume)
 

@@ -179,6 +179,10 @@ class ConsumerAccess:
     def _consumer(self) -> HardenedConsumer:
         return self._app.consumer
 
+    def ack(self, message: Any) -> bool:
+        """As HardenedConsumer.ack."""
+        return self._consumer.ack(message)
+
     def seek_back(self, tp: TP, offset: int) -> None:
         """As HardenedConsumer.seek_back."""
         self._consumer.seek_back(tp, offset)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from typing import Any, Protocol
 
 from faust.transport.consumer import ensure_TP
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
+from faust.types.tuples import Message
 
 from processor.hardened.thread import HardenedConsumerThread
 
 COMMIT_ON_REVOKE_TIMEOUT_S = 10.0
-_YIELD_EVERY = 100
 
 
 class Gatekeeper(Protocol):
@@ -23,6 +24,29 @@ class Gatekeeper(Protocol):
 
     def start(self, tp: TP, offset: int) -> None:
         """The partition is read from this offset on."""
+
+
+class Portion(Message):
+    """Messages of one partition on their way to its agent as one: its value is their list.
+
+    What Faust does for each thing that it hands on (handler, event, queue, stream, a round of the
+    loop) took a third of the CPU of a job that does nothing. Never acked; its messages are.
+    """
+
+    def __init__(self, messages: list[Message]) -> None:
+        first = messages[0]
+        super().__init__(
+            *first.tp,
+            offset=first.offset,
+            timestamp=first.timestamp,
+            timestamp_type=first.timestamp_type,
+            headers=None,
+            key=None,
+            value=messages,
+            checksum=None,
+            tp=first.tp,
+            generation_id=first.generation_id,
+        )
 
 
 class HardenedConsumer(driver.Consumer):
@@ -115,31 +139,55 @@ class HardenedConsumer(driver.Consumer):
         """Whether a full lane has paused the partition."""
         return tp in self._buffered_partitions
 
+    async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, list[Message]]]:
+        """Yield what was fetched, a partition at a time.
+
+        Stock: a message at a time, in turns of topics and partitions.
+        """
+        records, active = await self._wait_next_records(timeout)
+        generation = self.app.consumer_generation_id
+        if records is None or self.should_stop:
+            return
+        if not self.flow_active:
+            try:
+                await self.perform_seek()
+            except Exception as exc:  # noqa: BLE001 - the seek at the flow's resumption counts
+                self.log.warning("seek while the flow is stopped: %r", exc)
+            return
+        for tp, batch in records.items():
+            if not self.flow_active or self.app.consumer_generation_id != generation:
+                return
+            if active is None or tp in active or tp in self._buffered_partitions:
+                yield tp, [self._to_message(tp, record) for record in batch]
+
     async def _drain_messages(self, fetcher: Any) -> None:
-        """Hand fetched messages to the streams.
+        """Hand fetched messages to the streams, those of a partition together: see `Portion`.
 
         Stock: makes four tasks a message (wait_first), and drops the one in hand when the flow
         stops. Its write of the read offset after a wait through a rebalance hides what the seek
         made it fetch again; so here only if the generation is still the message's.
         """
-        handed = 0
         try:
             while not (self._stopped.is_set() or fetcher._stopped.is_set()):
                 await asyncio.sleep(0)
-                async for tp, message in self.getmany(timeout=1.0):
-                    if not self.flow_active:
-                        break
-                    last = self._read_offset[tp]
-                    if last is None or message.offset >= last:
-                        await self.callback(message)
-                        if message.generation_id == self.app.consumer_generation_id:
-                            self._read_offset[tp] = message.offset
-                    handed += 1
-                    if handed % _YIELD_EVERY == 0:
-                        await asyncio.sleep(0)
+                async for tp, messages in self.getmany(timeout=1.0):
+                    await self._hand_on(tp, messages)
+                    await asyncio.sleep(0)
         except (*self.consumer_stopped_errors, asyncio.CancelledError):
             if not self.transport.app.should_stop:
                 raise
+
+    async def _hand_on(self, tp: TP, messages: list[Message]) -> None:
+        read = self._read_offset[tp]
+        fresh = [m for m in messages if read is None or m.offset >= read]
+        # Recovery takes its messages singly.
+        together = not self._is_changelog_tp(tp)
+        for handed in [Portion(fresh)] if together and fresh else fresh:
+            if not self.flow_active:
+                return
+            await self.callback(handed)
+            if handed.generation_id == self.app.consumer_generation_id:
+                self._read_offset[tp] = fresh[-1].offset if together else handed.offset
 
     async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
         """Do not count skipped offsets as processed, as stock Faust does: admission seeks back."""

@@ -28,19 +28,6 @@ class Message:
 
 
 @dataclass
-class Event:
-    """Faust's event: a message that is acked."""
-
-    message: Message
-    acked: list[int]
-
-    def ack(self) -> bool:
-        """Tell the consumer that it is done."""
-        self.acked.append(self.message.offset)
-        return True
-
-
-@dataclass
 class Partition:
     """A partition's log as the broker has it, and what the client does with it."""
 
@@ -88,16 +75,22 @@ class Client:
         """Whether nothing is fetched."""
         return self.partition(tp).paused
 
-    def event(self, offset: int, tp: TP = JOBS, **fields: Any) -> Event:
+    def ack(self, message: Message) -> None:
+        """As HardenedConsumer.ack."""
+        self.acked.append(message.offset)
+
+    def message(self, offset: int, tp: TP = JOBS, **fields: Any) -> Message:
         """A message that has just been fetched."""
         fields.setdefault("generation_id", self.generation)
-        return Event(Message(tp, offset, **fields), self.acked)
+        return Message(tp, offset, **fields)
 
-    def carrying(self, event: AnyEvent, offset: int, tp: TP = JOBS, **fields: Any) -> Event:
+    def carrying(self, event: AnyEvent, offset: int, tp: TP = JOBS, **fields: Any) -> Message:
         """A message with one of our events in it."""
         value, headers = codec.encode(event)
         key = event.job_id.encode()
-        return self.event(offset, tp, **({"key": key, "value": value, "headers": headers} | fields))
+        return self.message(
+            offset, tp, **({"key": key, "value": value, "headers": headers} | fields)
+        )
 
     def admission(self, grace_s: float = 5.0, **options: Any) -> Admission:
         """An admission on this client."""

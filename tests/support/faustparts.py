@@ -41,6 +41,9 @@ class ClientThread:
     def assignment(self) -> set[TP]:
         return self.assigned
 
+    def highwater(self, tp: TP) -> int:
+        return 0
+
     def seek(self, tp: TP, offset: int) -> None:
         self.sought.append((tp, offset))
 
@@ -107,10 +110,8 @@ def make_consumer(kind: Any) -> Any:
     return consumer
 
 
-def message(offset: int, generation_id: int = 1) -> Message:
-    return Message(
-        *JOBS, offset, 0.0, 0, [], b"k", b"v", None, tp=JOBS, generation_id=generation_id
-    )
+def message(offset: int, generation_id: int = 1, tp: TP = JOBS) -> Message:
+    return Message(*tp, offset, 0.0, 0, [], b"k", b"v", None, tp=tp, generation_id=generation_id)
 
 
 class AiokafkaClient:

@@ -18,7 +18,7 @@ from faust.types import TP
 from processor.hardened.consumer import HardenedConsumer
 from processor.hardened.thread import HardenedConsumerThread
 from tests.support.edge import JOBS
-from tests.support.faustparts import OTHER, both, make_consumer, make_thread, message
+from tests.support.faustparts import CHANGELOG, OTHER, both, make_consumer, make_thread, message
 
 consumers = both(driver.Consumer, HardenedConsumer)
 threads = both(driver.AIOKafkaConsumerThread, HardenedConsumerThread)
@@ -117,7 +117,7 @@ def _drained(consumer: Any, *messages: Any) -> asyncio.Task[None]:
 
     async def getmany(timeout: float) -> AsyncIterator[tuple[TP, Any]]:
         for fetched in messages:
-            yield JOBS, fetched
+            yield JOBS, [fetched] if isinstance(consumer, HardenedConsumer) else fetched
         fetcher._stopped.set()
 
     consumer.getmany = getmany
@@ -143,6 +143,37 @@ async def test_the_message_in_hand_is_dropped_when_the_flow_stops(
     room.set()
     await asyncio.wait_for(task, 2)
     assert received == ([] if is_stock else [0])
+
+
+@consumers
+async def test_messages_of_one_fetch_are_handed_on_singly(kind: Any, is_stock: bool) -> None:
+    """Correct, but what Faust does for each took a third of the CPU of a job that does nothing."""
+    consumer = make_consumer(kind)
+    handed, records = [], [message(offset) for offset in (0, 1, 2)]
+    fetches = [({JOBS: records, CHANGELOG: records[:2]}, {JOBS, CHANGELOG})]
+
+    async def wait_next_records(timeout: float) -> Any:
+        return fetches.pop() if fetches else (None, None)
+
+    async def callback(given: Any) -> None:
+        if not fetches:
+            fetcher._stopped.set()
+        handed.append((given.tp.topic, getattr(given, "value", None)))
+
+    fetcher = Fetcher()
+    consumer.app.in_recovery = False
+    consumer._wait_next_records = wait_next_records
+    consumer._to_message = lambda tp, record: message(record.offset, tp=tp)
+    consumer._is_changelog_tp = lambda tp: tp == CHANGELOG
+    consumer.callback = callback
+    await asyncio.wait_for(consumer._drain_messages(fetcher), 2)
+    values = [value for topic, value in handed if topic == JOBS.topic]
+    if is_stock:
+        assert values == [b"v"] * 3
+    else:
+        assert [[m.offset for m in value] for value in values] == [[0, 1, 2]]
+    assert [value for topic, value in handed if topic == CHANGELOG.topic] == [b"v"] * 2
+    assert consumer._read_offset[JOBS] == 2
 
 
 @consumers

@@ -43,7 +43,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[float], None]]:
 
 
 def _admit(admission: Admission, client: Client, *offsets: int, tp: TP = JOBS) -> list[Entry]:
-    entries = [admission.admit(client.event(offset, tp)) for offset in offsets]
+    entries = [admission.admit(client.message(offset, tp)) for offset in offsets]
     assert None not in entries
     return [entry for entry in entries if entry is not None]
 
@@ -81,10 +81,10 @@ async def test_a_hole_is_sought_back_to_once_an_interval(
     admission.start(JOBS, 0)
     _admit(admission, client, 0)
     for offset in (3, 4, 5):
-        assert admission.admit(client.event(offset)) is None
+        assert admission.admit(client.message(offset)) is None
     assert client.sought == [(JOBS, 1)], "what was fetched before the seek still arrives"
     clock(1.0)
-    assert admission.admit(client.event(6)) is None
+    assert admission.admit(client.message(6)) is None
     assert client.sought == [(JOBS, 1), (JOBS, 1)]
     assert admission.counts["hole"] == 4
     _admit(admission, client, 1, 2, 3)
@@ -99,7 +99,7 @@ async def test_a_hole_with_nothing_behind_it_heals_though_its_topic_is_busy(
     admission.start(JOBS, 0)
     admission.start(OTHER, 0)
     client.partition(JOBS).highwater = 2
-    assert admission.admit(client.event(1)) is None
+    assert admission.admit(client.message(1)) is None
     client.sought.clear()
     watch = asyncio.ensure_future(admission.watch(interval_s=0.001))
     for offset in range(5):
@@ -114,21 +114,21 @@ async def test_repeats_are_not_admitted_twice(client: Client) -> None:
     admission = client.admission()
     admission.start(JOBS, 0)
     _admit(admission, client, 0, 1)
-    assert admission.admit(client.event(0)) is None
-    assert admission.admit(client.event(1)) is None
+    assert admission.admit(client.message(0)) is None
+    assert admission.admit(client.message(1)) is None
     assert (admission.counts["repeated"], client.sought) == (2, [])
 
 
 async def test_a_partition_that_is_not_ours_admits_nothing(client: Client) -> None:
     admission = client.admission()
-    assert admission.admit(client.event(0)) is None
+    assert admission.admit(client.message(0)) is None
     assert admission.counts["stale"] == 1
 
 
 async def test_what_was_fetched_in_an_older_generation_is_refused(client: Client) -> None:
     admission = client.admission()
     admission.start(JOBS, 0)
-    old = client.event(0)
+    old = client.message(0)
     client.generation = 2
     assert admission.admit(old) is None
     assert client.sought == []
@@ -160,7 +160,7 @@ async def test_a_revoke_waits_for_what_runs_and_lets_go_of_the_rest(client: Clie
     revoke = asyncio.ensure_future(admission.revoke())
     await settled()
     assert (told, revoke.done()) == (["before"], False)
-    assert admission.admit(client.event(2)) is None, "nothing new is taken on"
+    assert admission.admit(client.message(2)) is None, "nothing new is taken on"
     admission.done(runs)
     admission.end()
     await asyncio.wait_for(revoke, 1)
@@ -188,7 +188,7 @@ async def test_offsets_that_the_log_does_not_have_are_passed_over(
     else:
         client.partition(JOBS).missing = frozenset({5, 6, 7})
     for seek in range(2):
-        assert admission.admit(client.event(8)) is None, "never by the first look alone"
+        assert admission.admit(client.message(8)) is None, "never by the first look alone"
         assert client.sought == [(JOBS, 5)] * (seek + 1)
         clock(1.0)
     await settled()
@@ -203,7 +203,7 @@ async def test_no_offset_that_the_broker_has_is_passed_over(
     admission.start(JOBS, 5)
     for _ in range(20):
         clock(1.0)
-        assert admission.admit(client.event(6)) is None
+        assert admission.admit(client.message(6)) is None
         await settled()
     assert set(client.sought) == {(JOBS, 5)}
     _admit(admission, client, 5, 6)
@@ -221,10 +221,10 @@ async def test_a_broker_that_cannot_be_asked_is_asked_again(
     with monkeypatch.context() as patched:
         patched.setattr(client, "first_at", away)
         for offset in (100, 101):
-            admission.admit(client.event(offset))
+            admission.admit(client.message(offset))
             await settled()
             clock(1.0)
-    admission.admit(client.event(102))
+    admission.admit(client.message(102))
     await settled()
     _admit(admission, client, 100)
 
@@ -241,7 +241,7 @@ async def test_a_lost_tail_is_found_without_a_message_behind_it(
 ) -> None:
     admission = client.admission()
     admission.start(JOBS, 0)
-    _admit(admission, client, 0)[0].event.ack()
+    _admit(admission, client, 0)
     admission.done(admission._partitions[JOBS].open[0])
     client.partition(JOBS).highwater = 3
     await _watched(admission, clock, 4.0)
@@ -306,7 +306,7 @@ def test_no_misbehaviour_of_the_client_loses_or_repeats_an_offset(seed: int, len
             if rng.random() < 0.3:  # lost
                 continue
             for offset in batch if rng.random() < 0.8 else rng.sample(batch, len(batch)):
-                entry = admission.admit(client.event(offset))
+                entry = admission.admit(client.message(offset))
                 if entry is not None:
                     seen.append(offset)
                     open_entries.append(entry)

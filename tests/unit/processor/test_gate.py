@@ -39,7 +39,7 @@ def _gate(lane_size: int = 32) -> tuple[PriorityGate, Partitions]:
 
 def _entry(offset: int, priority: Priority, partition: int = 0) -> Entry:
     tp = TP(TPS[priority].topic, partition)
-    return Entry(Client().event(offset, tp), tp, 0)
+    return Entry(Client().message(offset, tp), tp, 0)
 
 
 def _offsets(gate: PriorityGate, count: int) -> list[tuple[str, int]]:

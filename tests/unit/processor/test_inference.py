@@ -80,7 +80,7 @@ class Bench:
         message = (
             self.client.carrying(event, offset, **fields)
             if event is not None
-            else self.client.event(offset, **fields)
+            else self.client.message(offset, **fields)
         )
         entry = self.admission.admit(message)
         assert entry is not None

@@ -26,7 +26,7 @@ class Bench:
 
     def entry(self, offset: int) -> Entry:
         """An admitted event whose work has begun."""
-        entry = self.admission.admit(self.client.event(offset))
+        entry = self.admission.admit(self.client.message(offset))
         assert entry is not None
         self.admission.begin()
         return entry
@@ -116,7 +116,7 @@ async def test_the_changelog_is_known_up_to_what_was_delivered(bench: Bench) -> 
 
 async def test_a_dead_letter_is_the_message_with_its_reason(bench: Bench) -> None:
     entry = bench.admission.admit(
-        bench.client.event(0, key=b"k", value=b"\xff", headers=[("a", b"1")])
+        bench.client.message(0, key=b"k", value=b"\xff", headers=[("a", b"1")])
     )
     assert entry is not None
     await dead_letter(bench.outbox, "dead", entry, "no event: \u00e4")
@@ -132,7 +132,7 @@ async def test_a_dead_letter_is_the_message_with_its_reason(bench: Bench) -> Non
 
 
 async def test_a_message_of_nothing_at_all_is_a_dead_letter_too(bench: Bench) -> None:
-    entry = bench.admission.admit(bench.client.event(0, key=None, value=None, headers=[]))
+    entry = bench.admission.admit(bench.client.message(0, key=None, value=None, headers=[]))
     assert entry is not None
     await dead_letter(bench.outbox, "dead", entry, "nothing")
     assert len(bench.producer.sent) == 1
