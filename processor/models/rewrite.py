@@ -229,14 +229,16 @@ def _measured(model: onnx.ModelProto, names: list[str]) -> dict[str, NDArray[np.
 
 def _drop_unused(graph: onnx.GraphProto) -> None:
     """Leave out every node and constant that no output needs."""
-    needed = {one.name for one in graph.output}
-    kept: list[onnx.NodeProto] = []
-    # ONNX lists nodes so that each comes after those it reads.
-    for node in reversed(graph.node):
-        if needed.intersection(node.output):
-            needed.update(node.input)
-            kept.append(node)
-    _replace(graph, "node", kept[::-1])
+    makers = {name: node for node in graph.node for name in node.output}
+    needed: set[str] = set()
+    asked = [one.name for one in graph.output]
+    # Some converters append nodes in any order, so the list's order says nothing.
+    while asked:
+        name = asked.pop()
+        if name not in needed:
+            needed.add(name)
+            asked.extend(makers[name].input if name in makers else ())
+    _replace(graph, "node", [node for node in graph.node if needed.intersection(node.output)])
     for field in ("initializer", "value_info"):
         _replace(graph, field, [one for one in getattr(graph, field) if one.name in needed])
 

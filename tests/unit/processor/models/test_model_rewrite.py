@@ -101,6 +101,19 @@ def fixed() -> onnx.ModelProto:
     return rewrite.fix_shapes(rewrite.only_output(DATA, "mask"))
 
 
+def test_what_an_output_needs_is_kept_in_whatever_order_it_is_listed() -> None:
+    model = little_unet()
+    shuffled = onnx.ModelProto.FromString(model.SerializeToString())
+    nodes = list(reversed(model.graph.node))
+    shuffled.graph.ClearField("node")
+    shuffled.graph.node.extend(nodes)
+    expected = rewrite.only_output(model.SerializeToString(), "mask").graph
+    kept = rewrite.only_output(shuffled.SerializeToString(), "mask").graph
+    assert {node.name for node in kept.node} == {node.name for node in expected.node}
+    assert {one.name for one in kept.initializer} == {one.name for one in expected.initializer}
+    assert len(expected.node) > 10
+
+
 def test_one_output_is_left_and_what_only_others_needed_is_gone() -> None:
     model = rewrite.only_output(DATA, "mask")
     assert [one.name for one in model.graph.output] == ["mask"]
