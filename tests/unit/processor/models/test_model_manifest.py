@@ -32,9 +32,13 @@ def test_every_built_in_model_can_be_fetched_from_somewhere() -> None:
 
 
 def test_removers_share_one_recipe_but_for_numbers() -> None:
-    removers = [e for e in load().models.values() if e.task == "remove-background"]
-    assert {e.name for e in removers} == {"u2netp", "u2net", "silueta", "isnet-general-use"}
-    assert all(e.input is not None and e.input.scale == "image-max" for e in removers)
+    removers = {e.name: e for e in load().models.values() if e.task == "remove-background"}
+    scales = {name: e.input.scale for name, e in removers.items() if e.input is not None}
+    assert scales == {
+        **dict.fromkeys(("u2netp", "u2net", "silueta", "isnet-general-use"), "image-max"),
+        # Its package's own way, whatever the picture's brightest pixel is.
+        "isnet-fp16": "none",
+    }
 
 
 @pytest.mark.parametrize(

@@ -5,12 +5,14 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
+import json
 import sys
 import tarfile
 from pathlib import Path
 
 import pytest
 
+from processor.models.chunks import ChunksError, join
 from processor.models.manifest import NpmSource
 from processor.models.packages import PackageError, ToolMissing, from_npm
 
@@ -69,6 +71,40 @@ def test_npms_own_reason_is_passed_on(tarball: bytes) -> None:
 def test_a_failing_conversion_names_the_package(tarball: bytes) -> None:
     with pytest.raises(PackageError, match=r"@me/models .*not a TensorFlow\.js graph"):
         from_npm(npm(tarball, conversion="tfjs-ssd"))
+
+
+def test_a_missing_piece_names_the_package(tarball: bytes) -> None:
+    with pytest.raises(PackageError, match=r"@me/models 1\.0\.0: the list does not tell"):
+        from_npm(npm(tarball, conversion="chunks", resource="/m"))
+
+
+PIECES = {hashlib.sha256(piece).hexdigest(): piece for piece in (b"wei", b"ghts")}
+
+
+def listing(size: int = 7) -> bytes:
+    chunks = [{"hash": digest} for digest in PIECES]
+    return json.dumps({"/m": {"size": size, "chunks": chunks}}).encode()
+
+
+def test_pieces_are_joined_in_the_order_of_the_list() -> None:
+    assert join(listing(), "/m", dict(reversed(PIECES.items()))) == b"weights"
+
+
+@pytest.mark.parametrize(
+    ("listed", "resource", "pieces", "reason"),
+    [
+        (b"{", "/m", PIECES, "does not tell the pieces of /m"),
+        (listing(), "/other", PIECES, "does not tell the pieces of /other"),
+        (listing(8), "/m", PIECES, "has 7 bytes, not 8"),
+        (listing(), "/m", {}, "missing or damaged"),
+        (listing(), "/m", dict.fromkeys(PIECES, b"no"), "missing or damaged"),
+    ],
+)
+def test_what_cannot_be_joined_says_why(
+    listed: bytes, resource: str, pieces: dict[str, bytes], reason: str
+) -> None:
+    with pytest.raises(ChunksError, match=reason):
+        join(listed, resource, pieces)
 
 
 def test_without_npm_the_error_says_how_to_get_it(
