@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from functools import cache
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
@@ -32,13 +33,16 @@ class Metrics:
             "imagemill_http_request_seconds", "From a request's head to its answer",
             ("method", "route"), buckets=_BUCKETS, registry=self._registry,
         )  # fmt: skip
+        # Looking a metric up by its labels takes four times as long as counting.
+        self._counter = cache(self._requests.labels)
+        self._histogram = cache(self._seconds.labels)
         self._registry.register(_ProjectionCollector(projection))
         ProcessCollector(registry=self._registry)
 
     def answered(self, method: str, route: str, status: int, seconds: float) -> None:
         """A request was answered."""
-        self._requests.labels(method, route, str(status)).inc()
-        self._seconds.labels(method, route).observe(seconds)
+        self._counter(method, route, status).inc()
+        self._histogram(method, route).observe(seconds)
 
     def text(self) -> bytes:
         """All metrics in Prometheus' text format."""
