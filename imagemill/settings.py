@@ -292,7 +292,10 @@ class ProcessorSettings(KafkaSettings, StoreSettings, LimitSettings, LogSettings
         0.05, ge=0, description="an item still running after this is reported as started"
     )
     producer_linger_ms: int = Field(
-        0, ge=0, le=1000, description="5 buys 15 % throughput for 5 ms of latency a hop"
+        5,
+        ge=0,
+        le=1000,
+        description="while many messages are under way, how long one waits for others to go with",
     )
     execution_providers: str = Field(
         "", description="onnxruntime providers in order of preference; the best available if empty"

@@ -11,6 +11,7 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from faust.types.tuples import Message
 
+from processor.hardened.producer import HardenedProducer
 from processor.hardened.thread import HardenedConsumerThread
 
 COMMIT_ON_REVOKE_TIMEOUT_S = 10.0
@@ -199,13 +200,6 @@ class HardenedConsumer(driver.Consumer):
             self.stale_acks += 1
             return False
         return super().ack(message)
-
-
-class HardenedProducer(driver.Producer):
-    """An idempotent producer; stock Faust turns idempotence on for exactly_once only."""
-
-    def _settings_extra(self) -> dict[str, Any]:
-        return {"acks": "all", "enable_idempotence": True}
 
 
 class HardenedTransport(driver.Transport):

@@ -12,11 +12,12 @@ from typing import Any
 
 import faust
 import pytest
+from aiokafka import TopicPartition
 from faust.tables.recovery import Recovery, ServiceStopped
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
-from processor.hardened.consumer import HardenedProducer
+from processor.hardened.producer import HardenedProducer
 from processor.hardened.recovery import HardenedRecovery
 from processor.hardened.table import HardenedTable
 from tests.support.edge import JOBS, settled
@@ -136,6 +137,30 @@ async def test_the_producer_is_idempotent_for_exactly_once_only(kind: Any, is_st
     app = make_app()
     settings = kind(app.transport)._settings_extra()
     assert settings.get("enable_idempotence", False) != is_stock
+
+
+@both(driver.Producer, HardenedProducer)
+async def test_a_message_waits_for_others_whether_any_come_or_not(
+    kind: Any, is_stock: bool
+) -> None:
+    app = make_app()
+    app.conf.producer_linger = 0.5
+    producer = kind(app.transport)
+    producer._producer = producer._new_producer()
+    producer._producer.client._wait_on_metadata = ignore
+    producer._producer._partition = lambda *_args: 0
+    batches = producer._producer._message_accumulator._batches
+
+    async def remaining_linger(topic: str) -> Any:
+        await producer.send(topic, b"k", b"v", 0, None, [])
+        (batch,) = batches[TopicPartition(topic, 0)]
+        return batch.remaining_linger()
+
+    assert bool(await remaining_linger("first")) == is_stock
+    for _ in range(50):
+        await producer.send("others", b"k", b"v", 0, None, [])
+    assert await remaining_linger("last")
+    producer._producer._closed = True  # it was never started
 
 
 @pytest.mark.parametrize("is_stock", [True, False], ids=["stock", "hardened"])
