@@ -18,6 +18,9 @@ COPY notifier notifier
 RUN pip install --no-deps --no-build-isolation .
 
 FROM python:3.12-slim
+# Watermarks: Pillow's own font has ASCII letters only.
+RUN apt-get update && apt-get install -y --no-install-recommends fonts-dejavu-core \
+    && rm -rf /var/lib/apt/lists/*
 RUN useradd --uid 10001 --create-home imagemill \
     && install -d -o imagemill -g imagemill /var/lib/imagemill
 COPY --from=build /opt/imagemill /opt/imagemill

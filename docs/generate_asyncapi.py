@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from pages import write_or_check
 from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 
@@ -101,14 +102,7 @@ _OPEN = {
 
 def main(arguments: list[str]) -> int:
     """Rewrite the document, or compare it: 1 when it is out of date."""
-    after = render()
-    if "--check" not in arguments:
-        PAGE.write_text(after, encoding="utf-8")
-        return 0
-    if not PAGE.exists() or after != PAGE.read_text(encoding="utf-8"):
-        print(f"{PAGE.name} is out of date: run python docs/{Path(__file__).name}", file=sys.stderr)
-        return 1
-    return 0
+    return write_or_check(PAGE, render(), arguments)
 
 
 def render() -> str:

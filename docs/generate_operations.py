@@ -11,6 +11,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from pages import write_or_check
+
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
@@ -43,12 +45,7 @@ def main(arguments: list[str]) -> int:
         ),
         page,
     )
-    if "--check" not in arguments:
-        PAGE.write_text(after, encoding="utf-8")
-        return 0
-    if after != before:
-        print(f"{PAGE.name} is out of date: run python docs/{Path(__file__).name}", file=sys.stderr)
-    return int(after != before)
+    return write_or_check(PAGE, after, arguments)
 
 
 def _section(spec: OperationSpec) -> str:

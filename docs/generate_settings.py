@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from pages import write_or_check
 from pydantic_settings import BaseSettings
 
 ROOT = Path(__file__).parents[1]
@@ -22,6 +23,7 @@ _SECTIONS: tuple[tuple[str, type[BaseSettings]], ...] = (
     ("Home", settings.HomeSettings),
     ("Kafka", settings.KafkaSettings),
     ("Object store", settings.StoreSettings),
+    ("URLs", settings.UrlSettings),
     ("Limits", settings.LimitSettings),
     ("Logs", settings.LogSettings),
     ("API", settings.ApiSettings),
@@ -40,19 +42,12 @@ A service with a value that cannot be right does not start.
 
 def main(arguments: list[str]) -> int:
     """Rewrite the page, or compare it: 1 when it is out of date."""
-    after = render()
-    if "--check" not in arguments:
-        PAGE.write_text(after, encoding="utf-8")
-        return 0
-    if not PAGE.exists() or after != PAGE.read_text(encoding="utf-8"):
-        print(f"{PAGE.name} is out of date: run python docs/{Path(__file__).name}", file=sys.stderr)
-        return 1
-    return 0
+    return write_or_check(PAGE, render(), arguments)
 
 
 def render() -> str:
     """The page's text."""
-    left = {each.name: each for each in all_settings()}
+    known = {each.name: each for each in all_settings()}
     parts = []
     for title, kind in _SECTIONS:
         names = [
@@ -60,8 +55,7 @@ def render() -> str:
             for field, info in kind.model_fields.items()
             if field in kind.__annotations__
         ]
-        # A setting that two classes declare is shown once, with both as its readers.
-        table = as_markdown([left.pop(name) for name in names if name in left])
+        table = as_markdown([known[name] for name in names])
         parts.append(f"## {title}\n\n{kind.__doc__}\n\n{table}\n")
     return _HEAD + "\n".join(parts)
 

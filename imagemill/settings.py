@@ -171,7 +171,16 @@ class StoreSettings(HomeSettings):
         return (self.public_url or f"http://localhost:{self.port}").rstrip("/")
 
 
-class LimitSettings(_Settings):
+class UrlSettings(_Settings):
+    """What URLs that users name, of images and of webhooks, may reach."""
+
+    url_allow: str = Field(
+        "",
+        description="comma separated host names and CIDRs that URLs may reach though not public",
+    )
+
+
+class LimitSettings(UrlSettings):
     """What a request may hold; checked before anything is queued."""
 
     max_image_bytes: int = Field(25 * 1024 * 1024, ge=1, description="bytes of one image")
@@ -179,10 +188,6 @@ class LimitSettings(_Settings):
     max_items: int = Field(100, ge=1, le=2_000, description="images of one job")
     max_field_bytes: int = Field(
         256 * 1024, ge=1024, description="bytes of a form field or JSON body that is no image"
-    )
-    url_allow: str = Field(
-        "",
-        description="comma separated host names and CIDRs that URLs may reach though not public",
     )
     url_timeout_s: float = Field(
         30.0, gt=0, description="seconds to fetch an image from a URL, name lookup included"
@@ -336,7 +341,7 @@ class ProcessorSettings(KafkaSettings, StoreSettings, LimitSettings, LogSettings
         return folder / self.topic_prefix.strip(".") if self.topic_prefix.strip(".") else folder
 
 
-class NotifierSettings(KafkaSettings, LogSettings):
+class NotifierSettings(KafkaSettings, UrlSettings, LogSettings):
     """Webhook deliveries."""
 
     notifier_port: int = Field(8082, ge=1, le=65535, description="health port")
@@ -359,9 +364,6 @@ class NotifierSettings(KafkaSettings, LogSettings):
     )
     webhook_backlog: int = Field(
         1000, ge=1, le=100_000, description="results held at once; above, reading pauses"
-    )
-    url_allow: str = Field(
-        "", description="comma separated hosts and CIDRs that webhooks may reach though not public"
     )
 
 
