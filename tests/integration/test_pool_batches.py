@@ -25,7 +25,8 @@ from tests.support.models import counting_entry, counting_model, install
 from tests.support.pictures import png_header
 
 SIZE = 4
-LIMIT_S = 2
+# Long enough for a slow machine: a batch that takes longer is split.
+LIMIT_S = 4
 # Longer than the test may take: a batch that is served was full.
 LONG_MS = 1000.0
 
