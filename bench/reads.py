@@ -24,6 +24,7 @@ from PIL import Image
 
 from bench._system import Results, System, home, system
 from bench.stream import message
+from imagemill.memory import settle_memory
 from imagemill.settings import ApiSettings
 from producer_api.projection import Projection
 from schemas import codec
@@ -171,6 +172,7 @@ def rebuild(running: System, jobs: int) -> None:
             producer.poll(0)
     producer.flush(60)
     results.wait_for({job_id for job_id, _ in batch}, 300)
+    settle_memory()
     print(f"rebuild of the read side, {jobs} jobs {'s':>8} {'jobs/s':>8}")
     rates = []
     for run in range(REBUILDS):

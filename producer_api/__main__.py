@@ -10,6 +10,7 @@ from aiohttp import web
 
 from imagemill.kafka import KafkaUnavailable, TopicsMissing, check_topics
 from imagemill.logs import configure_logging
+from imagemill.memory import settle_memory
 from imagemill.settings import ApiSettings
 from producer_api.app import create_app
 
@@ -32,8 +33,10 @@ def main() -> None:
         log.error("%s", error)
         sys.exit(1)
     log.info("serving on %s:%d", settings.host, settings.port)
+    app = create_app(settings)
+    settle_memory()
     web.run_app(
-        create_app(settings),
+        app,
         host=settings.host,
         port=settings.port,
         access_log=None,

@@ -7,29 +7,25 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable
+from contextlib import closing
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
-from confluent_kafka.cimpl import Message
+from confluent_kafka import KafkaException
 
-from imagemill.kafka import consumer_config
 from imagemill.settings import ApiSettings
+from producer_api.projection_fill import Filling
 from producer_api.projection_fold import Changes, Fold, Horizon, Position
 from producer_api.projection_store import ProjectionStore
+from producer_api.topic_reader import TopicReader, partitions_of
 from schemas.times import from_epoch, now
 
 log = logging.getLogger(__name__)
 
 _BATCH = 2000
-# Until the topics were read to their ends for the first time: the more of a job's messages come in
-# one batch, the fewer rows are written; with more than these the garbage collector takes over.
-_FIRST_BATCH = 5000
-_FIRST_GATHER_S = 0.05
 _POLL_S = 0.2
 # Under load a batch is gathered this long: a transaction and a wake-up for each message would
 # take a quarter of a core from the requests. A message after a pause is not held up.
 _GATHER_S = 0.01
 _RETRY_S = 1.0
-_CLUSTER_TIMEOUT_S = 5.0
 _DAY_S = 86_400.0
 # How many undecodable messages are told one by one in a batch.
 _TOLD = 5
@@ -44,7 +40,8 @@ class Feed:
     """
 
     def __init__(self, settings: ApiSettings, store: ProjectionStore, on_change: OnChange) -> None:
-        """`on_change` is called on the feed's thread after each transaction, with the jobs."""
+        """`on_change` is called after each transaction, on the thread it was made by, with the
+        jobs."""
         self._settings = settings
         self._store = store
         self._on_change = on_change
@@ -58,15 +55,11 @@ class Feed:
         self.positions: dict[Position, int] = {}
         self.skipped = 0
         self._last_batch = 0.0
-        # While the file is filled: the partitions that were not read to their ends yet.
-        self._filling = False
-        self._unread: set[Position] = set()
 
     @property
     def partitions(self) -> list[Position]:
         """All partitions read."""
-        count = self._settings.topic_partitions
-        return [(topic, number) for topic in self._fold.topics for number in range(count)]
+        return partitions_of(self._settings, self._fold.topics)
 
     @property
     def alive(self) -> bool:
@@ -93,88 +86,65 @@ class Feed:
 
     def _read(self) -> None:
         """Read until told to stop; raises what the broker or the file cannot recover from."""
-        consumer = Consumer(
-            consumer_config(self._settings, "api-projection")
-            | {"enable.partition.eof": True, "fetch.error.backoff.ms": 100}
-        )
-        try:
-            self._settle_cluster(consumer)
-            known = self._store.offsets()
-            consumer.assign(
-                [
-                    TopicPartition(*position, known.get(position, OFFSET_BEGINNING))
-                    for position in self.partitions
-                ]
-            )
-            self._filling, self._unread = not self._store.complete, set(self.partitions)
-            self._move_to(known)
+        with closing(TopicReader(self._settings)) as reader:
+            self._settle_cluster(reader.cluster_id())
+            if not self._store.complete and not self._fill():
+                return
+            self.reached = self.positions = self._store.offsets()
             # Who waits for these positions is told now: a message may be long in coming.
             self._on_change(set())
+            reader.assign(self._fold.topics, self.positions)
             while not self._stopping.is_set():
-                self._step(consumer)
-        finally:
-            consumer.close()
+                self._step(reader)
 
-    def _settle_cluster(self, consumer: Consumer) -> None:
+    def _settle_cluster(self, cluster_id: str) -> None:
         """Empty the file when it was filled from another cluster: its offsets mean nothing here."""
-        cluster_id = consumer.list_topics(timeout=_CLUSTER_TIMEOUT_S).cluster_id
         if not self._store.belongs_to(cluster_id):
             log.warning("The projection was of another Kafka cluster and is rebuilt from this one.")
             self._store.begin_anew(cluster_id)
         else:
             self._store.remember_cluster(cluster_id)
 
-    def _step(self, consumer: Consumer) -> None:
-        first = consumer.poll(_POLL_S)
+    def _fill(self) -> bool:
+        """Fill the file and call it complete; False when told to stop before."""
+        self.reached, self.positions = {}, {}
+        filling = Filling(self._settings, self._fold, self._store, self._filled, self._on_change)
+        # They are written with the last rows: if they are there, only the end went wrong before.
+        if not self._store.offsets():
+            filling.run(self._stopping, self._horizon())
+        if self._stopping.is_set():
+            return False
+        self._store.finish()
+        return True
+
+    def _filled(self, so_far: Changes) -> None:
+        self.reached = dict(so_far.next)
+        self._tell_skipped(so_far.skipped)
+
+    def _step(self, reader: TopicReader) -> None:
+        first = reader.wait(_POLL_S)
         if first is None:
             return
-        batch = [first, *self._rest(consumer)]
-        changes = self._fold.fold(
-            (message for message in batch if message.error() is None), self._horizon()
-        )
-        for message in batch:
-            if (error := message.error()) is not None:
-                self._pass_over(error, message, changes)
-        if changes.next or (self._filling and not self._unread):
+        # read() waits for a full batch as long as it may: not at all when it has been quiet.
+        busy = time.monotonic() - self._last_batch < _GATHER_S
+        messages = [*first, *reader.read(_BATCH, _GATHER_S if busy else 0)]
+        changes = self._fold.fold(messages, self._horizon())
+        ends = reader.take_ends().items()
+        changes.move_to({where: end for where, end in ends if self.reached.get(where) != end})
+        if changes.next:
             self._apply(changes)
             self._last_batch = time.monotonic()
 
-    def _rest(self, consumer: Consumer) -> list[Message]:
-        """What comes with a message, or shortly after it."""
-        if self._filling:
-            return consumer.consume(_FIRST_BATCH, _FIRST_GATHER_S)
-        # consume() waits for a full batch as long as it may: not at all when it has been quiet.
-        busy = time.monotonic() - self._last_batch < _GATHER_S
-        return consumer.consume(_BATCH, _GATHER_S if busy else 0)
-
     def _apply(self, changes: Changes) -> None:
         self._store.apply(changes)
-        if self._filling and not self._unread:
-            self._store.finish()
-            self._filling = False
-        self._move_to(self.reached | changes.next)
-        if changes.skipped:
-            self.skipped += len(changes.skipped)
-            for text in changes.skipped[:_TOLD]:
-                log.warning("A message was skipped: %s", text)
+        self.reached = self.positions = self.positions | changes.next
+        self._tell_skipped(changes.skipped)
         self._on_change(changes.job_ids())
 
-    def _move_to(self, positions: dict[Position, int]) -> None:
-        self.reached = positions
-        self.positions = {} if self._filling else positions
-
-    def _pass_over(self, error: KafkaError, message: Message, changes: Changes) -> None:
-        """An event in place of a message: the end of a partition may move its position, too."""
-        if error.code() == KafkaError._PARTITION_EOF:
-            position = (str(message.topic()), int(message.partition() or 0))
-            end = int(message.offset() or 0)
-            self._unread.discard(position)
-            if self.reached.get(position) != end:
-                changes.next[position] = max(end, changes.next.get(position, 0))
-        elif error.fatal() or (message.topic() is not None and not error.retriable()):
-            raise KafkaException(error)
-        else:
-            log.info("The broker connection reports: %s", error)
+    def _tell_skipped(self, skipped: list[str]) -> None:
+        self.skipped += len(skipped)
+        for text in skipped[:_TOLD]:
+            log.warning("A message was skipped: %s", text)
 
     def _horizon(self) -> Horizon:
         return Horizon(now(), from_epoch(time.time() - self._settings.retention_days * _DAY_S))

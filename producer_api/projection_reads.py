@@ -5,24 +5,37 @@ from __future__ import annotations
 import base64
 import binascii
 import logging
+import re
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
+import orjson
 from pydantic import BaseModel, ValidationError
 
 from producer_api.projection_fold import Horizon
 from producer_api.projection_schema import open_reader
-from schemas import codec
 from schemas.events import JobSubmitted
-from schemas.jobs import LETTERS, Item, ItemInput, JobHeader, JobState, JobStatus
+from schemas.jobs import (
+    LETTERS,
+    MAX_ITEMS,
+    STATUS_OF_LETTER,
+    Item,
+    ItemInput,
+    JobHeader,
+    JobState,
+    JobStatus,
+)
 from schemas.reducer import complete_items
 from schemas.times import from_epoch, to_epoch
 
 # Longer than any item runs.
 _CANCELLED_GRACE_S = 3600.0
+
+# With more than 64 bits it cannot be written again, neither in an answer nor in an event.
+_LONG_NUMBER = re.compile(rb"\d{19}")
 
 log = logging.getLogger(__name__)
 
@@ -201,7 +214,7 @@ class ProjectionReader:
     ) -> JobRecord | None:
         """The job of a row; None when neither of its documents can be read."""
         job = _readable(job_id, JobSubmitted, submitted)
-        state = _readable(job_id, JobState, raw_state)
+        state = _consistent(_readable(job_id, JobState, raw_state))
         if state is None:
             return None if job is None else JobRecord.of_submission(job)
         if job is not None and not state.total:
@@ -216,7 +229,10 @@ class ProjectionReader:
         rows = self._connection.execute(
             "SELECT item, document FROM items WHERE job_id = ?", (job_id,)
         )
-        return {index: codec.decode_item(document) for index, document in rows}
+        found = {index: _readable(job_id, Item, document) for index, document in rows}
+        return {
+            index: item for index, item in found.items() if item is not None and item.index == index
+        }
 
 
 def _readable(job_id: str, model: type[Document], document: bytes | None) -> Document | None:
@@ -224,10 +240,24 @@ def _readable(job_id: str, model: type[Document], document: bytes | None) -> Doc
     if document is None:
         return None
     try:
-        return model.model_validate_json(document)
-    except ValidationError as error:
+        read = model.model_validate_json(document)
+        if _LONG_NUMBER.search(document):
+            orjson.dumps(read.model_dump(mode="json"))
+    except (ValidationError, TypeError) as error:
         log.warning("The %s of job %s cannot be read: %s", model.__name__, job_id, error)
         return None
+    return read
+
+
+def _consistent(state: JobState | None) -> JobState | None:
+    """The state; None when it has outcomes or items that no job has, as a stranger's may."""
+    if state is None or (
+        STATUS_OF_LETTER.keys() >= set(state.outcomes)
+        and all(0 <= item.index < MAX_ITEMS for item in state.items)
+    ):
+        return state
+    log.warning("The state of job %s cannot be read: it contradicts itself", state.job_id)
+    return None
 
 
 def _keys(record: JobRecord | None) -> tuple[str, ...]:

@@ -8,7 +8,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from producer_api.projection_fold import Changes, JobRow, Position
+from producer_api.projection_fold import Changes, Position
+from producer_api.projection_rows import JobRow
 from producer_api.projection_schema import begin_anew, complete, is_complete, open_writer
 
 # JobRow.merged in SQL.
@@ -37,7 +38,7 @@ INSERT INTO offsets (topic, partition, next) VALUES {rows}
 ON CONFLICT DO UPDATE SET next = excluded.next
 """
 # Slices of these many rows: the statements are few, so that each stays prepared.
-_SLICES = (256, 64, 16, 4, 1)
+_SLICES = (2048, 256, 64, 16, 4, 1)
 
 Row = Sequence[Any]
 
@@ -98,7 +99,14 @@ class ProjectionStore:
             self._connection.executemany(
                 "DELETE FROM items WHERE job_id = ? AND item = ?", changes.removed_items
             )
-            self._insert(_ITEM, ((*key, value) for key, value in changes.items.items()))
+            self._insert(
+                _ITEM,
+                (
+                    (job_id, number, document)
+                    for job_id, items in changes.items.items()
+                    for number, document in items.items()
+                ),
+            )
             for (kind, name), document in changes.documents.items():
                 self._document(kind, name, document)
             self._insert(_OFFSET, ((*key, value) for key, value in changes.next.items()))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
+import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -20,6 +23,7 @@ from schemas import codec
 from schemas.events import ItemQueued
 from schemas.jobs import Item, JobState, JobStatus
 from tests.support.messages import (
+    CREATED,
     NORMAL,
     PREFIX,
     STATE,
@@ -243,6 +247,65 @@ def test_useless_messages_are_told_and_stop_nothing(side: ReadSide) -> None:
     assert side.store.offsets()[NORMAL, 0] == 10
 
 
+_STATE = {"job_id": "job-00001", "revision": 1, "status": "running", "created_at": CREATED}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"revision": 2**63}, {"revision": -1}, {"revision": 1.5}, {"revision": None},
+        {"status": "done"}, {"status": ["running"]}, {"status": "failed", "finished_at": 5},
+        {"priority": {}}, {"priority": "urgent"}, {"operation": None}, {"created_at": 20260301},
+        {"expires_at": ["2026"]}, {"job_id": 7},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_column_that_no_row_can_have_is_told_and_stops_nothing(
+    side: ReadSide, wrong: dict[str, Any]
+) -> None:
+    document = json.dumps(_STATE | wrong).encode()
+    (told,) = side.feed(
+        FakeMessage(STATE, b"job-00001", document), submission_message(submitted("job-00002"))
+    )
+    assert next(iter(wrong)) in told or "finished_at" in told or "the state of" in told
+    assert side.reader.job("job-00001") is None
+    assert side.view("job-00002")["status"] == "queued"
+
+
+@pytest.mark.parametrize("key", ["5" * 5000, "99999999999999999999", "-1", "", "1.0", "1/2"])
+@pytest.mark.parametrize("value", [b"{}", None], ids=["item", "tombstone"])
+def test_a_number_that_no_item_has_stops_nothing(
+    side: ReadSide, key: str, value: bytes | None
+) -> None:
+    skipped = side.feed(FakeMessage(STATE, f"job-00001/{key}".encode(), value))
+    assert len(skipped) == 1
+    assert len(skipped[0]) < 200
+
+
+@pytest.mark.parametrize(
+    "within",
+    [
+        {"outcomes": "zz"}, {"outcomes": "\u0000"}, {"items": [{"index": -4}]}, {"items": 1},
+        {"outcomes": ".."}, {"total": 10**9}, {"metadata": []}, {"expires_at": "soon"},
+        {"items": [{"index": 10**30}]}, {"attempts": 10**30}, {"metadata": {"deep": [10**30]}},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_nobody_is_failed_by_what_a_stranger_wrote_into_a_state(
+    side: ReadSide, within: dict[str, Any]
+) -> None:
+    items = [item_message("job-00001", Item(index=index)) for index in range(2)]
+    items[0].value_ = b'{"index": "none"}'
+    items[1].value_ = b'{"index": -9, "status": "queued"}'
+    job = submitted("job-00001", total=2)
+    document = json.dumps(_STATE | {"outcomes": "r."} | within).encode()
+    state = FakeMessage(STATE, b"job-00001", document)
+    assert side.feed(submission_message(job), *items, state) == []
+    view = side.view("job-00001")
+    assert len(orjson.loads(orjson.dumps(view))["items"]) == 2
+    assert len(side.reader.jobs(ListFilter(), 10)[0]) == 1
+
+
 def test_a_state_that_is_damaged_within_does_not_hide_its_job(side: ReadSide) -> None:
     job = submitted("job-00001")
     damaged = b'{"job_id": "job-00001", "revision": 3, "status": "running", "items": "none"}'
@@ -256,7 +319,7 @@ def test_a_state_that_is_damaged_within_does_not_hide_its_job(side: ReadSide) ->
 def test_rows_and_offsets_are_written_together_or_not_at_all(side: ReadSide) -> None:
     side.feed(submission_message(submitted("job-00001"), offset=3))
     changes = side.fold.fold([submission_message(submitted("job-00002"), offset=4)], HORIZON)
-    changes.items["job-00002", 0] = None  # type: ignore[assignment]  # no row can hold it
+    changes.items["job-00002"] = {0: None}  # type: ignore[dict-item]  # no row can hold it
     with pytest.raises(sqlite3.IntegrityError):
         side.store.apply(changes)
     assert side.reader.job("job-00002") is None
