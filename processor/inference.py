@@ -73,7 +73,7 @@ class Work:
 
 
 class Inference:
-    """Slots that turn queued items into facts; as many as inference processes."""
+    """Slots that turn queued items into facts; as many as the pool has use for."""
 
     def __init__(
         self,
