@@ -1,17 +1,12 @@
-"""Object keys: which are refused, what file of a folder is one's, what type its ending tells."""
+"""Object keys: how they are made, which are refused, and the content type their ending tells."""
 
 from __future__ import annotations
 
-from zlib import crc32
-
 from imagemill.storage.errors import InvalidKey
 
+MAX_KEY_BYTES = 512
 # The longest file name that ext4, XFS, APFS and NTFS all take.
-MAX_KEY_BYTES = 255
-# What the folder store's files are spread over, so that no folder grows without end.
-FOLDERS = tuple(f"{number:02x}" for number in range(256))
-# In the name of an object's file, for the slashes of its key; so no key may contain it.
-_FOR_SLASH = ","
+MAX_SEGMENT_BYTES = 255
 
 OCTET_STREAM = "application/octet-stream"
 
@@ -50,8 +45,7 @@ def check_key(key: str) -> str:
     the store's own use.
 
     Raises:
-        InvalidKey: absolute, empty, too long, not UTF-8, or with a character or a segment that is
-            refused.
+        InvalidKey: absolute, empty, too long, not UTF-8, or with a segment that is refused.
     """
     try:
         size = len(key.encode())
@@ -62,13 +56,15 @@ def check_key(key: str) -> str:
     # isprintable is False for every control, separator (except the space) and lone surrogate.
     if not key.isprintable():
         raise InvalidKey("an object key may not contain control characters")
-    if "\\" in key or _FOR_SLASH in key:
-        raise InvalidKey("an object key may not contain a backslash or a comma")
+    if "\\" in key:
+        raise InvalidKey("an object key may not contain a backslash")
     for segment in key.split("/"):
         if not segment:
             raise InvalidKey("an object key may not begin or end with '/', nor contain '//'")
         if segment[0] == ".":
             raise InvalidKey("no part of an object key may begin with a dot")
+        if len(segment) > MAX_SEGMENT_BYTES or len(segment.encode()) > MAX_SEGMENT_BYTES:
+            raise InvalidKey(f"a part of an object key may have {MAX_SEGMENT_BYTES} bytes at most")
     return key
 
 
@@ -86,26 +82,3 @@ def check_prefix(prefix: str) -> str:
 def guess_content_type(key: str) -> str:
     """The content type that the key's ending tells, `application/octet-stream` when none does."""
     return _CONTENT_TYPES.get(key.rpartition(".")[2].lower(), OCTET_STREAM)
-
-
-def object_path(key: str) -> str:
-    """Where the folder store keeps the object of a valid key: a folder, `/` and a file name.
-
-    A job's objects are in one folder, chosen by the second part of their keys.
-    """
-    return f"{_folder(key)}/{key.replace('/', _FOR_SLASH)}"
-
-
-def key_of_file(name: str) -> str:
-    """The key whose object a file of that name is."""
-    return name.replace(_FOR_SLASH, "/")
-
-
-def folder_of_prefix(prefix: str) -> str | None:
-    """The one folder of all keys that begin so; None when they may be in any."""
-    return _folder(prefix) if prefix.count("/") >= 2 else None
-
-
-def _folder(key: str) -> str:
-    parts = key.split("/", 2)
-    return FOLDERS[crc32(parts[min(1, len(parts) - 1)].encode()) & 0xFF]

@@ -1,8 +1,4 @@
-"""Objects as files of one folder: atomic, digested while written, served from disk.
-
-Objects of all jobs share a few folders: a folder for each job's would cost more than the file in
-it, in CPU time of the file system and of its journal.
-"""
+"""Objects as files of one folder: atomic, digested while written, served from disk."""
 
 from __future__ import annotations
 
@@ -12,24 +8,15 @@ import os
 import secrets
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
 
 from imagemill.storage.base import ObjectStat, ObjectWriter, StoredObject, UploadTarget
-from imagemill.storage.errors import ObjectNotFound, StoreUnavailable
-from imagemill.storage.keys import (
-    FOLDERS,
-    OCTET_STREAM,
-    check_key,
-    check_prefix,
-    folder_of_prefix,
-    guess_content_type,
-    key_of_file,
-    object_path,
-)
+from imagemill.storage.errors import InvalidKey, ObjectNotFound, StoreUnavailable
+from imagemill.storage.keys import OCTET_STREAM, check_key, check_prefix, guess_content_type
 from imagemill.storage.signing import UrlSigner
 
 # A valid key never begins with a dot, so no object can lie in here.
@@ -39,7 +26,7 @@ _DRAFT_LIFETIME_S = 3600.0
 # An upload up to this size is held in memory until it is checked, and written at once.
 _HELD_BYTES = 256 * 1024
 _TYPE_ATTRIBUTE = "user.imagemill.content_type"
-_NO_SUCH_FILE = (FileNotFoundError, NotADirectoryError)
+_NO_SUCH_FILE = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 _NO_ATTRIBUTE = {errno.ENODATA, errno.ENOTSUP, errno.EPERM, errno.ENOSPC, errno.E2BIG}
 
 
@@ -104,22 +91,30 @@ class LocalStore:
         """See ObjectStore."""
         path = self._path(key)
         with _reading(key):
+            if os.path.isdir(path):
+                raise ObjectNotFound(key)
             return _stat(key, os.stat(path), _kept_type(path) or guess_content_type(key))
 
     def delete(self, *keys: str) -> None:
-        """See ObjectStore."""
+        """See ObjectStore. Folders that become empty go too."""
         for key in keys:
             path = self._path(key)
             with _storing():
-                _unlink(path)
+                if _unlink(path):
+                    self._remove_empty_folders(os.path.dirname(path))
 
     def iter_keys(self, prefix: str = "") -> Iterator[ObjectStat]:
         """See ObjectStore."""
-        only = folder_of_prefix(check_prefix(prefix))
-        for folder in (only,) if only else FOLDERS:
-            for entry in _entries(self._prefix + folder):
-                key = key_of_file(entry.name)
-                if key.startswith(prefix) and (facts := _facts(entry)):
+        folder = self._prefix + check_prefix(prefix).rpartition("/")[0]
+        pending = [folder.rstrip("/")]
+        while pending:
+            for entry in _entries(pending.pop()):
+                key = entry.path.removeprefix(self._prefix)
+                if entry.is_dir(follow_symlinks=False):
+                    inside = key + "/"
+                    if inside.startswith(prefix) or prefix.startswith(inside):
+                        pending.append(entry.path)
+                elif key.startswith(prefix) and (facts := _facts(entry)):
                     yield _stat(key, facts, guess_content_type(key))
 
     def url(
@@ -152,7 +147,7 @@ class LocalStore:
         return f"{self._public_url}/files/{path}"
 
     def _path(self, key: str) -> str:
-        return self._prefix + object_path(check_key(key))
+        return self._prefix + check_key(key)
 
     def _draft(self) -> str:
         return self._draft_prefix + secrets.token_hex(8)
@@ -164,14 +159,30 @@ class LocalStore:
             os.fsync(descriptor)
 
     def _publish(self, draft: str, target: str) -> None:
-        try:
-            os.replace(draft, target)
-        except FileNotFoundError:
-            # The first object of its folder.
-            os.makedirs(os.path.dirname(target), exist_ok=True)
-            os.replace(draft, target)
+        # Most objects go to a folder that exists; and one that `delete` found empty may vanish
+        # between its creation and the rename.
+        while True:
+            try:
+                os.replace(draft, target)
+                break
+            except FileNotFoundError:
+                if not os.path.exists(draft):
+                    raise
+                _make_folders(target)
+            except (IsADirectoryError, NotADirectoryError) as error:
+                raise _key_overlaps(target, self._prefix) from error
         if self._sync:
             _sync_folder(os.path.dirname(target))
+
+    def _remove_empty_folders(self, folder: str) -> None:
+        while len(folder) >= len(self._prefix):
+            try:
+                os.rmdir(folder)
+            except OSError as error:
+                if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT):
+                    return
+                raise
+            folder = os.path.dirname(folder)
 
     def _remove_old_drafts(self) -> None:
         oldest = time.time() - _DRAFT_LIFETIME_S
@@ -273,9 +284,34 @@ def _write_all(descriptor: int, data: bytes) -> None:
         written += os.write(descriptor, memoryview(data)[written:])
 
 
-def _unlink(path: str) -> None:
-    with suppress(*_NO_SUCH_FILE):
+def _unlink(path: str) -> bool:
+    """Whether there was such a file."""
+    try:
         os.unlink(path)
+    except _NO_SUCH_FILE:
+        return False
+    except PermissionError:
+        # What macOS answers for a folder; on Linux a folder is an IsADirectoryError.
+        if os.path.isdir(path):
+            return False
+        raise
+    return True
+
+
+def _make_folders(target: str) -> None:
+    folder = os.path.dirname(target)
+    try:
+        os.makedirs(folder, exist_ok=True)
+    except (FileExistsError, FileNotFoundError, NotADirectoryError) as error:
+        # Folders found empty may be removed meanwhile: then the caller comes again.
+        if any(os.path.isfile(path) for path in (folder, *Path(folder).parents)):
+            raise InvalidKey("another object's key is the beginning of this one") from error
+
+
+def _key_overlaps(target: str, prefix: str) -> InvalidKey:
+    return InvalidKey(
+        f"{target.removeprefix(prefix)} is the beginning of another object's key, or continues one"
+    )
 
 
 def _sync_folder(folder: str) -> None:

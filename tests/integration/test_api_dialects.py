@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import requests
 
-from imagemill.storage.keys import object_path
 from schemas.errors import ErrorCode, JobError
 from schemas.events import JobSubmitted
 from schemas.jobs import Item, JobState, JobStatus
@@ -58,7 +57,7 @@ class Jobs:
     def picture(self, job_id: str, index: int = 0, kind: str = "png") -> dict[str, Any]:
         """A stored result."""
         key = f"results/{job_id}/{index}.{kind}"
-        path = self.api.settings.home / "objects" / object_path(key)
+        path = self.api.settings.home / "objects" / key
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(picture("png" if kind == "png" else "jpeg"))
         return {"key": key, "content_type": f"image/{'png' if kind == 'png' else 'jpeg'}"}
