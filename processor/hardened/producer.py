@@ -9,14 +9,15 @@ from aiokafka.errors import KafkaError
 from faust.exceptions import ProducerSendError
 from faust.transport.drivers import aiokafka as driver
 
-# With more messages under way than this, the next ones wait for company.
-_BUSY = 32
+from processor.hardened.pace import Pace
 
 
 class HardenedProducer(driver.Producer):
     """An idempotent producer; stock Faust turns idempotence on for exactly_once only."""
 
-    _under_way = 0
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.pace = Pace()
 
     def _settings_extra(self) -> dict[str, Any]:
         return {"acks": "all", "enable_idempotence": True}
@@ -43,15 +44,9 @@ class HardenedProducer(driver.Producer):
         """
         producer = self._ensure_producer()
         # Read for each new batch of a partition.
-        linger_s = self.linger_ms / 1000 if self._under_way > _BUSY else 0.0
+        linger_s = self.linger_ms / 1000 if self.pace.count(1) else 0.0
         producer._message_accumulator._linger_time = linger_s
         try:
-            delivery = await producer.send(topic, value, key, partition, None, headers)
+            return await producer.send(topic, value, key, partition, None, headers)
         except KafkaError as exc:
             raise ProducerSendError(f"a message to {topic} cannot be sent: {exc!r}") from exc
-        self._under_way += 1
-        delivery.add_done_callback(self._delivered)
-        return delivery
-
-    def _delivered(self, _delivery: asyncio.Future[Any]) -> None:
-        self._under_way -= 1

@@ -1,4 +1,4 @@
-"""The thread that talks to Kafka: prompt fetches, and none that a seek has overtaken."""
+"""The thread that talks to Kafka: prompt or full fetches, and none that a seek has overtaken."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import Any
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, ensure_aiokafka_TP
 from faust.types import TP
 
+from processor.hardened.pace import Pace
+
 # A partition that becomes fetchable while a fetch already waits at the broker sits that wait out.
 # Faust hard-codes 1500 ms.
 FETCH_MAX_WAIT_MS = 50
@@ -16,6 +18,10 @@ FETCH_MAX_WAIT_MS = 50
 # that broker for nothing else: 100 ms, hard-coded. A full low queue held up the high one so, and
 # each partition's first changelog record everything.
 PREFETCH_BACKOFF_S = 0.0
+# While many messages come, a fetch waits this long for more of them, or for so many bytes: one
+# for every message is most of the work, the broker's too.
+BUSY_FETCH_WAIT_MS = 10
+BUSY_FETCH_BYTES = 64 << 10
 
 
 class HardenedConsumerThread(AIOKafkaConsumerThread):
@@ -24,12 +30,22 @@ class HardenedConsumerThread(AIOKafkaConsumerThread):
     leave_on_stop = True
     fetches_overtaken = 0
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.pace = Pace()
+
     async def on_start(self) -> None:
         """Start the client, then shorten the waits that Faust and aiokafka do not let us set."""
         await super().on_start()
         fetcher = self._ensure_consumer()._fetcher
-        fetcher._fetch_max_wait_ms = FETCH_MAX_WAIT_MS
         fetcher._prefetch_backoff = PREFETCH_BACKOFF_S
+        self._wait_for_more(fetcher, False)
+
+    @staticmethod
+    def _wait_for_more(fetcher: Any, busy: bool) -> None:
+        """Set what the next fetches wait for."""
+        fetcher._fetch_max_wait_ms = BUSY_FETCH_WAIT_MS if busy else FETCH_MAX_WAIT_MS
+        fetcher._fetch_min_bytes = BUSY_FETCH_BYTES if busy else 1
 
     async def on_thread_stop(self) -> None:
         """Leave the group on a clean stop."""
@@ -82,6 +98,8 @@ class HardenedConsumerThread(AIOKafkaConsumerThread):
     ) -> Any:
         """Return nothing from a fetch that a seek has overtaken; go back to its first record.
 
+        And have the next fetches wait a little while many messages come.
+
         Stock: a fetch may wait across a whole rebalance; its records come back after the seek to
         the committed offset, are dropped because the partitions are paused, but have moved the
         position on: holes of one to dozens of messages a second after a rebalance.
@@ -90,6 +108,8 @@ class HardenedConsumerThread(AIOKafkaConsumerThread):
         records = await super()._fetch_records(
             consumer, active_partitions, timeout=timeout, max_records=max_records
         )
+        busy = self.pace.count(sum(map(len, records.values())) if records else 0)
+        self._wait_for_more(consumer._fetcher, busy)
         if not records or epoch == self.consumer.seek_epoch:
             return records
         self.fetches_overtaken += 1

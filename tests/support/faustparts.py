@@ -123,6 +123,7 @@ class AiokafkaClient:
         self._closed = False
         self._max_poll_records = 50
         self._fetch_max_wait_ms = 1500
+        self._fetch_min_bytes = 1
         self._prefetch_backoff = 0.1
         self._coordinator = SimpleNamespace(_group_instance_id="w1")
         self.asked: list[Any] = []

@@ -7,6 +7,7 @@ a broker or several processes to show is in test_log_gaps.py and tests/chaos.
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -16,6 +17,7 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
 from processor.hardened.consumer import HardenedConsumer
+from processor.hardened.pace import Pace
 from processor.hardened.thread import HardenedConsumerThread
 from tests.support.edge import JOBS
 from tests.support.faustparts import CHANGELOG, OTHER, both, make_consumer, make_thread, message
@@ -286,3 +288,20 @@ async def test_fetches_wait_and_hold_each_other_up(kind: Any, is_stock: bool) ->
     await thread.on_start()
     waits = (client._fetch_max_wait_ms, client._prefetch_backoff)
     assert waits == ((1500, 0.1) if is_stock else (50, 0.0))
+
+
+@threads
+async def test_every_message_is_fetched_by_itself_however_many_come(
+    kind: Any, is_stock: bool
+) -> None:
+    thread, client = make_thread(kind)
+    seconds = itertools.count(0, 0.002)  # two messages each
+    thread.pace = Pace(lambda: next(seconds))
+    for _ in range(60):
+        await thread.getmany({JOBS}, 0.1)
+    assert client._fetch_min_bytes == (1 if is_stock else 64 << 10)
+    if not is_stock:
+        assert client._fetch_max_wait_ms == 10
+        seconds = itertools.count(1, 1)
+        await thread.getmany({JOBS}, 0.1)
+        assert (client._fetch_min_bytes, client._fetch_max_wait_ms) == (1, 50)

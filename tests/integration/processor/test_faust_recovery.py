@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import itertools
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,6 +18,7 @@ from faust.tables.recovery import Recovery, ServiceStopped
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
+from processor.hardened.pace import Pace
 from processor.hardened.producer import HardenedProducer
 from processor.hardened.recovery import HardenedRecovery
 from processor.hardened.table import HardenedTable
@@ -143,24 +145,25 @@ async def test_the_producer_is_idempotent_for_exactly_once_only(kind: Any, is_st
 async def test_a_message_waits_for_others_whether_any_come_or_not(
     kind: Any, is_stock: bool
 ) -> None:
-    app = make_app()
+    app, seconds = make_app(), itertools.count(0, 0.001)
     app.conf.producer_linger = 0.5
     producer = kind(app.transport)
+    producer.pace = Pace(lambda: next(seconds))
     producer._producer = producer._new_producer()
     producer._producer.client._wait_on_metadata = ignore
     producer._producer._partition = lambda *_args: 0
+    producer._producer._closed = True  # it was never started
     batches = producer._producer._message_accumulator._batches
 
-    async def remaining_linger(topic: str) -> Any:
+    async def waits(topic: str) -> bool:
         await producer.send(topic, b"k", b"v", 0, None, [])
         (batch,) = batches[TopicPartition(topic, 0)]
-        return batch.remaining_linger()
+        return bool(batch.remaining_linger())
 
-    assert bool(await remaining_linger("first")) == is_stock
-    for _ in range(50):
+    assert await waits("first") == is_stock
+    for _ in range(100):
         await producer.send("others", b"k", b"v", 0, None, [])
-    assert await remaining_linger("last")
-    producer._producer._closed = True  # it was never started
+    assert await waits("last")
 
 
 @pytest.mark.parametrize("is_stock", [True, False], ids=["stock", "hardened"])
