@@ -1,6 +1,6 @@
-"""What reading costs: rebuilds, status reads while jobs run, another API's jobs; and big batches.
+"""What reads, submits and big batches cost: rebuilds, status reads while jobs run, other APIs.
 
-Prints four tables. Latencies are from the moment a read was due, so that a stall of the server is
+Prints five tables. Latencies are from the moment a read was due, so that a stall of the server is
 told in full; client, API, processor and broker share the machine.
 """
 
@@ -36,6 +36,7 @@ READS_PER_S = 200
 READ_S = 15.0
 KNOWN_JOBS = 2000
 HANDOVERS = 500
+SUBMITS = 300
 REBUILT_JOBS = 50_000
 BATCH = 1000
 RUNS = 5
@@ -83,9 +84,11 @@ class Client:
         async with self._session.get(url, raise_for_status=True) as answer:
             return await answer.json()
 
-    async def submit(self, url: str, body: dict[str, Any]) -> str:
-        """The id of the job that was queued."""
-        async with self._session.post(f"{url}/v1/jobs", json=body, raise_for_status=True) as answer:
+    async def submit(self, url: str, body: dict[str, Any], job_id: str | None = None) -> str:
+        """The id of the job that was queued, which the client may choose."""
+        method, path = ("POST", "/v1/jobs") if job_id is None else ("PUT", f"/v1/jobs/{job_id}")
+        request = self._session.request(method, url + path, json=body, raise_for_status=True)
+        async with request as answer:
             return (await answer.json())["id"]
 
     async def upload(self, url: str, content: bytes) -> str:
@@ -143,6 +146,18 @@ async def status_reads(running: System, client: Client) -> None:
     for name, load in loads.items():
         async with going_on(load):
             print(f"  {name:<31}{quantiles(await at_rate(READS_PER_S, READ_S, read))}")
+
+
+async def submits(running: System, client: Client) -> None:
+    """Submits one at a time, and with an id of the client's, that all APIs must agree on."""
+    print(f"submits, one at a time{'p50 ms':>19} {'p99 ms':>8} {'max ms':>8}")
+    for name, keyed in (("  ids of the server", False), ("  ids of the client", True)):
+        taken = []
+        for _ in range(SUBMITS):
+            start = time.perf_counter()
+            await client.submit(running.url, _NOOP, str(uuid.uuid4()) if keyed else None)
+            taken.append((time.perf_counter() - start) * 1000)
+        print(f"{name:<33}{quantiles(taken)}")
 
 
 async def handovers(running: System, client: Client) -> None:
@@ -272,6 +287,7 @@ async def over_http(running: System) -> str:
     async with aiohttp.ClientSession(connector=connector) as session:
         client = Client(session)
         await status_reads(running, client)
+        await submits(running, client)
         await handovers(running, client)
         return await client.upload(running.url, _png(16))
 

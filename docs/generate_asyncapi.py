@@ -79,7 +79,7 @@ MESSAGES: Mapping[Topic, tuple[Message, ...]] = {
     topics.JOBS_HIGH: _QUEUED,
     topics.JOBS_NORMAL: _QUEUED,
     topics.JOBS_LOW: _QUEUED,
-    topics.JOBS_CONTROL: (_OF["CancelRequested"], _OF["JobExpired"]),
+    topics.JOBS_CONTROL: (_OF["CancelRequested"], _OF["JobExpired"], _OF["JobClaimed"]),
     topics.JOBS_RETRY: (_OF["ItemQueued"],),
     topics.JOBS_EVENTS: _FACTS,
     topics.JOBS_STATE: (_STATE, _ITEM),

@@ -34,7 +34,7 @@ from processor.retry import RetryPolicy
 from processor.stream import ConsumerAccess, client_options, make_app, raw_topic, state_table
 from processor.tracking import Tracker
 from schemas import codec, topics
-from schemas.events import Fact
+from schemas.events import Fact, JobClaimed
 from schemas.heartbeats import Heartbeat, KnownModel
 from schemas.jobs import Priority
 from schemas.times import now
@@ -153,6 +153,10 @@ class Processor:
         message = entry.message
         try:
             event = codec.decode(message.headers, message.value)
+            if isinstance(event, JobClaimed):
+                # Of no concern here: the APIs agree by it which of them publishes the job.
+                self.admission.done(entry)
+                return
             if not isinstance(event, Fact):
                 raise codec.DecodeError(f"{event.TYPE} does not belong on this topic")
         except codec.DecodeError as exc:

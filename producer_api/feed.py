@@ -10,6 +10,7 @@ from collections.abc import Callable
 from contextlib import closing
 
 from confluent_kafka import KafkaException
+from confluent_kafka.cimpl import Message
 
 from imagemill.settings import ApiSettings
 from producer_api.projection_fill import Filling
@@ -25,6 +26,9 @@ _POLL_S = 0.2
 # Under load a batch is gathered this long: a transaction and a wake-up for each message would
 # take a quarter of a core from the requests. A message after a pause is not held up.
 _GATHER_S = 0.01
+# While a request waits for what the feed has not read yet: less, and that is noticed this soon.
+_HURRIED_S = 0.001
+_SLICE_S = 0.002
 _RETRY_S = 1.0
 _DAY_S = 86_400.0
 # How many undecodable messages are told one by one in a batch.
@@ -54,6 +58,8 @@ class Feed:
         self.reached: dict[Position, int] = {}
         self.positions: dict[Position, int] = {}
         self.skipped = 0
+        # How many wait for a transaction; set on another thread.
+        self.awaited = 0
         self._last_batch = 0.0
 
     @property
@@ -125,15 +131,21 @@ class Feed:
         first = reader.wait(_POLL_S)
         if first is None:
             return
-        # read() waits for a full batch as long as it may: not at all when it has been quiet.
-        busy = time.monotonic() - self._last_batch < _GATHER_S
-        messages = [*first, *reader.read(_BATCH, _GATHER_S if busy else 0)]
-        changes = self._fold.fold(messages, self._horizon())
+        changes = self._fold.fold([*first, *self._gather(reader)], self._horizon())
         ends = reader.take_ends().items()
         changes.move_to({where: end for where, end in ends if self.reached.get(where) != end})
         if changes.next:
             self._apply(changes)
             self._last_batch = time.monotonic()
+
+    def _gather(self, reader: TopicReader) -> list[Message]:
+        """What comes with a message, or shortly after it."""
+        messages = reader.read(_BATCH, _HURRIED_S if self.awaited else 0)
+        now_s = time.monotonic()
+        end_s = now_s + _GATHER_S if now_s - self._last_batch < _GATHER_S else now_s
+        while not self.awaited and len(messages) < _BATCH and time.monotonic() < end_s:
+            messages += reader.read(_BATCH - len(messages), _SLICE_S)
+        return messages
 
     def _apply(self, changes: Changes) -> None:
         self._store.apply(changes)

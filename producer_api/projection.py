@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 from confluent_kafka import KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
@@ -17,6 +18,7 @@ from producer_api.plan import Template
 from producer_api.problems import RETRY_AFTER_S, Problem
 from producer_api.projection_fold import Horizon, Position
 from producer_api.projection_reads import (
+    Claim,
     Cursor,
     ExpiredJob,
     JobRecord,
@@ -35,6 +37,8 @@ from schemas.times import now
 _RECENT = 10_000
 _QUEUED_AGE_S = 0.5
 _METADATA_TIMEOUT_S = 2.0
+
+Told = TypeVar("Told")
 
 
 class Projection:
@@ -119,6 +123,23 @@ class Projection:
             record = self.peek(job_id)
         return record
 
+    def claim(self, job_id: str) -> Claim | None:
+        """The first claim of an id, as far as it is known here; it may have ended."""
+        return self._reader.claim(job_id)
+
+    async def until(self, told: Callable[[], Told | None], timeout_s: float) -> Told | None:
+        """What `told` returns, asked again after each transaction until that is not None; or
+        None when the time is over."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                while True:
+                    with self._transaction() as moved:
+                        # Asked after the watch began: no transaction falls between the two.
+                        if (found := told()) is not None:
+                            return found
+                        await moved
+        return None
+
     async def template(self, name: str) -> Template | None:
         """The template of that name as it is now, whichever process changed it last. Raises as
         `find`."""
@@ -201,17 +222,24 @@ class Projection:
             ) from None
 
     async def _reach(self, ends: dict[Position, int]) -> None:
-        loop = asyncio.get_running_loop()
         while True:
-            moved: asyncio.Future[None] = loop.create_future()
-            self._progress.add(moved)
-            try:
+            with self._transaction() as moved:
                 positions = self.feed.positions
                 if all(positions.get(where, 0) >= end for where, end in ends.items()):
                     return
                 await moved
-            finally:
-                self._progress.discard(moved)
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[asyncio.Future[None]]:
+        """A future of the next transaction."""
+        moved: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._progress.add(moved)
+        self.feed.awaited += 1
+        try:
+            yield moved
+        finally:
+            self.feed.awaited -= 1
+            self._progress.discard(moved)
 
     async def _await_first(self) -> None:
         """Reach the ends that the topics had at the start, however long that takes."""

@@ -11,8 +11,9 @@ from typing import NamedTuple, Protocol
 
 from producer_api.projection_rows import JobRow, fields_of
 from schemas import codec, topics
-from schemas.events import ItemQueued, JobSubmitted
+from schemas.events import ItemQueued, JobClaimed, JobSubmitted
 from schemas.jobs import MAX_ITEMS
+from schemas.times import from_epoch, to_epoch
 
 _INDEX_DIGITS = len(str(MAX_ITEMS))
 # How much of a wrong number is told.
@@ -44,6 +45,16 @@ class Horizon(NamedTuple):
         return job.expires_at < self.now if job.expires_at else job.created_at < self.oldest
 
 
+class ClaimRow(NamedTuple):
+    """A claim of a job's id, from `at` until `ends_at`; see JobClaimed."""
+
+    job_id: str
+    fingerprint: str
+    claim_id: str
+    ends_at: str
+    at: str
+
+
 @dataclass
 class Changes:
     """The rows to write, the last word of the batch for each, and where to go on reading."""
@@ -53,6 +64,7 @@ class Changes:
     removed_jobs: set[str] = field(default_factory=set)
     removed_items: set[tuple[str, int]] = field(default_factory=set)
     documents: dict[tuple[str, str], bytes | None] = field(default_factory=dict)
+    claims: list[ClaimRow] = field(default_factory=list)
     next: dict[Position, int] = field(default_factory=dict)
     skipped: list[str] = field(default_factory=list)
 
@@ -83,6 +95,7 @@ class Fold:
     def __init__(self, prefix: str) -> None:
         self._submissions = {prefix + topic.name for topic in topics.PRIORITY_TOPICS.values()}
         self._states = prefix + topics.JOBS_STATE.name
+        self._control = prefix + topics.JOBS_CONTROL.name
         self._kinds = {
             prefix + topic.name: topic.name
             for topic in (topics.TEMPLATES, topics.WORKERS_HEARTBEATS)
@@ -101,7 +114,7 @@ class Fold:
     @property
     def states(self) -> tuple[str, ...]:
         """The topics with what became of the jobs, and with all else that is read."""
-        return (self._states, *self._kinds)
+        return (self._states, self._control, *self._kinds)
 
     def fold(
         self, messages: Iterable[Message], horizon: Horizon, changes: Changes | None = None
@@ -130,6 +143,8 @@ class Fold:
             _submission(changes, message, horizon)
         elif topic == self._states:
             _state(changes, (message.key() or b"").decode(), message.value())
+        elif topic == self._control:
+            _claim(changes, message, horizon)
         else:
             name = (message.key() or b"").decode()
             changes.documents[self._kinds[topic], name] = message.value()
@@ -144,6 +159,24 @@ def _submission(changes: Changes, message: Message, horizon: Horizon) -> None:
     row = JobRow.of_submission(message.value() or b"")
     if not horizon.expired(row):
         changes.add(row)
+
+
+def _claim(changes: Changes, message: Message, horizon: Horizon) -> None:
+    """What else is on that topic is the processors' to judge."""
+    if codec.event_type(message.headers()) != JobClaimed.TYPE:
+        return
+    claim = codec.decode(message.headers(), message.value())
+    assert isinstance(claim, JobClaimed)
+    if claim.job_id.encode() != message.key():
+        # On another partition, perhaps: nothing would tell which of two was the first.
+        raise codec.DecodeError(f"a claim of {claim.job_id} under another key")
+    at = to_epoch(claim.at)
+    # Not before it, either: a clock that is years ahead must not keep an id for years.
+    if abs(to_epoch(horizon.now) - at) <= JobClaimed.LASTS_S:
+        ends_at = from_epoch(at + JobClaimed.LASTS_S)
+        changes.claims.append(
+            ClaimRow(claim.job_id, claim.fingerprint, claim.claim_id, ends_at, claim.at)
+        )
 
 
 def _state(changes: Changes, key: str, value: bytes | None) -> None:

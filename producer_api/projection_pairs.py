@@ -83,10 +83,15 @@ class Pairs(Changes):
 
     def _taken(self) -> Changes:
         taken = Changes(
-            self.jobs, self.items, self.removed_jobs, self.removed_items, self.documents
+            self.jobs,
+            self.items,
+            self.removed_jobs,
+            self.removed_items,
+            self.documents,
+            self.claims,
         )
         self.jobs, self.items, self.removed_jobs = {}, {}, set()
-        self.removed_items, self.documents = set(), {}
+        self.removed_items, self.documents, self.claims = set(), {}, []
         return taken
 
     def _take_half(self, job_id: str) -> JobRow | None:

@@ -108,6 +108,14 @@ class Totals(NamedTuple):
     ended: int
 
 
+class Claim(NamedTuple):
+    """Who may make a job of an id until when; see JobClaimed."""
+
+    fingerprint: str
+    claim_id: str
+    ends_at: str
+
+
 class ExpiredJob(NamedTuple):
     """An ended job whose time is over; `keys` are its objects as far as it names them."""
 
@@ -137,6 +145,14 @@ class ProjectionReader:
                 "SELECT submitted, state FROM jobs WHERE job_id = ?", (job_id,)
             ).fetchone()
             return None if row is None else self._record(job_id, *row)
+
+    def claim(self, job_id: str) -> Claim | None:
+        """The first claim of an id that came; it may have ended."""
+        with self._lock:
+            row = self._connection.execute(
+                "SELECT fingerprint, claim_id, ends_at FROM claims WHERE job_id = ?", (job_id,)
+            ).fetchone()
+        return None if row is None else Claim(*row)
 
     def jobs(
         self, wanted: ListFilter, limit: int, after: Cursor | None = None

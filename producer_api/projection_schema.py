@@ -10,7 +10,7 @@ log = logging.getLogger(__name__)
 
 # Raised whenever the tables below change: a file of another version is rebuilt by replay. A file
 # that is not complete has none.
-VERSION = 2
+VERSION = 3
 # One number for readers and the writer: a reader never waits in WAL mode, but opening may.
 _BUSY_TIMEOUT_S = 10.0
 # Jobs are one to three kilobytes: on smaller pages a third of the space is left over.
@@ -42,6 +42,13 @@ CREATE TABLE documents (
   document BLOB NOT NULL,
   PRIMARY KEY (kind, name)
 ) WITHOUT ROWID;
+CREATE TABLE claims (
+  job_id TEXT PRIMARY KEY,
+  fingerprint TEXT NOT NULL,
+  claim_id TEXT NOT NULL,
+  ends_at TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX claims_by_end ON claims (ends_at);
 CREATE TABLE offsets (
   topic TEXT NOT NULL,
   partition INTEGER NOT NULL,

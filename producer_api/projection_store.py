@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from producer_api.projection_fold import Changes, Position
+from producer_api.projection_fold import Changes, ClaimRow, Position
 from producer_api.projection_rows import JobRow
 from producer_api.projection_schema import begin_anew, complete, is_complete, open_writer
+from schemas.events import JobClaimed
+from schemas.times import from_epoch
 
 # JobRow.merged in SQL.
 _NEWER = "excluded.revision > jobs.revision"
@@ -32,6 +35,12 @@ WHERE {_NEWER} OR jobs.submitted IS NULL
 _ITEM = """
 INSERT INTO items (job_id, item, document) VALUES {rows}
 ON CONFLICT DO UPDATE SET document = excluded.document
+"""
+# The first claim of an id stays until it ends.
+_CLAIM = """
+INSERT INTO claims VALUES (?, ?, ?, ?)
+ON CONFLICT DO UPDATE SET fingerprint = excluded.fingerprint, claim_id = excluded.claim_id,
+  ends_at = excluded.ends_at WHERE ? > claims.ends_at
 """
 _OFFSET = """
 INSERT INTO offsets (topic, partition, next) VALUES {rows}
@@ -95,6 +104,7 @@ class ProjectionStore:
             for job_id in changes.removed_jobs:
                 self._connection.execute("DELETE FROM jobs WHERE job_id = ?", (job_id,))
                 self._connection.execute("DELETE FROM items WHERE job_id = ?", (job_id,))
+                self._connection.execute("DELETE FROM claims WHERE job_id = ?", (job_id,))
             self._insert(_JOB, changes.jobs.values())
             self._connection.executemany(
                 "DELETE FROM items WHERE job_id = ? AND item = ?", changes.removed_items
@@ -107,9 +117,17 @@ class ProjectionStore:
                     for number, document in items.items()
                 ),
             )
+            if changes.claims:
+                self._claim(changes.claims)
             for (kind, name), document in changes.documents.items():
                 self._document(kind, name, document)
             self._insert(_OFFSET, ((*key, value) for key, value in changes.next.items()))
+
+    def _claim(self, claims: Iterable[ClaimRow]) -> None:
+        # Later than they end: clocks differ, and one that is written anew must win again.
+        ended = from_epoch(time.time() - JobClaimed.LASTS_S)
+        self._connection.execute("DELETE FROM claims WHERE ends_at < ?", (ended,))
+        self._connection.executemany(_CLAIM, claims)
 
     def _document(self, kind: str, name: str, document: bytes | None) -> None:
         if document is None:

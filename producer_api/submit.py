@@ -16,6 +16,7 @@ from imagemill.kafka import AsyncProducer
 from imagemill.settings import ApiSettings
 from imagemill.storage import ObjectNotFound, ObjectStore, StoredObject, upload_key
 from producer_api.cancel import Canceller
+from producer_api.claims import Claims, repeat_differs
 from producer_api.forms import InputBody, SubmitBody
 from producer_api.multipart import FormLimits, too_many_items
 from producer_api.plan import Plan, Template, make_plan
@@ -76,6 +77,7 @@ class Submitter:
         self._producer = producer
         self._canceller = canceller
         self._projection = projection
+        self._claims = Claims(settings, producer, projection)
         self._turns: dict[str, _Turn] = {}
         self.image_limits = ImageLimits(settings.max_image_bytes, settings.max_image_pixels)
         self.form_limits = FormLimits(
@@ -113,20 +115,14 @@ class Submitter:
         plan = make_plan(request.body, await self._template(request.body.template))
         self._check_count(plan, request.body, staging.images)
         if not request.keyed:
-            return Submission(await self._queue(request, plan, staging, None), False)
+            return await self._queue(request, plan, staging, None)
         fingerprint = _fingerprint(request, plan, staging.images)
         async with self._turn(request.job_id):
             found = await self._projection.find(request.job_id)
             if found is None:
-                record = await self._queue(request, plan, staging, fingerprint)
-                return Submission(record, False)
+                return await self._queue(request, plan, staging, fingerprint)
         if found.state.fingerprint != fingerprint:
-            raise Problem(
-                422,
-                "repeat_differs",
-                "This id or Idempotency-Key was used before for a request that asked for "
-                "something else. Nothing was queued; use a new one.",
-            )
+            raise repeat_differs()
         return Submission(found, True)
 
     async def _template(self, name: str | None) -> Template | None:
@@ -151,14 +147,18 @@ class Submitter:
 
     async def _queue(
         self, request: SubmitRequest, plan: Plan, staging: Staging, fingerprint: str | None
-    ) -> JobRecord:
+    ) -> Submission:
         uploads = [await self._uploaded(entry) for entry in request.body.inputs]
         stored = await staging.commit()
         inputs = _inputs(staging.images, stored, uploads)
+        if fingerprint is not None:
+            others = await self._claims.win(request.job_id, fingerprint)
+            if others is not None:
+                return Submission(others, True)
         job = self._job(request, plan, inputs, fingerprint)
         await self._publish(job)
         staging.keep()
-        return JobRecord.of_submission(job)
+        return Submission(JobRecord.of_submission(job), False)
 
     async def _uploaded(self, entry: InputBody) -> ItemInput:
         """An input that is no file of this request; what was uploaded before is checked now."""

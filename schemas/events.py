@@ -65,6 +65,28 @@ class JobSubmitted(JobHeader):
         return JobHeader.trusted(**{name: self.__dict__[name] for name in _HEADER})
 
 
+class JobClaimed(Event):
+    """A request with an id of the client's choosing, before its job: the first claim wins.
+
+    Any API may take the request. Which of two that ask for different things under one id is the
+    first, the log's order decides: each API reads all claims and publishes the job only after its
+    own, or one with the same fingerprint, was the first within `LASTS_S`.
+    """
+
+    TYPE: ClassVar[str] = "io.imagemill.job.claimed.v1"
+    # By then the job is in the log, or the API died: the id is free again. Far longer than any API
+    # takes from its claim to its job.
+    LASTS_S: ClassVar[float] = 600.0
+    claim_id: str = Field(min_length=1, max_length=128)
+    fingerprint: str = Field(min_length=1, max_length=128)
+    at: Timestamp = Field(min_length=1)
+
+    @property
+    def event_id(self) -> str:
+        """As Event.event_id."""
+        return f"{self.job_id}/job.claimed.v1/{self.claim_id}"
+
+
 class ItemQueued(Event):
     """One item of a batch to run, or any item to run again (`attempt` > 1, not before `due_at`)."""
 
@@ -203,6 +225,7 @@ EVENTS: dict[str, type[JobSubmitted] | type[Event]] = {
     event.TYPE: event
     for event in (
         JobSubmitted,
+        JobClaimed,
         ItemQueued,
         JobAccepted,
         CancelRequested,

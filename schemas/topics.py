@@ -38,7 +38,7 @@ class Topic:
 JOBS_HIGH = Topic("jobs.high", "job id", "JobSubmitted, ItemQueued", 7 * _DAY_MS)
 JOBS_NORMAL = Topic("jobs.normal", "job id", "JobSubmitted, ItemQueued", 7 * _DAY_MS)
 JOBS_LOW = Topic("jobs.low", "job id", "JobSubmitted, ItemQueued", 7 * _DAY_MS)
-JOBS_CONTROL = Topic("jobs.control", "job id", "CancelRequested, JobExpired", _DAY_MS)
+JOBS_CONTROL = Topic("jobs.control", "job id", "CancelRequested, JobExpired, JobClaimed", _DAY_MS)
 JOBS_RETRY = Topic("jobs.retry", "job id", "ItemQueued with due time and attempt", 7 * _DAY_MS)
 JOBS_EVENTS = Topic("jobs.events", "job id", "facts of jobs and items", 7 * _DAY_MS)
 JOBS_STATE = Topic(

@@ -88,6 +88,89 @@ def test_one_key_sent_to_both_at_once_is_one_job(nimble: System, other: str) -> 
         assert requests.get(f"{other}/v1/jobs/{job_id}?wait=30", timeout=60).json() == job
 
 
+def at_once(
+    nimble: System, other: str, send: Callable[[str, str], requests.Response]
+) -> dict[str, requests.Response]:
+    """The answers of both APIs to what is sent to them in the same moment."""
+    barrier = threading.Barrier(2)
+
+    def one(name: str, url: str) -> requests.Response:
+        barrier.wait()
+        return send(name, url)
+
+    with ThreadPoolExecutor(2) as pool:
+        sent = {
+            name: pool.submit(one, name, url)
+            for name, url in (("first", nimble.url), ("second", other))
+        }
+        return {name: answer.result() for name, answer in sent.items()}
+
+
+def put(url: str, job_id: str, sender: str) -> requests.Response:
+    body = {"operation": "noop", "metadata": {"sender": sender}}
+    return requests.put(f"{url}/v1/jobs/{job_id}", json=body, timeout=60)
+
+
+def test_of_two_requests_with_one_id_at_once_one_wins(nimble: System, other: str) -> None:
+    winners = set()
+    for number in range(40):
+        job_id = str(uuid.uuid4())
+        answers = at_once(nimble, other, lambda name, url, job_id=job_id: put(url, job_id, name))
+        codes = {name: answer.status_code for name, answer in answers.items()}
+        assert sorted(codes.values()) == [202, 422], f"round {number}: {codes}"
+        [winner] = [name for name, code in codes.items() if code == 202]
+        [loser] = [answer for answer in answers.values() if answer.status_code == 422]
+        assert loser.json()["code"] == "repeat_differs"
+        for url in (nimble.url, other):
+            job = requests.get(f"{url}/v1/jobs/{job_id}?wait=30", timeout=60).json()
+            assert (job["status"], job["metadata"]) == ("succeeded", {"sender": winner})
+            assert put(url, job_id, winner).status_code == 200
+            assert put(url, job_id, "third").status_code == 422
+        winners.add(winner)
+    assert winners == {"first", "second"}, "one of the APIs never wins: this tests too little"
+
+
+def test_of_two_images_with_one_key_at_once_one_is_processed(nimble: System, other: str) -> None:
+    widths = {"first": 40, "second": 50}
+    for number in range(10):
+        key = uuid.uuid4().hex
+
+        def send(name: str, url: str, key: str = key) -> requests.Response:
+            return requests.post(
+                f"{url}/v1/jobs",
+                files={"image": ("a.png", picture("png", width=widths[name]), "image/png")},
+                data={"operation": "transform", "params": '{"steps": [{"do": "grayscale"}]}'},
+                headers={"Idempotency-Key": key},
+                timeout=60,
+            )
+
+        answers = at_once(nimble, other, send)
+        codes = {name: answer.status_code for name, answer in answers.items()}
+        assert sorted(codes.values()) == [202, 422], f"round {number}: {codes}"
+        [winner] = [name for name, code in codes.items() if code == 202]
+        job = nimble.finished(answers[winner].json()["id"])
+        assert job["status"] == "succeeded"
+        assert job["items"][0]["result"]["width"] == widths[winner]
+
+
+def test_an_id_keeps_its_winner_while_an_api_starts_again(
+    nimble: System, other: str, next_port: Callable[[], int]
+) -> None:
+    port = next_port()
+    third = nimble.second_api(port)
+    job_id = str(uuid.uuid4())
+    answers = at_once(nimble, third, lambda name, url: put(url, job_id, name))
+    codes = {name: answer.status_code for name, answer in answers.items()}
+    assert sorted(codes.values()) == [202, 422]
+    [winner] = [name for name, code in codes.items() if code == 202]
+    nimble.end(f"producer_api-{port}")
+    assert nimble.second_api(port) == third
+    assert put(third, job_id, "fourth").json()["code"] == "repeat_differs"
+    assert put(third, job_id, winner).ok
+    assert nimble.finished(job_id)["metadata"] == {"sender": winner}
+    nimble.end(f"producer_api-{port}")
+
+
 def test_a_template_is_known_at_the_other_api_at_once(nimble: System, other: str) -> None:
     for number in range(10):
         name = f"shared-{uuid.uuid4().hex[:8]}"

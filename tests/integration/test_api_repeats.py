@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -10,6 +11,9 @@ from typing import Any
 import pytest
 import requests
 
+from schemas import codec, topics
+from schemas.events import JobClaimed
+from schemas.times import from_epoch, now
 from tests.support.api import RunningApi, Topics
 from tests.support.pictures import picture
 
@@ -122,6 +126,88 @@ def test_two_puts_at_once_join_one_job(api: RunningApi, kafka: Topics) -> None:
     assert count(kafka, job_id) == 1
     different = api.put(f"/v1/jobs/{job_id}", json={"operation": "noop"})
     assert different.json()["code"] == "repeat_differs"
+
+
+def claimed(kafka: Topics, fingerprint: str, at: str | None = None) -> str:
+    """An id that another API claimed for a request, and then died."""
+    job_id = f"claim-{uuid.uuid4().hex[:8]}"
+    claim = JobClaimed(
+        job_id=job_id, claim_id=uuid.uuid4().hex, fingerprint=fingerprint, at=at or now()
+    )
+    value, headers = codec.encode(claim)
+    kafka.publish(topics.JOBS_CONTROL.name, job_id, value, headers)
+    return job_id
+
+
+def fingerprint_of(kafka: Topics, job_id: str) -> str:
+    (found,) = {job.fingerprint for job in kafka.submissions() if job.job_id == job_id}
+    assert found is not None
+    return found
+
+
+def test_the_first_claim_in_the_log_wins_before_its_job_is_there(
+    api: RunningApi, kafka: Topics
+) -> None:
+    files = set(api.stored_files())
+    job_id = claimed(kafka, "of another request")
+    refused = api.put(
+        f"/v1/jobs/{job_id}", files={"image": ("a.jpg", picture())},
+        data={"operation": "detect-objects"},
+    )  # fmt: skip
+    assert (refused.status_code, refused.json()["code"]) == (422, "repeat_differs")
+    assert count(kafka, job_id) == 0
+    assert set(api.stored_files()) == files
+
+
+def test_a_claim_whose_job_never_came_does_not_hold_up_the_same_request(
+    api: RunningApi, kafka: Topics
+) -> None:
+    body = {"operation": "noop", "metadata": {"order": 7}}
+    known = api.put(f"/v1/jobs/{uuid.uuid4()}", json=body).json()["id"]
+    job_id = claimed(kafka, fingerprint_of(kafka, known))
+    answer = api.put(f"/v1/jobs/{job_id}", json=body)
+    assert (answer.status_code, answer.json()["id"]) == (202, job_id)
+    assert count(kafka, job_id) == 1
+
+
+def test_a_claim_is_over_when_its_time_is(api: RunningApi, kafka: Topics) -> None:
+    job_id = claimed(kafka, "of another request", from_epoch(time.time() - JobClaimed.LASTS_S - 1))
+    assert api.put(f"/v1/jobs/{job_id}", json={"operation": "noop"}).status_code == 202
+    assert count(kafka, job_id) == 1
+
+
+def test_a_request_waits_for_the_job_of_the_same_one_that_came_first(
+    api: RunningApi, kafka: Topics
+) -> None:
+    body = {"operation": "noop", "metadata": {"order": 8}}
+    known = api.put(f"/v1/jobs/{uuid.uuid4()}", json=body).json()["id"]
+    job_id = claimed(kafka, fingerprint_of(kafka, known))
+    with ThreadPoolExecutor() as pool:
+        waiting = pool.submit(api.put, f"/v1/jobs/{job_id}", json=body)
+        (job,) = (job for job in kafka.submissions() if job.job_id == known)
+        value, headers = codec.encode(job.model_copy(update={"job_id": job_id}))
+        kafka.publish(topics.JOBS_NORMAL.name, job_id, value, headers)
+        answer = waiting.result()
+    assert (answer.status_code, answer.headers["Idempotent-Replayed"]) == (202, "true")
+    assert count(kafka, job_id) == 1
+
+
+def test_two_apis_at_once_let_one_of_two_requests_win(
+    api: RunningApi, other: RunningApi, kafka: Topics
+) -> None:
+    for _ in range(20):
+        job_id = str(uuid.uuid4())
+
+        def put(server: RunningApi, job_id: str = job_id) -> requests.Response:
+            body = {"operation": "noop", "metadata": {"sender": server.url}}
+            return server.put(f"/v1/jobs/{job_id}", json=body)
+
+        with ThreadPoolExecutor(2) as pool:
+            answers = list(pool.map(put, (api, other)))
+        assert sorted(answer.status_code for answer in answers) == [202, 422]
+        (winner,) = (answer.json() for answer in answers if answer.status_code == 202)
+        (job,) = (job for job in kafka.submissions() if job.job_id == job_id)
+        assert job.metadata == winner["metadata"]
 
 
 def test_a_key_that_is_none(api: RunningApi) -> None:

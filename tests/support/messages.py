@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from schemas import codec
-from schemas.events import JobSubmitted
+from schemas.events import JobClaimed, JobSubmitted
 from schemas.jobs import Item, ItemInput, JobState, JobStatus
 
 PREFIX = "imagemill."
+CONTROL = PREFIX + "jobs.control"
 NORMAL = PREFIX + "jobs.normal"
 STATE = PREFIX + "jobs.state"
 CREATED = "2026-03-01T10:00:00.000Z"
@@ -80,6 +81,15 @@ def item_message(job_id: str, item: Item, offset: int = 0) -> FakeMessage:
     """The message of one item of a running batch."""
     value, headers = codec.encode_item(job_id, item)
     return FakeMessage(STATE, f"{job_id}/{item.index}".encode(), value, headers, offset_=offset)
+
+
+def claim_message(
+    job_id: str, claim_id: str, at: str, fingerprint: str = "f", key: str | None = None
+) -> FakeMessage:
+    """A claim of an id on jobs.control."""
+    claim = JobClaimed(job_id=job_id, claim_id=claim_id, fingerprint=fingerprint, at=at)
+    value, headers = codec.encode(claim)
+    return FakeMessage(CONTROL, (key or job_id).encode(), value, headers)
 
 
 def tombstone(key: str, offset: int = 0) -> FakeMessage:
