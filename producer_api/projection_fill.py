@@ -20,7 +20,7 @@ from producer_api.topic_reader import TopicReader
 
 # Messages at a time: of more, the first are out of the processor's cache when the last are read.
 _STEP = 1000
-_GATHER_S = 0.02
+_GATHER_S = 0.005
 # After so many it is written whatever there is: not all messages are of jobs.
 _UNWRITTEN = 50_000
 

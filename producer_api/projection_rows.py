@@ -42,29 +42,38 @@ class JobRow(NamedTuple):
     @classmethod
     def of_submission(cls, document: bytes) -> JobRow:
         """The row of a submission. Raises DecodeError."""
-        fields = fields_of(document)
-        header = _header(fields)
-        job_id = fields.get("job_id")
+        get = fields_of(document).get
+        job_id, operation, created_at = get("job_id"), get("operation", ""), get("created_at", "")
+        priority, expires_at = get("priority", "normal"), get("expires_at")
         if type(job_id) is not str:
             raise DecodeError("job_id: not a string")
-        return cls(job_id, 0, "queued", None, None, *header, document)
+        _check_header(operation, priority, created_at, expires_at)
+        return cls(
+            job_id, 0, "queued", None, None, operation, priority, created_at, expires_at, document
+        )
 
     @classmethod
     def of_state(cls, job_id: str, document: bytes) -> JobRow:
         """The row of a state under the key of that job. Raises DecodeError."""
-        fields = fields_of(document)
-        header = _header(fields)
-        if fields.get("job_id") != job_id:
-            raise DecodeError(f"the state of {fields.get('job_id')!r} under the key {job_id}")
-        revision, status = fields.get("revision"), fields.get("status")
+        get = fields_of(document).get
+        operation, created_at = get("operation", ""), get("created_at", "")
+        priority, expires_at = get("priority", "normal"), get("expires_at")
+        revision, status, ended_at = get("revision"), get("status"), get("finished_at")
+        if get("job_id") != job_id:
+            raise DecodeError(f"the state of {get('job_id')!r} under the key {job_id}")
+        _check_header(operation, priority, created_at, expires_at)
         if type(revision) is not int or not 0 <= revision <= _MAX_REVISION:
             raise DecodeError("revision: not a number that counts up")
         if status not in _STATUSES:
             raise DecodeError("status: none that a job can have")
-        ended_at = fields.get("finished_at") if status in _ENDED else None
-        if ended_at is not None and type(ended_at) is not str:
+        if status not in _ENDED:
+            ended_at = None
+        elif ended_at is not None and type(ended_at) is not str:
             raise DecodeError("finished_at: not a string")
-        return cls(job_id, revision, status, ended_at, document, *header, None)
+        return cls(
+            job_id, revision, status, ended_at, document,
+            operation, priority, created_at, expires_at, None,
+        )  # fmt: skip
 
     def merged(self, other: JobRow) -> JobRow:
         """What this row, the earlier read, and another of the same job tell together.
@@ -74,7 +83,8 @@ class JobRow(NamedTuple):
         """
         state, old = (other, self) if other.revision > self.revision else (self, other)
         header = state if state.created_at else old
-        return JobRow._make((*state[:5], *header[5:9], self.submitted or other.submitted))
+        submitted = self.submitted or other.submitted
+        return JobRow._make((*state[:5], *header[5:9], submitted))
 
 
 def fields_of(document: bytes) -> dict[str, Any]:
@@ -88,13 +98,8 @@ def fields_of(document: bytes) -> dict[str, Any]:
     return fields
 
 
-def _header(fields: dict[str, Any]) -> tuple[str, str, str, str | None]:
-    """Operation, priority, creation and expiry. Raises DecodeError."""
-    operation = fields.get("operation", "")
-    # Compared one by one: what came may be no string, and not even hashable.
-    priority = fields.get("priority", "normal")
-    created_at = fields.get("created_at", "")
-    expires_at = fields.get("expires_at")
+def _check_header(operation: Any, priority: Any, created_at: Any, expires_at: Any) -> None:
+    """Raises DecodeError. `priority` is compared one by one: it may not even be hashable."""
     if type(operation) is not str:
         raise DecodeError("operation: not a string")
     if priority not in _PRIORITIES:
@@ -103,4 +108,3 @@ def _header(fields: dict[str, Any]) -> tuple[str, str, str, str | None]:
         raise DecodeError("created_at: not a string")
     if expires_at is not None and type(expires_at) is not str:
         raise DecodeError("expires_at: not a string")
-    return operation, priority, created_at, expires_at

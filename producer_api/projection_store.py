@@ -165,6 +165,12 @@ class _Transaction:
 
 def _sliced(rows: list[Row]) -> Iterator[list[Row]]:
     at = 0
+    if len(rows) > _SLICES[0]:
+        # So many come while the file is filled, beside a thread that decodes: fewer statements,
+        # though the last is prepared for once.
+        for at in range(0, len(rows), _SLICES[0]):
+            yield rows[at : at + _SLICES[0]]
+        return
     for size in _SLICES:
         while len(rows) - at >= size:
             yield rows[at : at + size]

@@ -35,6 +35,8 @@ class TopicReader:
                 "enable.partition.eof": True,
                 "fetch.error.backoff.ms": 100,
                 "queued.max.messages.kbytes": _FETCHED_KB,
+                # A second by default, each time that so much is fetched.
+                "fetch.queue.backoff.ms": 5,
             }
         )
         # The partitions that were not read to their ends yet.
@@ -46,7 +48,13 @@ class TopicReader:
         return self._consumer.list_topics(timeout=_CLUSTER_TIMEOUT_S).cluster_id
 
     def assign(self, topics: Iterable[str], known: Mapping[Position, int]) -> None:
-        """Read all partitions of these, from the known offsets or else from their beginnings."""
+        """Read all partitions of these, from the known offsets or else from their beginnings.
+
+        Raises:
+            KafkaException: the cluster does not answer in time.
+        """
+        # Else it learns of their leaders only half a second later.
+        self._consumer.list_topics(timeout=_CLUSTER_TIMEOUT_S)
         partitions = partitions_of(self._settings, topics)
         self.unread = set(partitions)
         self._consumer.assign(
