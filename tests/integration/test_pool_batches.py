@@ -20,6 +20,7 @@ from imagemill.storage import ObjectStore, open_store
 from processor.pool import InferencePool
 from processor.work import ItemOutcome, ItemTask
 from schemas.errors import ErrorCode
+from schemas.operations import operations
 from tests.support.misbehave import register
 from tests.support.models import counting_entry, counting_model, install
 from tests.support.pictures import png_header
@@ -44,6 +45,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any
     install(home / "models", fixed, counting_entry(fixed, "fixed"))
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(home)
+        operations.cache_clear()
         yield {
             "_env_file": None,
             "home": home,
@@ -53,6 +55,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any
             "batch_size": SIZE,
             "batch_delay_ms": LONG_MS,
         }
+    operations.cache_clear()
 
 
 @pytest.fixture(scope="module")
