@@ -21,7 +21,7 @@ from imagemill.settings import ProcessorSettings
 from processor.pool import InferencePool
 from processor.work import ItemOutcome, ItemTask
 from schemas.errors import ErrorCode
-from tests.support.misbehave import register
+from tests.support.misbehave import installed
 
 ROOT = Path(__file__).parents[2]
 # A process needs some hundred milliseconds to be ended, and pebble looks ten times a second.
@@ -36,9 +36,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
     """Settings of two processes that have the misbehaving operation and no models."""
     home = tmp_path_factory.mktemp("pool")
-    register(home)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(home)
+    with installed(home):
         yield {
             "_env_file": None,
             "home": home,

@@ -20,8 +20,7 @@ from imagemill.storage import ObjectStore, open_store
 from processor.pool import InferencePool
 from processor.work import ItemOutcome, ItemTask
 from schemas.errors import ErrorCode
-from schemas.operations import operations
-from tests.support.misbehave import register
+from tests.support.misbehave import installed
 from tests.support.models import counting_entry, counting_model, install
 from tests.support.pictures import png_header
 
@@ -38,14 +37,11 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
     """Settings of one process that takes four items at once, and has a model that counts them."""
     home = tmp_path_factory.mktemp("batches")
-    register(home)
     data = counting_model()
     install(home / "models", data, counting_entry(data))
     fixed = counting_model(1)
     install(home / "models", fixed, counting_entry(fixed, "fixed"))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(home)
-        operations.cache_clear()
+    with installed(home):
         yield {
             "_env_file": None,
             "home": home,
@@ -55,7 +51,6 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any
             "batch_size": SIZE,
             "batch_delay_ms": LONG_MS,
         }
-    operations.cache_clear()
 
 
 @pytest.fixture(scope="module")

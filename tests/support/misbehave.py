@@ -7,6 +7,8 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,7 +16,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from processor.operations.base import Output
-from schemas.operations import NoParams, OperationSpec
+from schemas.operations import NoParams, OperationSpec, operations
 
 _MEETING_S = 30.0
 
@@ -112,8 +114,14 @@ def _meet(folder: Path) -> None:
         time.sleep(0.01)
 
 
-def register(folder: Path) -> None:
-    """Make `folder`, when it is on sys.path, hold a package that registers the operations."""
+@contextmanager
+def installed(folder: Path) -> Iterator[None]:
+    """As if a package that registers the operations were installed, in `folder`.
+
+    The processes of pools that are started meanwhile have it too.
+    """
+    import pytest  # not in those processes: their memory is limited
+
     info = folder / "misbehave-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: misbehave\nVersion: 1.0\n")
@@ -123,3 +131,9 @@ def register(folder: Path) -> None:
         "measure = tests.support.misbehave:MEASURE\n"
         "count = tests.support.misbehave:COUNT\n"
     )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(folder)
+        # Whoever asked before has them cached without these.
+        operations.cache_clear()
+        yield
+    operations.cache_clear()

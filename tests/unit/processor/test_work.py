@@ -20,8 +20,7 @@ from imagemill.settings import ProcessorSettings
 from imagemill.storage import ObjectStore, open_store
 from processor.work import ItemOutcome, ItemTask, Workbench
 from schemas.errors import ErrorClass, ErrorCode
-from schemas.operations import operations
-from tests.support.misbehave import register
+from tests.support.misbehave import installed
 from tests.support.pictures import picture, png_header
 
 KEY = "uploads/job-00001/3"
@@ -48,13 +47,10 @@ def store(settings: ProcessorSettings) -> ObjectStore:
 
 
 @pytest.fixture
-def more_operations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def more_operations(tmp_path: Path) -> Iterator[None]:
     """Also the operations `misbehave` and `measure`, which make data."""
-    register(tmp_path)
-    monkeypatch.syspath_prepend(tmp_path)
-    operations.cache_clear()
-    yield
-    operations.cache_clear()
+    with installed(tmp_path):
+        yield
 
 
 @pytest.fixture
