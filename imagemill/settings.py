@@ -300,7 +300,7 @@ class ProcessorSettings(KafkaSettings, StoreSettings, LimitSettings, LogSettings
         5,
         ge=0,
         le=1000,
-        description="while many messages are under way, how long one waits for others to go with",
+        description="while many messages are sent, how long one waits for others to go with",
     )
     execution_providers: str = Field(
         "", description="onnxruntime providers in order of preference; the best available if empty"
