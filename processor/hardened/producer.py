@@ -9,7 +9,7 @@ from aiokafka.errors import KafkaError
 from faust.exceptions import ProducerSendError
 from faust.transport.drivers import aiokafka as driver
 
-from processor.hardened.pace import Pace
+from imagemill.pace import Pace
 
 
 class HardenedProducer(driver.Producer):

@@ -9,7 +9,7 @@ from typing import Any
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, ensure_aiokafka_TP
 from faust.types import TP
 
-from processor.hardened.pace import Pace
+from imagemill.pace import Pace
 
 # A partition that becomes fetchable while a fetch already waits at the broker sits that wait out.
 # Faust hard-codes 1500 ms.

@@ -16,8 +16,8 @@ from aiokafka import TopicPartition
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
+from imagemill.pace import Pace
 from processor.hardened.consumer import HardenedConsumer
-from processor.hardened.pace import Pace
 from processor.hardened.thread import HardenedConsumerThread
 from tests.support.edge import JOBS
 from tests.support.faustparts import CHANGELOG, OTHER, both, make_consumer, make_thread, message
@@ -296,7 +296,7 @@ async def test_every_message_is_fetched_by_itself_however_many_come(
 ) -> None:
     thread, client = make_thread(kind)
     seconds = itertools.count(0, 0.002)  # two messages each
-    thread.pace = Pace(lambda: next(seconds))
+    thread.pace = Pace(clock=lambda: next(seconds))
     for _ in range(60):
         await thread.getmany({JOBS}, 0.1)
     assert client._fetch_min_bytes == (1 if is_stock else 64 << 10)

@@ -18,7 +18,7 @@ from faust.tables.recovery import Recovery, ServiceStopped
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
-from processor.hardened.pace import Pace
+from imagemill.pace import Pace
 from processor.hardened.producer import HardenedProducer
 from processor.hardened.recovery import HardenedRecovery
 from processor.hardened.table import HardenedTable
@@ -148,7 +148,7 @@ async def test_a_message_waits_for_others_whether_any_come_or_not(
     app, seconds = make_app(), itertools.count(0, 0.001)
     app.conf.producer_linger = 0.5
     producer = kind(app.transport)
-    producer.pace = Pace(lambda: next(seconds))
+    producer.pace = Pace(clock=lambda: next(seconds))
     producer._producer = producer._new_producer()
     producer._producer.client._wait_on_metadata = ignore
     producer._producer._partition = lambda *_args: 0

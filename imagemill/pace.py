@@ -13,8 +13,11 @@ _WINDOW_S = 0.05
 class Pace:
     """Counts messages in windows of time."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, high_per_s: float = _HIGH_PER_S, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._clock = clock
+        self._high_count = high_per_s * _WINDOW_S
         self._window_end = clock() + _WINDOW_S
         self._counted = 0
         self.high = False
@@ -24,7 +27,7 @@ class Pace:
         now = self._clock()
         if now >= self._window_end:
             recent = now < self._window_end + _WINDOW_S
-            self.high = recent and self._counted >= _HIGH_PER_S * _WINDOW_S
+            self.high = recent and self._counted >= self._high_count
             self._window_end = now + _WINDOW_S
             self._counted = 0
         self._counted += messages
