@@ -6,18 +6,24 @@ import asyncio
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
+from imagemill.pace import Pace
 from imagemill.settings import KafkaSettings
 from schemas.topics import MAX_MESSAGE_BYTES, TOPICS, Topic
 
 # A closing producer waits this long for its thread.
 _POLL_S = 0.1
+# While so many messages are sent they are handed over together, this far apart: librdkafka makes a
+# request of what it has when it looks. Its own linger would hold up a single message as well.
+_HIGH_PER_S = 200
+_GATHER_S = 0.003
 
 
 class KafkaUnavailable(Exception):
@@ -89,6 +95,8 @@ class AsyncProducer:
 
     def __init__(self, config: dict[str, Any]) -> None:
         self._producer = Producer(config)
+        self._pace = Pace(_HIGH_PER_S)
+        self._gathered: list[tuple[asyncio.Future[None], Callable[[], None]]] = []
         self._told: deque[tuple[asyncio.Future[None], KafkaError | None]] = deque()
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._poll, name="producer", daemon=True)
@@ -114,13 +122,27 @@ class AsyncProducer:
             if len(self._told) == 1 and not loop.is_closed():
                 loop.call_soon_threadsafe(self._settle)
 
-        try:
-            self._producer.produce(topic, value, key, headers=headers, on_delivery=on_delivery)
-        except (BufferError, KafkaException) as exc:
-            raise KafkaUnavailable(str(exc)) from exc
-        if self._thread.ident is None:
-            self._thread.start()
+        produce = partial(
+            self._producer.produce, topic, value, key, headers=headers, on_delivery=on_delivery
+        )
+        self._gathered.append((delivered, produce))
+        if not self._pace.count(1):
+            self._hand_over()
+        elif len(self._gathered) == 1:
+            loop.call_later(_GATHER_S, self._hand_over)
         await delivered
+
+    def _hand_over(self) -> None:
+        """Give librdkafka what was gathered."""
+        gathered, self._gathered = self._gathered, []
+        for delivered, produce in gathered:
+            try:
+                produce()
+            except (BufferError, KafkaException) as exc:
+                if not delivered.done():
+                    delivered.set_exception(KafkaUnavailable(str(exc)))
+        if gathered and self._thread.ident is None:
+            self._thread.start()
 
     def _settle(self) -> None:
         """On the loop: let those go on whose messages were delivered, or not."""
@@ -139,6 +161,7 @@ class AsyncProducer:
 
     async def close(self, timeout_s: float = 10.0) -> None:
         """Wait for what is under way."""
+        self._hand_over()
         await asyncio.to_thread(self._producer.flush, timeout_s)
         self._closing.set()
         if self._thread.is_alive():

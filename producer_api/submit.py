@@ -18,6 +18,7 @@ from imagemill.storage import ObjectNotFound, ObjectStore, StoredObject, upload_
 from producer_api.cancel import Canceller
 from producer_api.claims import Claims, repeat_differs
 from producer_api.forms import InputBody, SubmitBody
+from producer_api.ids import JobIds
 from producer_api.multipart import FormLimits, too_many_items
 from producer_api.plan import Plan, Template, make_plan
 from producer_api.problems import Problem, field_problem
@@ -79,10 +80,15 @@ class Submitter:
         self._projection = projection
         self._claims = Claims(settings, producer, projection)
         self._turns: dict[str, _Turn] = {}
+        self._ids = JobIds(settings.topic_partitions)
         self.image_limits = ImageLimits(settings.max_image_bytes, settings.max_image_pixels)
         self.form_limits = FormLimits(
             settings.max_items, settings.max_field_bytes, settings.max_image_bytes
         )
+
+    def new_id(self) -> str:
+        """An id for a job whose client chose none."""
+        return self._ids.new()
 
     def admit(self) -> None:
         """Raises Problem (429) while the queue is full; called before a body is read."""

@@ -11,7 +11,7 @@ from aiohttp import web
 from imagemill.imageformats import extension_of
 from producer_api.context import API, Api
 from producer_api.forms import SubmitBody, validate
-from producer_api.ids import is_job_id, new_id
+from producer_api.ids import is_job_id
 from producer_api.multipart import Form, FormSpec, read_form
 from producer_api.problems import Problem, as_problem
 from producer_api.projection_reads import JobRecord
@@ -96,7 +96,7 @@ async def submit(
     """
     api = request.app[API]
     api.submitter.admit()
-    job_id = new_id()
+    job_id = api.submitter.new_id()
     async with api.submitter.staging(job_id) as staging:
         form = await read_form(request, spec, api.submitter.form_limits, staging)
         body = validate(dict(build(form, staging)), SubmitBody)

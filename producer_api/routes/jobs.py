@@ -7,7 +7,7 @@ from aiohttp import web
 from producer_api.context import API, Api
 from producer_api.documents import JobDocument, JobList
 from producer_api.forms import FIELDS, SubmitBody, from_fields, parse_json
-from producer_api.ids import id_of_key, is_job_id, new_id
+from producer_api.ids import id_of_key, is_job_id
 from producer_api.multipart import FormSpec, read_body, read_form
 from producer_api.problems import Problem, field_problem
 from producer_api.projection_reads import Cursor, InvalidCursor, JobRecord, ListFilter
@@ -38,7 +38,7 @@ async def create_job(request: web.Request) -> web.Response:
     """POST /v1/jobs"""
     key = request.headers.get("Idempotency-Key")
     if key is None:
-        return await _submit(request, new_id(), keyed=False)
+        return await _submit(request, request.app[API].submitter.new_id(), keyed=False)
     if not 0 < len(key) <= _KEY_LENGTH:
         raise Problem(400, "key_invalid", f"Idempotency-Key must have 1 to {_KEY_LENGTH} letters.")
     return await _submit(request, id_of_key(key), keyed=True)

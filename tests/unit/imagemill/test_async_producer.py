@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 
 import pytest
 
 from imagemill.kafka import AsyncProducer, KafkaUnavailable, producer_config
 from imagemill.settings import KafkaSettings
+from tests.support.api import eventually
 
 _NOBODY = KafkaSettings(_env_file=None, kafka_bootstrap_servers="127.0.0.1:1")
 _MOCKED = producer_config(_NOBODY) | {"test.mock.num.brokers": 1}
@@ -51,6 +53,33 @@ async def test_a_message_that_is_too_large_is_refused_at_once() -> None:
     with pytest.raises(KafkaUnavailable):
         await producer.send("jobs", None, b"v" * 5_000_000)
     await producer.close()
+
+
+async def test_many_messages_of_a_moment_share_requests() -> None:
+    """librdkafka counts its requests; none of them waits for more messages by itself."""
+    told: list[dict] = []
+    config = {"statistics.interval.ms": 20, "stats_cb": lambda text: told.append(json.loads(text))}
+    producer = AsyncProducer(_MOCKED | config)
+
+    async def trickle() -> None:
+        sends = []
+        for _ in range(100):
+            sends.append(asyncio.create_task(producer.send("jobs", b"key", b"v")))
+            await asyncio.sleep(0.0005)
+        await asyncio.gather(*sends)
+
+    async def requests(messages: int) -> int:
+        await asyncio.to_thread(eventually, lambda: told and told[-1]["txmsgs"] >= messages)
+        return sum(broker["req"]["Produce"] for broker in told[-1]["brokers"].values())
+
+    async with asyncio.timeout(20):
+        # The pace is known after the first.
+        await trickle()
+        await trickle()
+        before = await requests(200)
+        await trickle()
+        assert await requests(300) - before < 60
+        await producer.close()
 
 
 async def test_a_closed_producer_leaves_no_thread() -> None:
