@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -26,7 +27,9 @@ class MisbehaveParams(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    how: Literal["well", "killed", "segfault", "hang", "hang_in_c", "eat", "raise", "meet"] = "well"
+    how: Literal[
+        "well", "killed", "segfault", "hang", "hang_in_c", "eat", "raise", "exit", "meet"
+    ] = "well"
     folder: str = ""
 
 
@@ -101,6 +104,8 @@ def misbehave(how: str, folder: str) -> None:
         bytearray(1 << 34)
     elif how == "raise":
         raise LookupError("some secret")
+    elif how == "exit":
+        sys.exit(3)
     elif how == "meet":
         _meet(Path(folder))
 
