@@ -27,6 +27,7 @@ from processor.imaging import decode, encode
 from processor.models.loader import ModelLoader
 from processor.models.meeting import Meeting
 from processor.operations.base import (
+    EncodeOptions,
     OperationError,
     Output,
     RunContext,
@@ -121,7 +122,8 @@ class Workbench:
             outcome = ItemOutcome(error=JobError.of(ErrorCode.OUT_OF_MEMORY, message))
         except StoreUnavailable as exc:
             outcome = ItemOutcome(error=JobError.of(ErrorCode.STORE_UNAVAILABLE, str(exc)))
-        except Exception as exc:
+        # Of sys.exit() in an own operation too: passed on, it would end the worker.
+        except BaseException as exc:
             log.exception("item %d of job %s", task.index, task.job_id)
             message = f"The operation failed unexpectedly ({type(exc).__name__})."
             outcome = ItemOutcome(error=JobError.of(ErrorCode.INTERNAL, message))
@@ -136,7 +138,8 @@ class Workbench:
         if len(tasks) == 1:
             return [self.run_item(tasks[0])]
         meeting = Meeting(len(tasks))
-        outcomes = [ItemOutcome() for _ in tasks]
+        unknown = JobError.of(ErrorCode.INTERNAL, "The item's thread ended without an outcome.")
+        outcomes = [ItemOutcome(error=unknown)] * len(tasks)
 
         def run(place: int) -> None:
             with meeting.attended():
@@ -181,8 +184,8 @@ class Workbench:
                 output = _function(spec)(image, params, context)
                 image = output.image if output.image is not None else image
                 outputs.append(output)
-            pictured = [output for output in outputs if output.image is not None]
-            encoded = encode(image, pictured[-1].encode, source) if pictured else None
+            pictured = any(output.image is not None for output in outputs)
+            encoded = encode(image, _combined(outputs), source) if pictured else None
         result: dict[str, Any] = {"data": _merged(steps, outputs)}
         if encoded is not None:
             with clock.stage("store"):
@@ -248,16 +251,43 @@ def _shrink_hook(steps: list[tuple[OperationSpec, BaseModel]]) -> Any:
     return (lambda size: wanted_size(params, size)) if wanted_size else None
 
 
+def _combined(outputs: list[Output]) -> EncodeOptions:
+    """How the one file of all steps is written.
+
+    Metadata is left out if any step asked for that; format and quality are those of the last step
+    that named one.
+    """
+    asked = [output.encode for output in outputs]
+    format_name = quality = None
+    for options in asked:
+        format_name = options.format or format_name
+        quality = options.quality or quality
+    return EncodeOptions(
+        format=format_name,
+        quality=quality,
+        png_level=max(options.png_level for options in asked),
+        strip_metadata=any(options.strip_metadata for options in asked),
+    )
+
+
 def _merged(
     steps: list[tuple[OperationSpec, BaseModel]], outputs: list[Output]
 ) -> dict[str, Any] | None:
-    """The data of the operation that made some; of several, each under its operation's name."""
-    made = {
-        spec.name: output.data
-        for (spec, _), output in zip(steps, outputs, strict=True)
-        if output.data is not None
+    """One step's data as it is; that of several under the names of their operations.
+
+    An operation that occurs more than once has a list there, with an entry each time.
+    """
+    if len(outputs) == 1:
+        return outputs[0].data
+    made: dict[str, list[dict[str, Any] | None]] = {}
+    for (spec, _), output in zip(steps, outputs, strict=True):
+        made.setdefault(spec.name, []).append(output.data)
+    named = {
+        name: data if len(data) > 1 else data[0]
+        for name, data in made.items()
+        if any(one is not None for one in data)
     }
-    return next(iter(made.values()), None) if len(made) < 2 else made
+    return named or None
 
 
 def _described(used: list[UsedModel]) -> dict[str, Any] | None:

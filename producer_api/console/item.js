@@ -7,21 +7,28 @@ import { compare, marked, plain } from "./picture.js";
 export function itemView(job, item) {
   const input = item.links.input ?? null;
   const data = item.result?.data ?? null;
+  const parts = data === null ? [] : ofEachStep(job, data);
   const view = el("section", { class: "item", "aria-label": item.filename ?? `Image ${item.index + 1}` }, head(job, item));
   if (item.error) view.append(failure(item.error));
   const stage = el("div", { class: "stage" });
   view.append(stage);
-  whenNear(stage, () => fill(stage, item, input, data));
-  if (data !== null) view.append(...dataViews(data, item));
+  whenNear(stage, () => fill(stage, item, input, parts));
+  for (const part of parts) view.append(...dataViews(part));
+  if (data !== null) view.append(raw(data, item));
   const timings = timingsView(item.timings_ms);
   if (timings) view.append(timings);
   return view;
 }
 
-function fill(stage, item, input, data) {
+/** The data of each step that made some: a pipeline's is under the names of its operations. */
+function ofEachStep(job, data) {
+  return job.operations ? Object.values(data).flat().filter((part) => part !== null) : [data];
+}
+
+function fill(stage, item, input, parts) {
   const picture = item.result?.content_type?.startsWith("image/") ? item.links.result : null;
   if (picture) compare(stage, input, picture, item.result);
-  else if (data !== null) marked(stage, input, shapes(data));
+  else if (parts.length) marked(stage, input, parts.flatMap(shapes));
   else plain(stage, input, !ended(item.status));
 }
 
@@ -68,7 +75,7 @@ function shapes(data) {
 
 const percent = (share) => `${Math.round(share * 100)} %`;
 
-function dataViews(data, item) {
+function dataViews(data) {
   const views = [];
   const objects = data.predictions ?? data.image?.objects;
   const lines = data.lines ?? data.recognised?.lines;
@@ -80,7 +87,6 @@ function dataViews(data, item) {
     const rows = lines.map(({ text, confidence }) => [text, percent(confidence)]);
     views.push(rows.length ? table("Text", ["Line", "Confidence"], rows) : el("p", { class: "hint", text: "No text was found." }));
   }
-  views.push(raw(data, item));
   return views;
 }
 

@@ -124,6 +124,50 @@ def test_a_pipeline_hands_the_picture_on_and_keeps_each_operations_data(
 
 
 @pytest.mark.usefixtures("more_operations")
+@pytest.mark.parametrize(
+    ("steps", "data"),
+    [
+        ([("measure", {}), SMALL], {"measure": {"width": 64, "height": 48}}),
+        (
+            [("measure", {}), SMALL, ("measure", {})],
+            {"measure": [{"width": 64, "height": 48}, {"width": 32, "height": 24}]},
+        ),
+        ([SMALL, ("noop", {})], None),
+    ],
+    ids=["once", "twice", "none"],
+)
+def test_a_pipelines_data_is_under_the_names_of_its_operations(
+    bench: Workbench, store: ObjectStore, steps: list[tuple[str, dict[str, Any]]], data: Any
+) -> None:
+    outcome = bench.run_item(item(*steps))
+    assert outcome.error is None
+    assert outcome.result["data"] == data
+
+
+@pytest.mark.parametrize("last", [("transform", {}), ("measure", {})])
+@pytest.mark.usefixtures("more_operations")
+def test_what_an_earlier_step_says_of_the_file_counts(
+    bench: Workbench, store: ObjectStore, last: tuple[str, dict[str, Any]]
+) -> None:
+    exif = Image.Exif()
+    exif[0x8298] = "A. Miller"
+    file = io.BytesIO()
+    Image.radial_gradient("L").convert("RGB").save(file, "JPEG", exif=exif)
+    store.put(KEY, file.getvalue(), "image/jpeg")
+    fine, coarse = ({"format": "webp", "quality": quality} for quality in (90, 10))
+    sizes = []
+    for asked in (fine, coarse):
+        result = bench.run_item(item(("transform", asked), last)).result
+        with Image.open(io.BytesIO(store.get(result["key"]))) as image:
+            assert (image.format, image.getexif()[0x8298]) == ("WEBP", "A. Miller")
+        sizes.append(result["bytes"])
+    assert sizes[1] < sizes[0] / 2
+    result = bench.run_item(item(("transform", {"strip_metadata": True}), last)).result
+    with Image.open(io.BytesIO(store.get(result["key"]))) as image:
+        assert (image.format, dict(image.getexif())) == ("JPEG", {})
+
+
+@pytest.mark.usefixtures("more_operations")
 def test_data_alone_is_not_wrapped_and_stores_nothing(bench: Workbench, store: ObjectStore) -> None:
     outcome = bench.run_item(item(("measure", {})))
     assert outcome.result == {"data": {"width": 64, "height": 48}}
@@ -218,3 +262,15 @@ def test_a_surprise_is_logged_and_told_without_its_details(
         "The operation failed unexpectedly (LookupError).",
     )
     assert "some secret" in caplog.text
+
+
+@pytest.mark.usefixtures("more_operations")
+@pytest.mark.parametrize("others", [0, 1])
+def test_an_operation_that_exits_fails_its_item_alone(bench: Workbench, others: int) -> None:
+    well = [item(("misbehave", {}), key=None)] * others
+    exiting, *rest = bench.run_items([item(("misbehave", {"how": "exit"}), key=None), *well])
+    assert error_of(exiting) == (
+        ErrorCode.INTERNAL,
+        "The operation failed unexpectedly (SystemExit).",
+    )
+    assert [one.error for one in rest] == [None] * others
