@@ -22,6 +22,9 @@ from imagemill.addresses import AddressPolicy
 from schemas.errors import ErrorCode
 
 MAX_URL_CHARACTERS = 4096
+# What browsers take for an IPv4 address, such as 2130706433 or 0x7f.1: no name ends in a number,
+# and whether such an address reaches a resolver, which is checked, is the HTTP client's choice.
+_ENDS_IN_NUMBER = re.compile(r"(?:^|\.)(?:[0-9]+|0[xX][0-9a-fA-F]*)\.?$")
 # (host, port) to literal addresses, best first; OSError when the name does not resolve.
 Resolve = Callable[[str, int], list[str]]
 
@@ -77,7 +80,8 @@ class UrlGuard:
         """The parsed URL, when its form and a literal address in it are fine.
 
         Raises:
-            UrlBlocked: not http or https, with a user name, malformed, or at a private address.
+            UrlBlocked: not http or https, with a user name, malformed, an address in an odd
+                spelling, or at a private one.
         """
         if len(url) > MAX_URL_CHARACTERS:
             raise UrlBlocked(f"The URL is longer than {MAX_URL_CHARACTERS} characters.")
@@ -99,6 +103,8 @@ class UrlGuard:
             raise UrlBlocked("The URL is malformed.")
         if _is_literal(host):
             self.check_addresses(host, [host])
+        elif _ENDS_IN_NUMBER.search(host):
+            raise UrlBlocked("The URL's host is a number that is no address such as 192.0.2.1.")
         return parsed
 
     def check_addresses(self, host: str, addresses: list[str]) -> None:
