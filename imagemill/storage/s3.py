@@ -177,8 +177,13 @@ class S3Store:
             with self._asking("bucket"):
                 self._client.head_bucket(Bucket=self._bucket)
         except ObjectNotFound:
+            region, options = self._client.meta.region_name, {}
+            # AWS wants the region said to create a bucket in it, but for the one that began it
+            # all; R2's "auto" is no region.
+            if region not in ("us-east-1", "auto"):
+                options["CreateBucketConfiguration"] = {"LocationConstraint": region}
             with self._asking():
-                self._client.create_bucket(Bucket=self._bucket)
+                self._client.create_bucket(Bucket=self._bucket, **options)
             return True
         return False
 

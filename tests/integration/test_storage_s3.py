@@ -203,6 +203,16 @@ def test_a_missing_bucket_is_told(server: str) -> None:
             call()
 
 
+@pytest.mark.parametrize("region", ["us-east-1", "eu-central-1"])
+def test_a_missing_bucket_is_created_in_its_region(server: str, admin: Any, region: str) -> None:
+    name = f"bucket-{uuid.uuid4()}"
+    store = opened(server, f"s3://{name}", aws_region=region)
+    assert store.create_bucket()
+    assert not store.create_bucket()
+    location = admin.get_bucket_location(Bucket=name)["LocationConstraint"]
+    assert location == (None if region == "us-east-1" else region)
+
+
 def test_a_server_that_is_away_is_told() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
