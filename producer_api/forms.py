@@ -15,6 +15,8 @@ from schemas.jobs import Priority
 
 Model = TypeVar("Model", bound=BaseModel)
 MAX_URL_LENGTH = 4096
+# What JSON readers and writers take differs, and events nest it deeper still.
+MAX_JSON_DEPTH = 32
 _JSON_FIELDS = frozenset({"params", "metadata", "operations"})
 FIELDS = frozenset(
     {
@@ -56,6 +58,25 @@ def http_url(text: str) -> str:
 HttpUrl = Annotated[str, AfterValidator(http_url)]
 
 
+def shallow(value: dict[str, Any]) -> dict[str, Any]:
+    """The object itself, unless it nests deeper than MAX_JSON_DEPTH: ValueError."""
+    if not _within(value, MAX_JSON_DEPTH):
+        raise ValueError(f"nested more than {MAX_JSON_DEPTH} levels deep")
+    return value
+
+
+def _within(value: Any, levels: int) -> bool:
+    if isinstance(value, dict):
+        value = value.values()
+    elif not isinstance(value, list):
+        return True
+    return levels > 0 and all(_within(inner, levels - 1) for inner in value)
+
+
+# JSON whose members are the client's choice: every reader of a job must be able to read it.
+FreeJson = Annotated[dict[str, Any], AfterValidator(shallow)]
+
+
 class _Body(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -64,7 +85,7 @@ class StepBody(_Body):
     """One operation of a pipeline; a bare name stands for the operation without params."""
 
     operation: str
-    params: dict[str, Any] = Field(default_factory=dict)
+    params: FreeJson = Field(default_factory=dict)
 
     @model_validator(mode="before")
     @classmethod
@@ -102,12 +123,15 @@ class SubmitBody(_Body):
     operations: tuple[StepBody, ...] = Field(
         (), max_length=16, description="several operations, run one after the other on each image"
     )
-    params: dict[str, Any] = Field(default_factory=dict, description="params of the operation")
+    params: FreeJson = Field(default_factory=dict, description="params of the operation")
     inputs: tuple[InputBody, ...] = ()
     priority: Priority | None = None
     webhook: WebhookBody | None = None
     template: str | None = None
-    metadata: dict[str, Any] = Field(default_factory=dict, description="kept and given back")
+    metadata: FreeJson = Field(
+        default_factory=dict,
+        description=f"kept and given back; nested {MAX_JSON_DEPTH} levels deep at most",
+    )
     expires_in: int | None = Field(
         None, ge=1, description="seconds after which the job and its files may be removed"
     )

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from producer_api.forms import StepBody, SubmitBody, validation_problem
+from producer_api.forms import FreeJson, StepBody, SubmitBody, validation_problem
 from producer_api.problems import Problem
 from schemas.errors import ErrorCode
 from schemas.jobs import Step
@@ -25,7 +25,7 @@ class Template(BaseModel):
 
     operation: str | None = None
     operations: tuple[StepBody, ...] = Field((), max_length=16)
-    params: dict[str, Any] = Field(default_factory=dict)
+    params: FreeJson = Field(default_factory=dict)
     description: str = Field("", max_length=1000)
 
 

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import uuid
+from collections.abc import Callable
 
 import pytest
+from pydantic import BaseModel
 
-from producer_api.forms import SubmitBody, from_fields, http_url, parse_json
+from producer_api.forms import MAX_JSON_DEPTH, SubmitBody, from_fields, http_url, parse_json
 from producer_api.ids import id_of_key, is_job_id, new_id
 from producer_api.plan import PIPELINE, Template, make_plan
 from producer_api.problems import Problem
+from producer_api.routes.templates import TemplateBody
 from producer_api.staging import clean_filename
+from schemas import codec
+from schemas.events import CancelRequested
+from tests.support.messages import submitted
 
 
 def problem_of(call: object, *arguments: object) -> Problem:
@@ -96,6 +103,44 @@ def test_bad_fields_are_named(fields: dict[str, list[str]], code: str, field: st
     assert (problem.status, problem.code) == (422, code)
     assert problem.members["errors"][0]["field"] == field
     assert field in problem.detail
+
+
+def nested(levels: int) -> dict[str, object]:
+    """An object around an object ..., or around lists, so many of them."""
+    value: object = 1
+    for level in range(levels - 1):
+        value = [value] if level % 2 else {"a": value}
+    return {"a": value}
+
+
+@pytest.mark.parametrize("levels", [MAX_JSON_DEPTH + 1, 254, 900])
+@pytest.mark.parametrize(
+    ("model", "body", "field"),
+    [
+        (SubmitBody, lambda deep: {"metadata": deep}, "metadata"),
+        (SubmitBody, lambda deep: {"params": deep}, "params"),
+        (
+            SubmitBody,
+            lambda deep: {"operations": [{"operation": "noop", "params": deep}]},
+            "operations.0.params",
+        ),
+        (TemplateBody, lambda deep: {"name": "a", "params": deep}, "params"),
+    ],
+)
+def test_json_that_not_every_reader_could_read_is_refused(
+    levels: int, model: type[BaseModel], body: Callable[[object], object], field: str
+) -> None:
+    problem = problem_of(parse_json, json.dumps(body(nested(levels))).encode(), model)
+    assert (problem.status, problem.members["errors"][0]["field"]) == (422, field)
+    assert "32 levels" in problem.detail
+
+
+def test_metadata_as_deep_as_it_may_be_is_read_in_every_event() -> None:
+    body = parse_json(json.dumps({"metadata": nested(MAX_JSON_DEPTH)}).encode(), SubmitBody)
+    job = submitted("job-00001", metadata=body.metadata)
+    event = CancelRequested(job_id=job.job_id, at=job.created_at, job=job)
+    value, headers = codec.encode(event)
+    assert codec.decode(headers, value) == event
 
 
 def test_unknown_members_of_json_are_named() -> None:
