@@ -107,7 +107,7 @@ def _verify(arguments: argparse.Namespace, manifest: Manifest, store: ModelStore
             if arguments.names:
                 status = _fail(f"{name}: {error}")
         except ModelCorrupt as error:
-            status = _fail(f"{name}: {error}; run `imagemill models fetch {name}`")
+            status = _fail(f"{name}: {error}; {entry.remedy}")
         else:
             print(f"{name}: {file.path} is sha256 {file.sha256}")
     return status

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from processor.models import cpu, prepare, providers, runtime
-from processor.models.manifest import Manifest, ModelEntry
+from processor.models.manifest import Manifest, ManifestError, ModelEntry
 from processor.models.session import Session
 from processor.models.store import ModelCorrupt, ModelFile, ModelMissing, ModelStore
 from processor.operations.base import OperationError, UsedModel
@@ -44,6 +44,7 @@ class ModelLoader:
             ManifestError: a manifest file in one of the folders does not parse.
         """
         self._store = store
+        self._manifest_files = store.manifest_files()
         self._manifest = store.manifest()
         self._wanted = providers
         self._precision: Precision = precision
@@ -65,27 +66,32 @@ class ModelLoader:
 
     @property
     def manifest(self) -> Manifest:
-        """Every model that is known here, fetched or not."""
+        """Every model that is known here, fetched or not; read again once its files change."""
+        files = self._store.manifest_files()
+        if files != self._manifest_files:
+            try:
+                self._manifest = self._store.manifest()
+            except ManifestError as error:
+                log.warning("the models stay those that were known: %s", error)
+            # Last: a thread that finds these files has to find their manifest too.
+            self._manifest_files = files
         return self._manifest
 
     def default(self, task: str) -> str:
-        """The name of the task's default model; one that is there before one that is not.
+        """The name of the task's default model: the one added last of those that are there.
 
         Raises:
             OperationError: the manifest has no default for it (model_unavailable).
         """
-        entries = self._manifest.defaults(task)
-        if not entries:
+        entry = self._store.default(self.manifest, task)
+        if entry is None:
             raise _unavailable(f"no model is the default of {task}; name one in `model`")
-        there = (
-            e for e in entries if any((f / e.file_name).is_file() for f in self._store.folders)
-        )
-        return next(there, entries[0]).name
+        return entry.name
 
     def session(
         self, name: str, *, precision: Precision | None = None, task: str | None = None
     ) -> Session:
-        """The loaded model, loading it at the first call.
+        """The loaded model, loading it at the first call, and again when its entry has changed.
 
         `precision` None takes the worker's setting, and exact where the model has no other.
         `task`, when given, must be the model's.
@@ -98,9 +104,10 @@ class ModelLoader:
         chosen = self._choose_precision(entry, precision)
         key = (name, chosen)
         with self._loading:
-            if key not in self._sessions:
-                self._sessions[key] = self._load(entry, chosen)
-            return self._sessions[key]
+            session = self._sessions.get(key)
+            if session is None or session.entry != entry:
+                session = self._sessions[key] = self._load(entry, chosen)
+            return session
 
     @property
     def batch_limit(self) -> int:
@@ -130,10 +137,10 @@ class ModelLoader:
         try:
             return self._store.resolve(entry)
         except (ModelMissing, ModelCorrupt, OSError) as error:
-            raise _unavailable(f"{error}; {_remedy(entry)}") from error
+            raise _unavailable(f"{error}; {entry.remedy}") from error
 
     def _entry(self, name: str, task: str | None) -> ModelEntry:
-        entry = self._manifest.find(name)
+        entry = self.manifest.find(name)
         if entry is None or task not in (None, entry.task):
             raise OperationError(ErrorCode.PARAMS_INVALID, self._unknown(name, task))
         return entry
@@ -187,7 +194,7 @@ class ModelLoader:
             file = self._store.resolve(entry)
             path = prepare.prepared(entry, file, precision, self._store)
         except (ModelMissing, ModelCorrupt, prepare.PrepareError, OSError) as error:
-            raise _unavailable(f"{error}; {_remedy(entry)}") from error
+            raise _unavailable(f"{error}; {entry.remedy}") from error
         inference = self._open(entry, path, provider, precision)
         actual = providers.short_name(inference.get_providers()[0])
         if actual != provider:
@@ -237,12 +244,8 @@ class ModelLoader:
             return runtime.open_session(path, provider, precision, self._threads)
         except runtime.ERRORS as error:
             raise _unavailable(
-                f"{entry.name} cannot be loaded from {path}: {error}; {_remedy(entry)}"
+                f"{entry.name} cannot be loaded from {path}: {error}; {entry.remedy}"
             ) from error
-
-
-def _remedy(entry: ModelEntry) -> str:
-    return f"run `imagemill models fetch {entry.name}`"
 
 
 def _unavailable(message: str) -> OperationError:

@@ -1,12 +1,16 @@
-"""The manifest: what is known about each model, read from TOML and checked. Pure but for load()."""
+"""The manifest: what is known about each model, read from TOML and checked.
+
+Pure but for load() and files().
+"""
 
 from __future__ import annotations
 
+import contextlib
 import tomllib
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -110,6 +114,14 @@ class ModelEntry(_Entry):
         return f"{self.name}.onnx"
 
     @property
+    def remedy(self) -> str:
+        """What to do where its file is missing or another one, for messages."""
+        if self.sources:
+            return f"run `imagemill models fetch {self.name}`"
+        options = f"--name {self.name} --task {self.task}"
+        return f"add its file again with `imagemill models add FILE {options}`"
+
+    @property
     def precisions(self) -> tuple[str, ...]:
         """The precisions it can be run in where the CPU has bfloat16."""
         known = ("exact", *(("balanced",) if self.bf16 else ()))
@@ -144,8 +156,9 @@ class Manifest(BaseModel):
         return tuple(e for e in entries if e.default and task in (None, e.task))
 
     def merged(self, other: Manifest) -> Manifest:
-        """Both manifests; where a name is in both, `other` wins."""
-        return Manifest.model_construct(models={**self.models, **other.models})
+        """Both manifests, `other` behind; where a name is in both, `other` wins."""
+        kept = {name: one for name, one in self.models.items() if name not in other.models}
+        return Manifest.model_construct(models={**kept, **other.models})
 
 
 def parse(text: str, origin: str) -> Manifest:
@@ -196,19 +209,40 @@ def _toml_character(character: str) -> str:
     return character
 
 
+class ManifestFile(NamedTuple):
+    """A *.toml in a folder; another time or inode is another content."""
+
+    path: Path
+    modified_ns: int
+    inode: int
+
+
+def files(*folders: Path) -> tuple[ManifestFile, ...]:
+    """The manifest files in the folders, in the folders' order and the newest of each last."""
+    found: list[ManifestFile] = []
+    for folder in folders:
+        here = []
+        for path in folder.glob("*.toml"):
+            # One that is removed meanwhile is not there.
+            with contextlib.suppress(FileNotFoundError):
+                facts = path.stat()
+                here.append(ManifestFile(path, facts.st_mtime_ns, facts.st_ino))
+        found += sorted(here, key=lambda file: (file.modified_ns, file.path))
+    return tuple(found)
+
+
 def load(*folders: Path) -> Manifest:
-    """The built-in manifest, and over it every *.toml in the folders, later ones winning.
+    """The built-in manifest, and over it the folders' files(), later ones winning.
 
     Raises:
         ManifestError: a file cannot be read or does not parse.
     """
     built_in = resources.files("processor.models").joinpath("manifest.toml")
     manifest = parse(built_in.read_text(encoding="utf-8"), "manifest.toml")
-    for folder in folders:
-        for path in sorted(folder.glob("*.toml")):
-            try:
-                text = path.read_text(encoding="utf-8")
-            except (OSError, UnicodeDecodeError) as error:
-                raise ManifestError(f"{path} cannot be read: {error}") from error
-            manifest = manifest.merged(parse(text, str(path)))
+    for path, *_ in files(*folders):
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ManifestError(f"{path} cannot be read: {error}") from error
+        manifest = manifest.merged(parse(text, str(path)))
     return manifest

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from processor.models.manifest import Manifest, ModelEntry, load
+from processor.models.manifest import Manifest, ManifestFile, ModelEntry, files, load
 from schemas.heartbeats import KnownModel
 
 if TYPE_CHECKING:
@@ -64,19 +64,37 @@ class ModelStore:
         """
         return load(*reversed(self.folders))
 
+    def manifest_files(self) -> tuple[ManifestFile, ...]:
+        """What manifest() would read; another answer than before means to read it again."""
+        return files(*reversed(self.folders))
+
+    def has(self, entry: ModelEntry) -> bool:
+        """Whether a folder has a file of the model's name, right or wrong."""
+        return any((folder / entry.file_name).is_file() for folder in self.folders)
+
+    def default(self, manifest: Manifest, task: str) -> ModelEntry | None:
+        """The task's default: the last one in the manifest whose file is here, else the last."""
+        entries = manifest.defaults(task)[::-1]
+        return next(filter(self.has, entries), next(iter(entries), None))
+
     def known(self) -> tuple[KnownModel, ...]:
-        """What the manifest lists, and whether its files are here. Raises ManifestError."""
+        """What the manifest lists, and whether its files are here; one default a task at most.
+
+        Raises:
+            ManifestError: as manifest().
+        """
+        manifest = self.manifest()
         return tuple(
             KnownModel(
                 name=entry.name,
                 task=entry.task,
                 summary=entry.summary,
                 licence=entry.licence,
-                default=entry.default,
-                here=any((folder / entry.file_name).is_file() for folder in self.folders),
+                default=entry is self.default(manifest, entry.task),
+                here=self.has(entry),
                 precisions=entry.precisions,
             )
-            for entry in self.manifest().models.values()
+            for entry in manifest.models.values()
         )
 
     def resolve(self, entry: ModelEntry) -> ModelFile:

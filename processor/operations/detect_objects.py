@@ -6,7 +6,8 @@ from typing import Any
 
 from PIL import Image
 
-from processor.operations.base import OperationError, Output, RunContext, UsedModel
+from processor.models.session import Session
+from processor.operations.base import OperationError, Output, RunContext
 from processor.operations.detection.annotate import annotate
 from processor.operations.detection.detector import Detector, Prediction, Wanted, facts_of
 from schemas.errors import ErrorCode
@@ -14,7 +15,8 @@ from schemas.params.detect_objects import DetectObjectsParams
 
 TASK = "detect-objects"
 
-_detectors: dict[UsedModel, Detector] = {}
+# By model name. A model that was loaded again is another session, which may want other input.
+_detectors: dict[str, tuple[Session, Detector]] = {}
 
 
 def run(image: Image.Image, params: DetectObjectsParams, context: RunContext) -> Output:
@@ -43,15 +45,21 @@ def detect(
     name = params.model or context.models.default(TASK)
     session = context.models.session(name, task=TASK)
     try:
-        detector = _detectors.get(session.used)
-        if detector is None:
-            facts = facts_of(session.inference)
-            detector = Detector(facts, session.entry.input, session.run_all)
-            _detectors[session.used] = detector
+        detector = _detector(name, session)
         context.used_models.append(session.used)
         return detector.detect(image, _wanted(params, detector))
     except ValueError as error:
         raise OperationError(ErrorCode.MODEL_FAILED, f"{name}: {error}") from error
+
+
+def _detector(name: str, session: Session) -> Detector:
+    known = _detectors.get(name)
+    if known is not None and known[0] is session:
+        return known[1]
+    facts = facts_of(session.inference)
+    detector = Detector(facts, session.entry.input, session.run_all)
+    _detectors[name] = session, detector
+    return detector
 
 
 def described(prediction: Prediction) -> dict[str, Any]:

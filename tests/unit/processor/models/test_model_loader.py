@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +52,33 @@ def test_a_second_call_gives_the_same_session(store: ModelStore) -> None:
     assert loader.session("brightness") is loader.session("brightness", task="remove-background")
 
 
+def test_a_model_that_is_added_reaches_a_loader_that_runs(tmp_path: Path) -> None:
+    loader = ModelLoader(ModelStore(tmp_path))
+    install(tmp_path, DATA, brightness_entry(DATA))
+    assert loader.session("brightness").used.sha256 == brightness_entry(DATA).sha256[0]
+
+
+def test_a_model_that_is_replaced_is_loaded_anew(store: ModelStore) -> None:
+    loader = ModelLoader(store)
+    before = loader.session("brightness")
+    other = brightness_model(16)
+    install(store.home, other, brightness_entry(other))
+    after = loader.session("brightness")
+    assert after.used.sha256 == brightness_entry(other).sha256[0] != before.used.sha256
+    assert loader.session("brightness") is after
+
+
+def test_a_manifest_file_that_breaks_leaves_the_models_that_were_known(
+    store: ModelStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    loader = ModelLoader(store)
+    (store.home / "other.toml").write_text("[models.a\n")
+    for _ in range(2):
+        assert loader.session("brightness").used.name == "brightness"
+    [said] = [one.message for one in caplog.records]
+    assert "other.toml is not TOML" in said
+
+
 def test_a_missing_model_names_the_fetch_command(tmp_path: Path) -> None:
     with pytest.raises(OperationError, match="imagemill models fetch u2netp") as caught:
         ModelLoader(ModelStore(tmp_path)).session("u2netp")
@@ -59,7 +87,7 @@ def test_a_missing_model_names_the_fetch_command(tmp_path: Path) -> None:
 
 def test_a_file_with_another_sum_is_never_loaded(store: ModelStore) -> None:
     (store.home / "brightness.onnx").write_bytes(brightness_model(16))
-    with pytest.raises(OperationError, match="imagemill models fetch brightness") as caught:
+    with pytest.raises(OperationError, match="models add FILE --name brightness") as caught:
         ModelLoader(store).session("brightness")
     assert code_of(caught) is ErrorCode.MODEL_UNAVAILABLE
     assert "sha256" in str(caught.value)
@@ -143,13 +171,21 @@ def test_a_failing_run_is_a_model_failure(store: ModelStore) -> None:
     assert code_of(caught) is ErrorCode.MODEL_FAILED
 
 
-def test_the_default_is_one_that_is_there(tmp_path: Path) -> None:
-    entry = brightness_entry(DATA, default=True)
-    loader = ModelLoader(install(tmp_path / "models", DATA, entry))
-    assert loader.default("remove-background") == "brightness"
+def test_the_default_is_the_one_added_last_of_those_that_are_there(tmp_path: Path) -> None:
+    (tmp_path / "u2netp.onnx").write_bytes(b"the built-in default, installed")
+    store = ModelStore(tmp_path)
+    loader = ModelLoader(store)
+    assert loader.default("remove-background") == "u2netp"
+    for written_s, name in enumerate(("zeta", "alpha")):
+        install(tmp_path, DATA, brightness_entry(DATA, name, default=True))
+        os.utime(tmp_path / f"{name}.toml", (written_s, written_s))
+        assert loader.default("remove-background") == name
+    assert [one.name for one in store.known() if one.default and one.here] == ["alpha"]
+    (tmp_path / "alpha.onnx").unlink()
+    assert loader.default("remove-background") == "zeta"
 
 
-def test_the_default_is_the_manifests_first_when_none_is_there(tmp_path: Path) -> None:
+def test_the_default_is_the_built_in_one_when_none_is_there(tmp_path: Path) -> None:
     assert ModelLoader(ModelStore(tmp_path)).default("remove-background") == "u2netp"
 
 

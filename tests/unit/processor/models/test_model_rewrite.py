@@ -250,6 +250,6 @@ def test_a_manifest_that_does_not_fit_the_file_is_the_operators_error(tmp_path: 
     data = brightness_model()
     store = install(tmp_path / "models", data, brightness_entry(data, output="depth"))
     with pytest.raises(
-        OperationError, match=r"no output 'depth'.*imagemill models fetch brightness"
+        OperationError, match=r"no output 'depth'.*imagemill models add FILE --name brightness"
     ):
         ModelLoader(store).session("brightness")

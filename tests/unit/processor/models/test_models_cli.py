@@ -81,6 +81,11 @@ def test_verify_tells_good_from_corrupt(home: Path, capsys: pytest.CaptureFixtur
     (home / "brightness.onnx").write_bytes(DATA[:-1])
     assert main(["verify"]) == 1
     assert "imagemill models fetch brightness" in capsys.readouterr().err
+    (home / "brightness.toml").write_text(render(brightness_entry(DATA)))
+    assert main(["verify"]) == 1
+    assert "`imagemill models add FILE --name brightness --task remove-background`" in (
+        capsys.readouterr().err
+    )
 
 
 def test_verify_of_a_named_model_that_is_missing_fails(home: Path) -> None:
