@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
+
+import orjson
+from pydantic import ValidationError
 
 from processor.admission import Entry
 from processor.outbox import Delivery, Outbox
+from schemas import codec
 from schemas.codec import Encoded
+from schemas.errors import ErrorCode, JobError
+from schemas.events import ItemFailed, JobSubmitted
+from schemas.jobs import JobHeader
+from schemas.times import now
 
 log = logging.getLogger(__name__)
 
@@ -29,3 +38,33 @@ async def dead_letter(outbox: Outbox, topic: str, entry: Entry, reason: str) -> 
     nothing = message.key is None and message.value is None
     value = b"" if nothing else message.value
     return await outbox.send(topic, message.key, Encoded(value, headers), None)
+
+
+def unreadable_job(message: Any, reason: str) -> ItemFailed | None:
+    """The end of the job that a submission names which cannot be read as a whole.
+
+    Readers that look at less of it show that job as queued, and nothing else would ever end it.
+    None where the message names no job, or another one than its key.
+    """
+    try:
+        if codec.event_type(message.headers) != JobSubmitted.TYPE:
+            return None
+        job = _header(orjson.loads(message.value or b""))
+    except (codec.DecodeError, orjson.JSONDecodeError, ValidationError):
+        return None
+    if job.job_id.encode() != message.key:
+        return None
+    error = JobError.of(ErrorCode.PARAMS_INVALID, f"The job cannot be read: {reason}.")
+    return ItemFailed.trusted(
+        job_id=job.job_id, job=job, index=0, at=now(), attempt=1, error=error, timings_ms={}
+    )
+
+
+def _header(submission: Any) -> JobHeader:
+    """What can be read of it, as a job of one item. Raises ValidationError without an id."""
+    fields = submission if isinstance(submission, dict) else {}
+    bare = {"total": 1, "params": {}, "pipeline": (), "metadata": {}}
+    try:
+        return JobHeader.model_validate(fields | bare)
+    except ValidationError:
+        return JobHeader.model_validate({"job_id": fields.get("job_id"), "total": 1})

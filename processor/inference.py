@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from processor.admission import Admission, Entry
 from processor.cancels import CancelledJobs
-from processor.dead_letter import dead_letter
+from processor.dead_letter import dead_letter, unreadable_job
 from processor.gate import PriorityGate
 from processor.inline import InlineOperations
 from processor.outbox import Delivery, Outbox
@@ -132,11 +132,11 @@ class Inference:
         try:
             event = codec.decode(message.headers, message.value)
         except codec.DecodeError as exc:
-            return [await dead_letter(self._outbox, self._topics.dead_letter, entry, str(exc))]
+            return await self._refuse(entry, str(exc))
         if isinstance(event, JobSubmitted):
             if event.total != max(1, len(event.inputs)):
                 reason = f"{event.total} items announced, {len(event.inputs)} inputs"
-                return [await dead_letter(self._outbox, self._topics.dead_letter, entry, reason)]
+                return await self._refuse(entry, reason)
             if self._cancelled.covers(event.job_id, event.created_at):
                 return []
             if event.total > 1:
@@ -149,8 +149,15 @@ class Inference:
             return await self._attempt(
                 Work(event.job, event.index, event.attempt, event.input), entry
             )
-        reason = f"{event.TYPE} does not belong on this topic"
-        return [await dead_letter(self._outbox, self._topics.dead_letter, entry, reason)]
+        return await self._refuse(entry, f"{event.TYPE} does not belong on this topic")
+
+    async def _refuse(self, entry: Entry, reason: str) -> list[Delivery]:
+        """To the dead letters; a job that is told by it fails."""
+        deliveries = [await dead_letter(self._outbox, self._topics.dead_letter, entry, reason)]
+        failed = unreadable_job(entry.message, reason)
+        if failed is not None:
+            deliveries.append(await self._fact(failed, entry))
+        return deliveries
 
     async def _fan_out(self, job: JobSubmitted, entry: Entry) -> list[Delivery]:
         """One message an item on the same priority topic, after the job's header is in the log."""

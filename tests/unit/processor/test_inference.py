@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +17,7 @@ from processor.inline import InlineOperations
 from processor.outbox import Outbox
 from processor.retry import RetryPolicy
 from processor.work import ItemOutcome, ItemTask
+from schemas import codec
 from schemas.errors import ErrorCode, JobError
 from schemas.events import (
     AnyEvent,
@@ -27,7 +29,8 @@ from schemas.events import (
     JobAccepted,
     JobSubmitted,
 )
-from schemas.jobs import ItemInput
+from schemas.jobs import ItemInput, JobStatus
+from schemas.reducer import fold
 from schemas.topics import MAX_MESSAGE_BYTES
 from tests.support.edge import JOBS, Client, Crashes, Producer, settled
 from tests.support.facts import job
@@ -257,7 +260,8 @@ async def test_a_message_that_is_no_work_goes_to_the_dead_letters(bench: Bench) 
     assert await bench.serve(None, key=None, value=None) == []
     started = ItemStarted(job_id="j", index=0, at="2026-03-01T10:00:00.000Z")
     assert await bench.serve(started) == []
-    assert await bench.serve(_nap(total=2, inputs=())) == []
+    (failed,) = await bench.serve(_nap(total=2, inputs=()))
+    assert isinstance(failed, ItemFailed)
     reasons = [
         dict(s.headers or ())["imagemill-error"] for s in bench.producer.to("jobs.dead-letter")
     ]
@@ -288,3 +292,33 @@ async def test_the_next_item_starts_while_the_broker_confirms_the_last(bench: Be
         bench.producer.deliver(sent)
     await settled()
     assert bench.client.acked == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("key", "damage", "kept"),
+    [
+        (b"job", {"metadata": "DEEP"}, {"operation": "remove-background", "dialect": "rembg"}),
+        (b"job", {"inputs": 5}, {"operation": "remove-background", "dialect": "rembg"}),
+        (b"job", {"dialect": 5}, {"operation": "", "dialect": None}),
+        (b"other", {"inputs": 5}, None),
+        (b"job", {"job_id": 7}, None),
+        (b"job", {"job_id": "a/b"}, None),
+    ],
+)
+async def test_a_job_that_cannot_be_read_fails_where_it_is_certain_which_it_is(
+    bench: Bench, key: bytes, damage: dict[str, Any], kept: dict[str, Any] | None
+) -> None:
+    value, headers = codec.encode(_nap(dialect="rembg"))
+    text = json.dumps(json.loads(value) | damage)
+    value = text.replace('"DEEP"', '{"a":' * 250 + "1" + "}" * 250).encode()
+    facts = await bench.serve(None, key=key, value=value, headers=headers)
+    assert len(bench.producer.to("jobs.dead-letter")) == 1
+    if kept is None:
+        assert facts == []
+        return
+    (fact,) = facts
+    assert isinstance(fact, ItemFailed) and fact.job is not None
+    assert (fact.job_id, fact.error.code) == ("job", ErrorCode.PARAMS_INVALID)
+    assert {name: getattr(fact.job, name) for name in kept} == kept
+    folded = fold(None, None, fact)
+    assert folded.state.status is JobStatus.FAILED
