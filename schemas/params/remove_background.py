@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from schemas.params.colour import Colour
 
@@ -50,7 +50,12 @@ class RemoveBackgroundParams(BaseModel):
         description="Mask values above this are surely subject, 0 to 255.",
     )
     alpha_matting_background_threshold: int = Field(
-        default=10, ge=0, le=255, description="Mask values below this are surely not, 0 to 255."
+        default=10,
+        ge=0,
+        le=255,
+        # Also when only the other one is given.
+        validate_default=True,
+        description="Mask values below this are surely not, 0 to 255.",
     )
     alpha_matting_erode_size: int = Field(
         default=10,
@@ -82,17 +87,17 @@ class RemoveBackgroundParams(BaseModel):
         default=None, ge=1, le=100, description="Quality of webp and jpeg, 1 to 100."
     )
 
-    @model_validator(mode="after")
-    def _fits_together(self) -> Self:
-        low, high = (
-            self.alpha_matting_background_threshold,
-            self.alpha_matting_foreground_threshold,
-        )
-        if low >= high:
-            raise ValueError(
-                f"alpha_matting_background_threshold {low} must be below "
-                f"alpha_matting_foreground_threshold {high}"
-            )
-        if self.quality is not None and self.format == "png":
+    @field_validator("alpha_matting_background_threshold")
+    @classmethod
+    def _below_foreground(cls, low: int, info: ValidationInfo) -> int:
+        high = info.data.get("alpha_matting_foreground_threshold")
+        if high is not None and low >= high:
+            raise ValueError(f"{low} must be below alpha_matting_foreground_threshold {high}")
+        return low
+
+    @field_validator("quality")
+    @classmethod
+    def _lossy(cls, quality: int | None, info: ValidationInfo) -> int | None:
+        if quality is not None and info.data.get("format") == "png":
             raise ValueError("quality is of webp and jpeg; png is always lossless")
-        return self
+        return quality

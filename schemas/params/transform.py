@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from schemas.params.colour import Colour
 
@@ -210,12 +217,20 @@ class TransformParams(_Strict):
         ),
     )
     quality: int | None = Field(
-        None, ge=1, le=100, description="Quality of jpeg, webp and avif, 1 to 100."
+        None,
+        ge=1,
+        le=100,
+        description=(
+            "Quality of jpeg, webp and avif, 1 to 100. A result that becomes png as no format is "
+            "asked for is lossless whatever it says."
+        ),
     )
     strip_metadata: bool = Field(False, description="Leave out EXIF and the colour profile.")
 
-    @model_validator(mode="after")
-    def _fits_together(self) -> Self:
-        if self.quality is not None and self.format in ("png", "gif", "tiff", "bmp"):
-            raise ValueError(f"quality is of jpeg, webp and avif, not of {self.format}")
-        return self
+    @field_validator("quality")
+    @classmethod
+    def _lossy(cls, quality: int | None, info: ValidationInfo) -> int | None:
+        name = info.data.get("format")
+        if quality is not None and name in ("png", "gif", "tiff", "bmp"):
+            raise ValueError(f"quality is of jpeg, webp and avif, not of {name}")
+        return quality

@@ -114,7 +114,7 @@ def test_no_step_converts_the_format_only() -> None:
         ({"steps": [{"do": "flip"}] * 21}, "steps"),
         ({"format": "heic"}, "format"),
         ({"quality": 0}, "quality"),
-        ({"format": "png", "quality": 80}, ""),
+        ({"format": "png", "quality": 80}, "quality"),
         ({"stepz": []}, "stepz"),
     ],
 )
