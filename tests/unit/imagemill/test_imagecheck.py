@@ -11,6 +11,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from imagemill.imagecheck import ImageFacts, ImageLimits, ImageRejected, check_image
+from imagemill.imageformats import readable
 from schemas.errors import ErrorCode
 
 SAVE = {
@@ -113,6 +114,18 @@ def test_other_files_are_named_for_what_they_are(data: bytes, words: str) -> Non
     assert error.http_status == 415
     assert words in error.message
     assert "send one of JPEG, PNG, WebP" in error.message
+
+
+def test_heic_is_refused_by_name_where_nothing_reads_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("imagemill.imageformats.find_spec", lambda name: None)
+    readable.cache_clear()
+    error = refused(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + b"\0" * 90, "cup.heic")
+    readable.cache_clear()
+    assert (error.http_status, error.code) == (415, ErrorCode.IMAGE_UNDECODABLE)
+    assert error.message == (
+        "The file cup.heic is a HEIC image, which this server cannot read; "
+        "convert it to one of JPEG, PNG, WebP, GIF, TIFF, BMP or AVIF."
+    )
 
 
 def test_a_header_over_the_pixel_limit_is_refused_without_decoding() -> None:
