@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import TypeVar
 
 from confluent_kafka import KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from imagemill.kafka import KafkaUnavailable, admin
+from imagemill.partitions import partition_of
 from imagemill.settings import ApiSettings
 from producer_api.feed import Feed
 from producer_api.plan import Template
@@ -53,7 +54,7 @@ class Projection:
         self.feed = Feed(settings, self._store, self._changed_on_thread)
         self.waiters = Waiters(settings.max_waiters)
         self._recent: OrderedDict[str, JobSubmitted | None] = OrderedDict()
-        self._ends = _Ends(settings, self.feed.partitions)
+        self._ends = _Ends(settings)
         self._progress: set[asyncio.Future[None]] = set()
         self._ready = asyncio.Event()
         self._observers: list[Callable[[set[str]], None]] = []
@@ -119,7 +120,7 @@ class Projection:
         """
         record = self.peek(job_id)
         if record is None:
-            await self.catch_up()
+            await self.catch_up(job_id)
             record = self.peek(job_id)
         return record
 
@@ -143,7 +144,7 @@ class Projection:
     async def template(self, name: str) -> Template | None:
         """The template of that name as it is now, whichever process changed it last. Raises as
         `find`."""
-        await self.catch_up()
+        await self.catch_up(name)
         document = self._reader.document(topics.TEMPLATES.name, name)
         return Template.model_validate_json(document) if document else None
 
@@ -175,7 +176,7 @@ class Projection:
 
     async def ends(self) -> dict[Position, int]:
         """The ends of all partitions read, as of now. Raises KafkaUnavailable."""
-        return await self._ends.ask()
+        return await self._ends.ask(self.feed.partitions)
 
     async def list(
         self, wanted: ListFilter, limit: int, after: Cursor | None
@@ -203,8 +204,8 @@ class Projection:
                     return record
                 await asyncio.wait([change], timeout=left)
 
-    async def catch_up(self) -> None:
-        """Wait until all that is in the topics now has been read.
+    async def catch_up(self, key: str | None = None) -> None:
+        """Wait until all that is in the topics now has been read, or all with that key.
 
         Raises:
             Problem: 503 when that takes longer than the setting allows.
@@ -212,7 +213,7 @@ class Projection:
         """
         try:
             async with asyncio.timeout(self._settings.catch_up_timeout_s):
-                await self._reach(await self._ends.ask())
+                await self._reach(await self._ends.ask(self._partitions_of(key)))
         except TimeoutError:
             raise Problem(
                 503,
@@ -220,6 +221,13 @@ class Projection:
                 "The server is still reading its topics and cannot tell yet. Try again shortly.",
                 headers={"Retry-After": RETRY_AFTER_S},
             ) from None
+
+    def _partitions_of(self, key: str | None) -> list[Position]:
+        """Where messages with that key can be; everywhere, for none."""
+        if key is None:
+            return self.feed.partitions
+        number = partition_of(key.encode(), self._settings.topic_partitions)
+        return [position for position in self.feed.partitions if position[1] == number]
 
     async def _reach(self, ends: dict[Position, int]) -> None:
         while True:
@@ -245,7 +253,7 @@ class Projection:
         """Reach the ends that the topics had at the start, however long that takes."""
         while not self.ready:
             try:
-                await self._reach(await self._ends.ask())
+                await self._reach(await self.ends())
                 self._ready.set()
             except KafkaUnavailable:
                 await asyncio.sleep(0.5)
@@ -273,21 +281,21 @@ class Projection:
 class _Ends:
     """Asks the broker for the ends of the partitions; one request serves all who came before it."""
 
-    def __init__(self, settings: ApiSettings, partitions: list[Position]) -> None:
+    def __init__(self, settings: ApiSettings) -> None:
         self._admin: AdminClient = admin(settings)
         self._timeout_s = settings.catch_up_timeout_s
-        self._request = {
-            TopicPartition(topic, number): OffsetSpec.latest() for topic, number in partitions
-        }
+        self._wanted: set[Position] = set()
         self._running: asyncio.Task[dict[Position, int]] | None = None
         self._next: asyncio.Task[dict[Position, int]] | None = None
 
-    async def ask(self) -> dict[Position, int]:
-        """The ends as of now or later, never earlier. Raises KafkaUnavailable."""
+    async def ask(self, partitions: Collection[Position]) -> dict[Position, int]:
+        """Their ends as of now or later, never earlier. Raises KafkaUnavailable."""
+        self._wanted.update(partitions)
         if self._next is None:
             self._next = asyncio.create_task(self._after(self._running))
             self._next.add_done_callback(_retrieve)
-        return await asyncio.shield(self._next)
+        ends = await asyncio.shield(self._next)
+        return {where: ends[where] for where in partitions}
 
     async def _after(
         self, running: asyncio.Task[dict[Position, int]] | None
@@ -296,7 +304,9 @@ class _Ends:
             await asyncio.wait([running])
         # From here on the request is under way: who asks now may have written after it.
         self._running, self._next = self._next, None
-        answers = self._admin.list_offsets(self._request, request_timeout=self._timeout_s)
+        wanted, self._wanted = self._wanted, set()
+        request = {TopicPartition(*position): OffsetSpec.latest() for position in wanted}
+        answers = self._admin.list_offsets(request, request_timeout=self._timeout_s)
         ends = {}
         for where, answer in answers.items():
             try:
