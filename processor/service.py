@@ -26,8 +26,8 @@ from processor.gate import PriorityGate
 from processor.inference import Inference, Topics
 from processor.inline import InlineOperations
 from processor.jobtable import JobTable
+from processor.models.loader import ModelLoader
 from processor.models.manifest import ManifestError
-from processor.models.store import ModelStore
 from processor.outbox import Outbox
 from processor.pool import InferencePool
 from processor.retry import RetryPolicy
@@ -237,7 +237,7 @@ class Processor:
 
     def _known_models(self) -> tuple[KnownModel, ...]:
         try:
-            return ModelStore.of(self.settings).known()
+            return ModelLoader.from_settings(self.settings).known()
         except ManifestError as exc:
             log.warning("the models are not told: %s", exc)
             return ()

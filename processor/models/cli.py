@@ -158,7 +158,7 @@ def _check_loads(path: Path) -> None:
     from processor.models import runtime  # loads onnxruntime, which fetching does not need
 
     try:
-        runtime.open_session(path, "cpu", "exact", 1)
+        runtime.open_session(path, ["cpu"], "exact", 1, path.parent)
     except runtime.ERRORS as error:
         raise ManifestError(f"{path} is not a model that can be run: {error}") from error
 

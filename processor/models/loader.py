@@ -6,7 +6,7 @@ import logging
 import threading
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 from processor.models import cpu, prepare, providers, runtime
 from processor.models.manifest import Manifest, ManifestError, ModelEntry
@@ -14,6 +14,7 @@ from processor.models.session import Session
 from processor.models.store import ModelCorrupt, ModelFile, ModelMissing, ModelStore
 from processor.operations.base import OperationError, UsedModel
 from schemas.errors import ErrorCode
+from schemas.heartbeats import KnownModel
 
 if TYPE_CHECKING:
     from imagemill.settings import ProcessorSettings
@@ -76,6 +77,18 @@ class ModelLoader:
             # Last: a thread that finds these files has to find their manifest too.
             self._manifest_files = files
         return self._manifest
+
+    def known(self) -> tuple[KnownModel, ...]:
+        """The store's models, with the precisions that this worker computes in.
+
+        Raises:
+            ManifestError: as the store.
+        """
+        runs = [name for name in get_args(Precision) if self._refusal(name) is None]
+        return tuple(
+            one.model_copy(update={"precisions": tuple(p for p in one.precisions if p in runs)})
+            for one in self._store.known()
+        )
 
     def default(self, task: str) -> str:
         """The name of the task's default model: the one added last of those that are there.
@@ -152,8 +165,6 @@ class ModelLoader:
 
     def _choose_precision(self, entry: ModelEntry, asked: Precision | None) -> Precision:
         wanted = asked or self._precision
-        if wanted == "exact":
-            return wanted
         if wanted not in entry.precisions:
             if asked is None:
                 return "exact"
@@ -161,30 +172,42 @@ class ModelLoader:
             raise OperationError(
                 ErrorCode.PARAMS_INVALID, f"{entry.name} has no precision {asked!r}, only {offered}"
             )
-        self._check_machine(wanted)
+        if (reason := self._refusal(wanted)) is not None:
+            raise _unavailable(reason)
         return wanted
 
-    def _check_machine(self, precision: str) -> None:
+    def _refusal(self, precision: Precision) -> str | None:
+        """Why this worker does not compute in that precision; None where it does."""
+        if precision == "exact":
+            return None
         if not cpu.has_bfloat16():
             flags = " or ".join(sorted(cpu.BF16_FLAGS))
-            raise _unavailable(
+            return (
                 f"precision {precision} needs a CPU with bfloat16 ({flags}), "
                 "which this worker's has not; use precision exact"
             )
-        if self._provider() != "openvino":
-            raise _unavailable(
+        try:
+            provider = self._provider()
+        except OperationError as error:
+            return str(error)
+        if provider != "openvino":
+            return (
                 f"precision {precision} needs the openvino execution provider, and this worker "
-                f"runs {self._provider()}; use precision exact"
+                f"runs {provider}; use precision exact"
             )
         if precision == "balanced" and not runtime.reads_ir():
-            raise _unavailable(
+            return (
                 "precision balanced needs the Python package openvino, which is not installed "
                 "here; use precision exact or fast"
             )
+        return None
 
     def _provider(self) -> str:
+        return self._providers()[0]
+
+    def _providers(self) -> tuple[str, ...]:
         try:
-            return runtime.provider(self._wanted)
+            return runtime.available(self._wanted)
         except providers.ProviderError as error:
             raise _unavailable(str(error)) from error
 
@@ -195,7 +218,7 @@ class ModelLoader:
             path = prepare.prepared(entry, file, precision, self._store)
         except (ModelMissing, ModelCorrupt, prepare.PrepareError, OSError) as error:
             raise _unavailable(f"{error}; {entry.remedy}") from error
-        inference = self._open(entry, path, provider, precision)
+        inference = self._open(entry, file, path, precision)
         actual = providers.short_name(inference.get_providers()[0])
         if actual != provider:
             # onnxruntime goes on with its next provider when one does not start.
@@ -203,7 +226,7 @@ class ModelLoader:
         sizes = (1,)
         if (limit := providers.batch_limit(self._batch_size, actual)) > 1:
             try:
-                inference = self._batching(entry, file, precision, inference, provider)
+                inference = self._batching(entry, file, precision, inference)
                 sizes = providers.batch_sizes(actual, limit)
             except (prepare.PrepareError, OSError) as error:
                 log.warning("%s takes one picture a call: %s", entry.name, error)
@@ -221,7 +244,6 @@ class ModelLoader:
         file: ModelFile,
         precision: Precision,
         inference: runtime.Inference,
-        provider: str,
     ) -> runtime.Inference:
         """The model with its batch dimension open: as it is loaded, or the prepared copy of it.
 
@@ -235,14 +257,16 @@ class ModelLoader:
         if precision != "exact":
             raise prepare.PrepareError(f"precision {precision} is prepared for one")
         path = prepare.batched(entry, file, self._store)
-        return self._open(entry, path, provider, precision)
+        return self._open(entry, file, path, precision)
 
     def _open(
-        self, entry: ModelEntry, path: Path, provider: str, precision: Precision
+        self, entry: ModelEntry, file: ModelFile, path: Path, precision: Precision
     ) -> runtime.Inference:
+        names = self._providers()
+        engines = self._store.prepared(entry, file.sha256, "tensorrt") / path.stem
         try:
-            return runtime.open_session(path, provider, precision, self._threads)
-        except runtime.ERRORS as error:
+            return runtime.open_session(path, names, precision, self._threads, engines)
+        except (*runtime.ERRORS, OSError) as error:
             raise _unavailable(
                 f"{entry.name} cannot be loaded from {path}: {error}; {entry.remedy}"
             ) from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 NAMES = {
@@ -27,8 +28,8 @@ class ProviderError(ValueError):
     """The setting names a provider that does not exist, or none that is installed."""
 
 
-def choose(wanted: str, available: Sequence[str]) -> str:
-    """The short name of the first wanted provider that this onnxruntime has.
+def choose(wanted: str, available: Sequence[str]) -> tuple[str, ...]:
+    """The short names of the wanted providers that this onnxruntime has, the preferred one first.
 
     `wanted` is the setting: comma separated names in order of preference, empty for ours.
 
@@ -41,9 +42,8 @@ def choose(wanted: str, available: Sequence[str]) -> str:
             raise ProviderError(
                 f"unknown execution provider {name!r}; known are {', '.join(NAMES)}"
             )
-    for name in order:
-        if NAMES[name] in available:
-            return name
+    if there := tuple(name for name in order if NAMES[name] in available):
+        return there
     installed = [short for short, full in NAMES.items() if full in available]
     raise ProviderError(
         f"none of the execution providers {', '.join(order)} is installed; "
@@ -79,13 +79,21 @@ def tunes_shapes(provider: str) -> bool:
     return provider in _BATCHING
 
 
-def session_providers(name: str, precision: str, threads: int) -> list[Any]:
-    """What InferenceSession takes as `providers` for that provider."""
-    if name == "openvino":
-        return [(NAMES[name], openvino_options(precision, threads))]
-    if name == "cpu":
-        return [NAMES[name]]
-    return [NAMES[name], NAMES["cpu"]]
+def session_providers(
+    names: Sequence[str], precision: str, threads: int, engines: Path
+) -> list[Any]:
+    """What InferenceSession takes as `providers` for those: it goes on to the next by itself.
+
+    `engines` is the model's own folder for what TensorRT compiles.
+    """
+    options = {
+        "openvino": openvino_options(precision, threads),
+        # It compiles for minutes, and knows a model by its graph: one with other weights and the
+        # same graph would get what was compiled for the first.
+        "tensorrt": {"trt_engine_cache_enable": "True", "trt_engine_cache_path": str(engines)},
+    }
+    order = dict.fromkeys([*names, "cpu"])
+    return [(NAMES[name], options[name]) if name in options else NAMES[name] for name in order]
 
 
 def openvino_options(precision: str, threads: int) -> dict[str, str]:

@@ -52,8 +52,8 @@ class Inference(Protocol):
     ) -> Sequence[NDArray[Any]]: ...
 
 
-def provider(wanted: str) -> str:
-    """The short name of the provider that the setting gets on this machine.
+def available(wanted: str) -> tuple[str, ...]:
+    """The short names of the providers that the setting gets on this machine, preferred first.
 
     Raises:
         providers.ProviderError: an unknown name, or none of them is installed.
@@ -75,10 +75,15 @@ def open_batch(inference: Inference) -> bool:
     return all(shape and not isinstance(shape[0], int) for shape in shapes)
 
 
-def open_session(path: Path, provider: str, precision: str, threads: int) -> Inference:
-    """The file loaded on that provider, or on the CPU where the provider does not start.
+def open_session(
+    path: Path, names: Sequence[str], precision: str, threads: int, engines: Path
+) -> Inference:
+    """The file loaded on the first of these providers that starts, or else on the CPU.
+
+    `engines` is the folder for what a provider compiles of the file.
 
     Raises:
+        OSError: that folder cannot be made.
         ERRORS: the file is no model, or one the runtime cannot run.
     """
     if path.suffix == ".xml":
@@ -89,8 +94,10 @@ def open_session(path: Path, provider: str, precision: str, threads: int) -> Inf
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
-    if provider == "openvino":
+    if names[0] == "openvino":
         # OpenVINO optimises the graph itself, and better when it sees the original.
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    chosen = providers.session_providers(provider, precision, threads)
+    if "tensorrt" in names:
+        engines.mkdir(parents=True, exist_ok=True)
+    chosen = providers.session_providers(names, precision, threads, engines)
     return onnxruntime.InferenceSession(str(path), options, providers=chosen)

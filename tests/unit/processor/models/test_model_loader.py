@@ -6,9 +6,10 @@ import os
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 
-from processor.models import cpu
+from processor.models import cpu, providers
 from processor.models.loader import ModelLoader
 from processor.models.store import ModelStore
 from processor.operations.base import OperationError
@@ -25,6 +26,11 @@ def store(tmp_path: Path) -> ModelStore:
 
 def code_of(error: pytest.ExceptionInfo[OperationError]) -> ErrorCode:
     return error.value.error.code
+
+
+def offered(loader: ModelLoader) -> tuple[str, ...]:
+    """The precisions that `brightness` is told to have."""
+    return next(one.precisions for one in loader.known() if one.name == "brightness")
 
 
 def test_a_loaded_model_gives_the_named_output(store: ModelStore) -> None:
@@ -142,8 +148,10 @@ def test_a_low_precision_is_refused_without_bfloat16(
     monkeypatch.setattr(cpu, "has_bfloat16", lambda: False)
     entry = brightness_entry(DATA, centre={"Relu": {0: 5.0}})
     store = install(tmp_path / "models", DATA, entry)
+    loader = ModelLoader(store, providers="cpu")
     with pytest.raises(OperationError, match=r"bfloat16 .*use precision exact") as caught:
-        ModelLoader(store).session("brightness", precision="fast")
+        loader.session("brightness", precision="fast")
+    assert offered(loader) == ("exact",)
     assert code_of(caught) is ErrorCode.MODEL_UNAVAILABLE
 
 
@@ -153,15 +161,44 @@ def test_a_low_precision_is_refused_off_openvino(
     monkeypatch.setattr(cpu, "has_bfloat16", lambda: True)
     entry = brightness_entry(DATA, centre={"Relu": {0: 5.0}})
     store = install(tmp_path / "models", DATA, entry)
+    loader = ModelLoader(store, providers="cpu")
     with pytest.raises(OperationError, match="openvino execution provider") as caught:
-        ModelLoader(store, providers="cpu").session("brightness", precision="fast")
+        loader.session("brightness", precision="fast")
+    assert offered(loader) == ("exact",)
     assert code_of(caught) is ErrorCode.MODEL_UNAVAILABLE
+
+
+def test_the_precisions_that_a_worker_computes_in_are_offered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cpu, "has_bfloat16", lambda: True)
+    listed = ["OpenVINOExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: listed)
+    entry = brightness_entry(DATA, centre={"Relu": {0: 5.0}})
+    assert offered(ModelLoader(install(tmp_path, DATA, entry))) == ("exact", "fast")
 
 
 def test_a_wrong_provider_setting_is_the_operators_error(store: ModelStore) -> None:
     with pytest.raises(OperationError, match="unknown execution provider 'gpu'") as caught:
         ModelLoader(store, providers="gpu").session("brightness")
     assert code_of(caught) is ErrorCode.MODEL_UNAVAILABLE
+
+
+@pytest.mark.filterwarnings("ignore:Specified provider")
+def test_a_provider_that_does_not_start_leaves_the_model_to_the_next(
+    store: ModelStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    # As where onnxruntime-gpu is installed without TensorRT's libraries: it lists what it cannot
+    # start, and this machine's own provider is the next.
+    there = onnxruntime.get_available_providers()
+    listed = ["TensorrtExecutionProvider", *there]
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: listed)
+    following = providers.short_name(there[0])
+    loader = ModelLoader(store, providers=f"tensorrt,{following}", batch_size=1)
+    assert loader.session("brightness").used.provider == following
+    assert f"brightness runs on {following}: tensorrt did not start" in caplog.text
+    [engines] = (store.home / "prepared").glob("brightness-*-tensorrt")
+    assert engines.is_dir()
 
 
 def test_a_failing_run_is_a_model_failure(store: ModelStore) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -13,21 +14,25 @@ CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"
 OPENVINO = "OpenVINOExecutionProvider"
 TENSORRT = "TensorrtExecutionProvider"
+ENGINES = Path("prepared", "model-tensorrt")
 
 
 @pytest.mark.parametrize(
     ("wanted", "available", "chosen"),
     [
-        ("", [OPENVINO, CPU], "openvino"),
-        ("", [TENSORRT, CUDA, CPU], "cuda"),
-        ("", ["CoreMLExecutionProvider", CPU], "coreml"),
-        ("", [CPU], "cpu"),
-        ("cpu", [OPENVINO, CPU], "cpu"),
-        ("tensorrt, CUDA,cpu", [CUDA, CPU], "cuda"),
+        ("", [OPENVINO, CPU], ["openvino", "cpu"]),
+        ("", [TENSORRT, CUDA, CPU], ["cuda", "cpu"]),
+        ("", ["CoreMLExecutionProvider", CPU], ["coreml", "cpu"]),
+        ("", [CPU], ["cpu"]),
+        ("cpu", [OPENVINO, CPU], ["cpu"]),
+        ("tensorrt, CUDA,cpu", [CUDA, CPU], ["cuda", "cpu"]),
+        ("tensorrt,cuda", [CUDA, TENSORRT, CPU], ["tensorrt", "cuda"]),
     ],
 )
-def test_the_first_available_is_taken(wanted: str, available: list[str], chosen: str) -> None:
-    assert choose(wanted, available) == chosen
+def test_the_available_are_taken_in_the_order_of_the_setting(
+    wanted: str, available: list[str], chosen: list[str]
+) -> None:
+    assert list(choose(wanted, available)) == chosen
 
 
 def test_an_unknown_provider_is_an_error_that_lists_the_known() -> None:
@@ -41,7 +46,7 @@ def test_none_installed_is_an_error_that_lists_the_installed() -> None:
 
 
 def test_openvino_computes_exact_in_float32_and_never_pins() -> None:
-    [(name, options)] = session_providers("openvino", "exact", 1)
+    [(name, options), _] = session_providers(["openvino"], "exact", 1, ENGINES)
     device = json.loads(options["load_config"])["CPU"]
     assert name == OPENVINO
     assert device["INFERENCE_PRECISION_HINT"] == "f32"
@@ -51,12 +56,19 @@ def test_openvino_computes_exact_in_float32_and_never_pins() -> None:
 
 def test_openvino_computes_the_low_precisions_in_bfloat16() -> None:
     for precision in ("balanced", "fast"):
-        [(_, options)] = session_providers("openvino", precision, 1)
+        [(_, options), _] = session_providers(["openvino"], precision, 1, ENGINES)
         assert json.loads(options["load_config"])["CPU"]["INFERENCE_PRECISION_HINT"] == "bf16"
 
 
 def test_an_accelerator_has_the_cpu_behind_it() -> None:
-    assert session_providers("cuda", "exact", 1) == [CUDA, CPU]
+    assert session_providers(["cuda"], "exact", 1, ENGINES) == [CUDA, CPU]
+    assert session_providers(["cuda", "cpu"], "exact", 1, ENGINES) == [CUDA, CPU]
+
+
+def test_tensorrt_keeps_what_it_compiled_and_has_the_next_provider_behind_it() -> None:
+    options = {"trt_engine_cache_enable": "True", "trt_engine_cache_path": str(ENGINES)}
+    chosen = session_providers(["tensorrt", "cuda"], "exact", 1, ENGINES)
+    assert chosen == [(TENSORRT, options), CUDA, CPU]
 
 
 def test_providers_are_reported_by_the_names_of_the_setting() -> None:
