@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import orjson
 
 from imagemill.imagecheck import ImageLimits, check_image
-from imagemill.kafka import AsyncProducer
+from imagemill.kafka import AsyncProducer, KafkaUnavailable
 from imagemill.settings import ApiSettings
 from imagemill.storage import ObjectNotFound, ObjectStore, StoredObject, upload_key
 from producer_api.cancel import Canceller
@@ -21,7 +21,7 @@ from producer_api.forms import InputBody, SubmitBody
 from producer_api.ids import JobIds
 from producer_api.multipart import FormLimits, too_many_items
 from producer_api.plan import Plan, Template, make_plan
-from producer_api.problems import Problem, field_problem
+from producer_api.problems import RETRY_AFTER_S, Problem, field_problem
 from producer_api.projection import Projection
 from producer_api.projection_reads import JobRecord
 from producer_api.staging import StagedImage, Staging, in_store
@@ -115,7 +115,7 @@ class Submitter:
 
         Raises:
             Problem: 409 or 422 when the id or key stands for another request; 413 and 422 for
-                what cannot be queued.
+                what cannot be queued; 503 when it is not known whether a keyed one was.
             KafkaUnavailable, StoreUnavailable: nothing was queued and no file stays.
         """
         plan = make_plan(request.body, await self._template(request.body.template))
@@ -162,8 +162,7 @@ class Submitter:
             if others is not None:
                 return Submission(others, True)
         job = self._job(request, plan, inputs, fingerprint)
-        await self._publish(job)
-        staging.keep()
+        await self._publish(job, staging)
         return Submission(JobRecord.of_submission(job), False)
 
     async def _uploaded(self, entry: InputBody) -> ItemInput:
@@ -227,7 +226,7 @@ class Submitter:
             inputs=inputs,
         )
 
-    async def _publish(self, job: JobSubmitted) -> None:
+    async def _publish(self, job: JobSubmitted, staging: Staging) -> None:
         encoded = codec.encode(job)
         if len(encoded.value) > MAX_MESSAGE_BYTES - _MESSAGE_OVERHEAD:
             raise Problem(
@@ -237,11 +236,19 @@ class Submitter:
         self._projection.expect(job.job_id)
         try:
             await self._producer.send(topic, job.job_id.encode(), encoded.value, encoded.headers)
-        except BaseException:
+        except BaseException as error:
             self._projection.not_submitted(job.job_id)
             # A message that timed out may have been written all the same.
-            self._canceller.in_doubt(job.job_id)
+            if job.fingerprint is None:
+                self._canceller.in_doubt(job.job_id)
+                raise
+            # Under an id of the client's it is what a repeat finds, at whichever API: then it
+            # must be whole. A file that no job came to name goes as every other one.
+            staging.keep()
+            if isinstance(error, KafkaUnavailable):
+                raise _unconfirmed() from error
             raise
+        staging.keep()
         self._projection.submitted(job)
 
     @asynccontextmanager
@@ -264,6 +271,16 @@ class _Turn:
     def __init__(self) -> None:
         self.lock = asyncio.Lock()
         self.users = 0
+
+
+def _unconfirmed() -> Problem:
+    return Problem(
+        503,
+        "broker_unavailable",
+        "The message broker did not confirm the job in time; it may be queued or not. Send the "
+        "same request with the same id or key again: that makes no second job.",
+        headers={"Retry-After": RETRY_AFTER_S},
+    )
 
 
 def _inputs(

@@ -6,6 +6,7 @@ import os
 import signal
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, closing
 from pathlib import Path
 
@@ -13,8 +14,10 @@ import pytest
 
 from imagemill.kafka import create_topics
 from imagemill.local.broker import LocalBroker
+from producer_api import claims
 from schemas import codec, topics
-from schemas.events import CancelRequested
+from schemas.events import CancelRequested, JobClaimed
+from schemas.times import now
 from tests.support.api import RunningApi, Topics, eventually, fresh_settings
 from tests.support.pictures import picture
 
@@ -82,6 +85,37 @@ def test_a_submit_that_was_refused_but_reached_the_log_is_cancelled(
     # The bytes of the message were on their way when the broker stood still.
     (late,) = eventually(lambda: {job.job_id for job in kafka.submissions()} - known)
     eventually(lambda: cancelled_jobs(kafka) == {late})
+
+
+def test_a_job_under_a_key_that_reached_the_log_late_is_what_a_retry_finds(
+    own_broker: LocalBroker, served: RunningApi, kafka: Topics, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known, doubtful = (str(uuid.uuid4()) for _ in range(2))
+    assert submit(served, known).status_code == 202
+    (fingerprint,) = {job.fingerprint for job in kafka.submissions() if job.job_id == known}
+    # With the claim in the log already, the broker can be stopped just before the job is sent.
+    monkeypatch.setattr(claims, "_OTHERS_JOB_S", 0.5)
+    claim = JobClaimed(job_id=doubtful, claim_id="other", fingerprint=fingerprint or "", at=now())
+    kafka.publish(topics.JOBS_CONTROL.name, doubtful, *codec.encode(claim))
+    files = set(served.stored_files())
+    with ThreadPoolExecutor(1) as pool:
+        sending = pool.submit(submit, served, doubtful)
+        eventually(lambda: set(served.stored_files()) - files)
+        assert own_broker.pid is not None
+        os.kill(own_broker.pid, signal.SIGSTOP)
+        try:
+            answer = sending.result()
+        finally:
+            os.kill(own_broker.pid, signal.SIGCONT)
+    assert (answer.status_code, answer.json()["code"]) == (503, "broker_unavailable")
+    eventually(lambda: doubtful in {job.job_id for job in kafka.submissions()})
+    again = eventually(lambda: submit(served, doubtful), lambda got: got.status_code != 503)
+    assert (again.status_code, again.json()["status"]) == (202, "queued")
+    for job in kafka.submissions():
+        if job.job_id == doubtful:
+            (entry,) = job.inputs
+            assert (served.settings.home / "objects" / str(entry.key)).is_file()
+    assert doubtful not in cancelled_jobs(kafka)
 
 
 def test_a_killed_broker_is_a_503_and_then_all_goes_on(
