@@ -16,7 +16,8 @@ sys.path.insert(0, str(ROOT))
 
 # The checkout need not be installed.
 from imagemill import settings  # noqa: E402
-from imagemill.cli.config import all_settings, as_markdown, environment_name  # noqa: E402
+from imagemill.cli.config import all_settings, as_markdown  # noqa: E402
+from imagemill.environment import environment_name  # noqa: E402
 
 PAGE = ROOT / "docs" / "settings.md"
 _SECTIONS: tuple[tuple[str, type[BaseSettings]], ...] = (

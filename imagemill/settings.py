@@ -7,16 +7,14 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import AliasChoices, Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AliasChoices, Field, SecretStr, field_validator, model_validator
 
-
-class _Settings(BaseSettings):
-    model_config = SettingsConfigDict(
-        env_prefix="IMAGEMILL_", env_file=".env", extra="ignore", populate_by_name=True, frozen=True
-    )
+from imagemill.addresses import AddressPolicy
+from imagemill.environment import EnvironmentSettings
+from imagemill.storage.location import locate
+from imagemill.storage.signing import UrlSigner
 
 
 def _name(env: str) -> AliasChoices:
@@ -24,7 +22,7 @@ def _name(env: str) -> AliasChoices:
     return AliasChoices(env)
 
 
-class HomeSettings(_Settings):
+class HomeSettings(EnvironmentSettings):
     """Where local data lives."""
 
     home: Path = Field(
@@ -165,19 +163,37 @@ class StoreSettings(HomeSettings):
         8080, ge=0, le=65535, validation_alias=_name("PORT"), description="port of the API"
     )
 
+    @field_validator("signing_secret")
+    @classmethod
+    def _long_enough(cls, secret: SecretStr | None) -> SecretStr | None:
+        if secret and secret.get_secret_value():
+            UrlSigner(secret.get_secret_value())
+        return secret
+
+    @model_validator(mode="after")
+    def _a_store_is_chosen(self) -> Self:
+        locate(self)
+        return self
+
     @property
     def public_base_url(self) -> str:
         """The API's base URL as clients reach it, without a trailing slash."""
         return (self.public_url or f"http://localhost:{self.port}").rstrip("/")
 
 
-class UrlSettings(_Settings):
+class UrlSettings(EnvironmentSettings):
     """What URLs that users name, of images and of webhooks, may reach."""
 
     url_allow: str = Field(
         "",
         description="comma separated host names and CIDRs that URLs may reach though not public",
     )
+
+    @field_validator("url_allow")
+    @classmethod
+    def _understood(cls, allow: str) -> str:
+        AddressPolicy.parse(allow)
+        return allow
 
 
 class LimitSettings(UrlSettings):
@@ -194,7 +210,7 @@ class LimitSettings(UrlSettings):
     )
 
 
-class LogSettings(_Settings):
+class LogSettings(EnvironmentSettings):
     """How services log."""
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="level")
@@ -367,7 +383,7 @@ class NotifierSettings(KafkaSettings, UrlSettings, LogSettings):
     )
 
 
-SERVICES: dict[str, type[BaseSettings]] = {
+SERVICES: dict[str, type[EnvironmentSettings]] = {
     "api": ApiSettings,
     "processor": ProcessorSettings,
     "notifier": NotifierSettings,

@@ -9,6 +9,7 @@ import sys
 
 from confluent_kafka import KafkaException
 
+from imagemill.cli import main as command
 from imagemill.kafka import KafkaUnavailable, TopicsMissing, check_topics
 from imagemill.logs import configure_logging
 from imagemill.settings import NotifierSettings
@@ -46,4 +47,4 @@ async def _serve(settings: NotifierSettings) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(command(["serve", "notifier"]))

@@ -6,6 +6,7 @@ import base64
 import binascii
 import secrets
 
+from imagemill.environment import SettingsInvalid
 from imagemill.secretfile import read_or_create
 from imagemill.settings import NotifierSettings
 
@@ -16,7 +17,7 @@ def webhook_secret(settings: NotifierSettings) -> str:
     """The Standard Webhooks secret of this deployment; receivers need it to verify.
 
     Raises:
-        ValueError: it is not `whsec_` and the base64 of 24 to 64 bytes.
+        SettingsInvalid: it is not `whsec_` and the base64 of 24 to 64 bytes.
         OSError: its file can neither be read nor created.
     """
     given = settings.webhook_secret
@@ -28,8 +29,9 @@ def webhook_secret(settings: NotifierSettings) -> str:
     except binascii.Error:
         size = 0
     if not secret.startswith(_PREFIX) or not 24 <= size <= 64:
-        raise ValueError(
-            "the webhook secret must be whsec_ followed by the base64 of 24 to 64 bytes"
+        raise SettingsInvalid(
+            "IMAGEMILL_WEBHOOK_SECRET, or webhook.secret in the home when it is unset, must be "
+            "whsec_ followed by the base64 of 24 to 64 bytes"
         )
     return secret
 

@@ -6,6 +6,7 @@ import logging
 import shutil
 import sys
 
+from imagemill.cli import main as command
 from imagemill.kafka import KafkaUnavailable, TopicsMissing, check_topics
 from imagemill.logs import configure_logging
 from imagemill.settings import ProcessorSettings
@@ -51,4 +52,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(command(["serve", "processor"]))

@@ -8,6 +8,7 @@ import sys
 
 from aiohttp import web
 
+from imagemill.cli import main as command
 from imagemill.kafka import KafkaUnavailable, TopicsMissing, check_topics
 from imagemill.logs import configure_logging
 from imagemill.memory import settle_memory
@@ -54,4 +55,4 @@ def _new_loop() -> asyncio.AbstractEventLoop:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(command(["serve", "api"]))

@@ -7,6 +7,8 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import hdrs, web
 
+from imagemill.environment import SettingsInvalid
+
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _ORIGIN = re.compile(r"https?://[a-z0-9.\-\[\]:]+")
 _METHODS = "GET, HEAD, POST, PUT, DELETE"
@@ -19,12 +21,12 @@ def parse_origins(text: str) -> frozenset[str]:
     """The origins of a comma separated list, as browsers write them; `*` stands for all.
 
     Raises:
-        ValueError: one is no origin; the text says which.
+        SettingsInvalid: one is no origin; the text says which.
     """
     origins = frozenset(part.strip().rstrip("/").lower() for part in text.split(",")) - {""}
     for origin in sorted(origins - {"*"}):
         if not _ORIGIN.fullmatch(origin):
-            raise ValueError(
+            raise SettingsInvalid(
                 f"IMAGEMILL_CORS_ORIGINS: {origin!r} is no origin; expected the scheme, host and "
                 "port of pages, as in https://example.org:8443, or *"
             )

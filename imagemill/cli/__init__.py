@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from imagemill import __version__
+from imagemill.environment import SettingsInvalid
 from imagemill.local.errors import LocalError
+from imagemill.storage import StoreUnavailable
 
 # Each is a module of this package with `arguments(parser)` and `run(args) -> int`.
 COMMANDS = {
@@ -38,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args.rest = rest
     try:
         return import_module(f"imagemill.cli.{args.command}").run(args)
-    except LocalError as error:
+    except (LocalError, SettingsInvalid, StoreUnavailable) as error:
         print(f"imagemill: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

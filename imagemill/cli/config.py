@@ -6,9 +6,8 @@ import argparse
 from dataclasses import dataclass
 
 from pydantic import SecretStr
-from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings
 
+from imagemill.environment import environment_name
 from imagemill.settings import SERVICES
 
 
@@ -58,16 +57,6 @@ def all_settings() -> list[Setting]:
         Setting(name, tuple(readers[name]), each.default, each.current, each.description)
         for name, each in found.items()
     ]
-
-
-def environment_name(kind: type[BaseSettings], field: str, info: FieldInfo) -> str:
-    """The environment variable that a field is read from."""
-    alias = info.validation_alias
-    if alias is None:
-        return f"{kind.model_config.get('env_prefix', '')}{field}".upper()
-    if isinstance(alias, str):
-        return alias
-    return str(alias.choices[0])
 
 
 def as_text(settings: list[Setting]) -> str:

@@ -12,6 +12,7 @@ from imagemill.local.sample import send_sample
 from imagemill.local.supervision import API, NOTIFIER, PROCESSOR
 from imagemill.local.system import LocalSystem
 from imagemill.settings import KafkaSettings
+from imagemill.storage import open_store
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,6 +27,8 @@ def run(args: argparse.Namespace) -> int:
     if args.processors < 1:
         raise LocalError("--processors must be 1 or more")
     system = LocalSystem(args.processors)
+    # What keeps the services from their store is said here, not by each of them again and again.
+    open_store(system.api)
     kind = system.broker_kind()
     if kind is BrokerKind.JARS:
         _say("Kafka: looking for Java and the broker's jars ...")

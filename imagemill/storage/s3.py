@@ -7,7 +7,6 @@ import io
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import quote
 
@@ -19,6 +18,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from imagemill.storage.base import ObjectStat, ObjectWriter, StoredObject, UploadTarget
 from imagemill.storage.errors import ObjectNotFound, StoreUnavailable
 from imagemill.storage.keys import OCTET_STREAM, check_key, check_prefix, guess_content_type
+from imagemill.storage.location import S3Location
 
 if TYPE_CHECKING:
     from imagemill.settings import StoreSettings
@@ -34,31 +34,12 @@ _MISSING = {"404", "NoSuchKey", "NotFound"}
 _REFUSED = {"401", "403", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch"}
 
 
-@dataclass(frozen=True)
-class S3Location:
-    """Which bucket, at which server, with whose keys; what is unset is found as the AWS CLI does.
-
-    `prefix` comes without slashes at its ends. `public_endpoint_url` is how clients reach the
-    server, where that differs from how we do.
-    """
-
-    bucket: str
-    prefix: str = ""
-    endpoint_url: str | None = None
-    public_endpoint_url: str | None = None
-    region: str | None = None
-    access_key_id: str | None = None
-    secret_access_key: str | None = field(default=None, repr=False)
-    session_token: str | None = field(default=None, repr=False)
-
-
 class S3Store:
     """An ObjectStore in a bucket. Nothing is sent before the first call."""
 
     remote = True
 
     def __init__(self, location: S3Location, settings: StoreSettings) -> None:
-        """Raises ValueError when the endpoint is no URL."""
         self._bucket = location.bucket
         self._prefix = f"{location.prefix}/" if location.prefix else ""
         self._server = location.endpoint_url or "AWS"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -76,6 +77,39 @@ def test_what_keeps_it_from_running_is_a_sentence_not_a_traceback(capsys, monkey
     said = capsys.readouterr().err
     assert said.startswith("imagemill: KAFKA_HOME is")
     assert "Traceback" not in said
+
+
+@pytest.mark.parametrize(
+    ("words", "name", "value", "sentence"),
+    [
+        (["up"], "PORT", "abc", "PORT: input should be a valid integer"),
+        (["down"], "IMAGEMILL_NOTIFIER_PORT", "0", "IMAGEMILL_NOTIFIER_PORT: input should be"),
+        (["up"], "IMAGEMILL_URL_ALLOW", "a b", "IMAGEMILL_URL_ALLOW: 'a b' is neither"),
+        (["up"], "OBJECT_STORE_URL", "ftp://x", "OBJECT_STORE_URL must be file: with a path"),
+        (["up"], "IMAGEMILL_SIGNING_SECRET", "hunter2", "IMAGEMILL_SIGNING_SECRET: the signing"),
+        (["config"], "IMAGEMILL_SIGNING_SECRET", "hunter2", "at least 16 characters"),
+        (["up"], "OBJECT_STORE_URL", "file:/proc/x", "/proc/x"),
+        (["serve", "api"], "IMAGEMILL_MAX_ITEMS", "0", "IMAGEMILL_MAX_ITEMS: input should be"),
+        (["serve", "processor"], "WORKER_COUNT", "x", "WORKER_COUNT: input should be"),
+        (["serve", "notifier"], "KAFKA_SECURITY_PROTOCOL", "x", "KAFKA_SECURITY_PROTOCOL: input"),
+    ],
+)
+def test_a_wrong_setting_is_named_in_a_sentence(words, name, value, sentence, capsys, monkeypatch):
+    monkeypatch.setenv(name, value)
+    assert main(words) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("imagemill: ") and sentence in said
+    assert "hunter2" not in said
+
+
+@pytest.mark.parametrize("service", ["producer_api", "processor", "notifier"])
+def test_a_service_that_is_run_as_a_module_names_it_too(service, capsys, monkeypatch):
+    monkeypatch.delitem(sys.modules, f"{service}.__main__", raising=False)
+    monkeypatch.setenv("IMAGEMILL_LOG_FORMAT", "xml")
+    with pytest.raises(SystemExit) as end:
+        runpy.run_module(service, run_name="__main__")
+    assert end.value.code == 1
+    assert capsys.readouterr().err.startswith("imagemill: IMAGEMILL_LOG_FORMAT: input should be")
 
 
 def test_logs_before_there_are_any(capsys):

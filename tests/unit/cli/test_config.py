@@ -43,7 +43,7 @@ def test_a_listed_name_is_the_one_that_is_read(monkeypatch):
 def test_secrets_are_never_printed(form, monkeypatch, capsys):
     for each in all_settings():
         if "SECRET" in each.name or "PASSWORD" in each.name:
-            monkeypatch.setenv(each.name, "hunter2hunter2")
+            monkeypatch.setenv(each.name, "hunter2 hunter2 hunter2")
     assert main(["config", *form]) == 0
     printed = capsys.readouterr().out
     assert "hunter2" not in printed

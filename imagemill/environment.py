@@ -1,0 +1,55 @@
+"""How settings are read from the environment, and the sentences when one of them is wrong."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class SettingsInvalid(ValueError):
+    """A setting is wrong; the text names its environment variable and never has its value."""
+
+
+class EnvironmentSettings(BaseSettings):
+    """Base of all settings: IMAGEMILL_<FIELD>, unless a field has an alias, or a line of .env.
+
+    Raises:
+        SettingsInvalid: when it is made, and a value is wrong.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix="IMAGEMILL_", env_file=".env", extra="ignore", populate_by_name=True, frozen=True
+    )
+
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            # Not as the cause: it prints what was given, and that may be a secret.
+            raise SettingsInvalid(_sentence(type(self), error)) from None
+
+
+def environment_name(kind: type[BaseSettings], field: str, info: FieldInfo) -> str:
+    """The environment variable that a field is read from."""
+    alias = info.validation_alias
+    if alias is None:
+        return f"{kind.model_config.get('env_prefix', '')}{field}".upper()
+    if isinstance(alias, str):
+        return alias
+    return str(alias.choices[0])
+
+
+def _sentence(kind: type[BaseSettings], error: ValidationError) -> str:
+    said = []
+    for each in error.errors(include_url=False, include_input=False):
+        text = each["msg"].removeprefix("Value error, ")
+        if each["loc"]:
+            field = str(each["loc"][0])
+            info = kind.model_fields.get(field)
+            name = environment_name(kind, field, info) if info else field
+            text = f"{name}: {text[0].lower()}{text[1:]}"
+        said.append(text)
+    return "; ".join(said)
