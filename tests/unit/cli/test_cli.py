@@ -88,7 +88,7 @@ def test_what_keeps_it_from_running_is_a_sentence_not_a_traceback(capsys, monkey
         (["up"], "OBJECT_STORE_URL", "ftp://x", "OBJECT_STORE_URL must be file: with a path"),
         (["up"], "IMAGEMILL_SIGNING_SECRET", "hunter2", "IMAGEMILL_SIGNING_SECRET: the signing"),
         (["config"], "IMAGEMILL_SIGNING_SECRET", "hunter2", "at least 16 characters"),
-        (["up"], "OBJECT_STORE_URL", "file:/proc/x", "/proc/x"),
+        (["up"], "OBJECT_STORE_URL", "file:/proc/x", "the object folder cannot be"),
         (["serve", "api"], "IMAGEMILL_MAX_ITEMS", "0", "IMAGEMILL_MAX_ITEMS: input should be"),
         (["serve", "processor"], "WORKER_COUNT", "x", "WORKER_COUNT: input should be"),
         (["serve", "notifier"], "KAFKA_SECURITY_PROTOCOL", "x", "KAFKA_SECURITY_PROTOCOL: input"),
