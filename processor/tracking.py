@@ -65,7 +65,8 @@ class Tracker:
         self._source = source
         self._crash = crash
         self._windows: dict[str, _Window] = {}
-        self._flushes: set[asyncio.Task[None]] = set()
+        # Of each job the last flush that has not ended; it waits for the one before.
+        self._flushes: dict[str, asyncio.Task[None]] = {}
         # Jobs whose end this worker has published; the oldest are forgotten.
         self._told: OrderedDict[str, None] = OrderedDict()
 
@@ -125,6 +126,11 @@ class Tracker:
             state = without_data(state)
             encoded = codec.encode_state(state, self._source)
         table.put(key, encoded.value)
+        window = self._windows.get(state.job_id)
+        if window is not None:
+            window.state = state  # what is flushed while the end waits for its send
+        if self._flushes:
+            await self._flushed(state.job_id)
         deliveries = [await self._outbox.send(self._topics.changelog, key, encoded, partition)]
         if state.status.ended:
             deliveries += await self._tell_end(table, state, partition, repeated)
@@ -169,6 +175,7 @@ class Tracker:
         deliveries = []
         if state is not None and state.status.ended and state.created_at < fact.at:
             key = fact.job_id.encode()
+            await self._flushed(fact.job_id)
             sent = await self._outbox.tombstone(self._topics.changelog, key, entry.tp.partition)
             # Only then the table's record: once that is gone, the tombstone is in the log.
             await sent
@@ -208,19 +215,30 @@ class Tracker:
             self._flush_soon(job_id)
 
     def _flush_soon(self, job_id: str) -> None:
-        task = asyncio.ensure_future(self._flush(job_id))
-        self._flushes.add(task)
-        task.add_done_callback(self._flushes.discard)
-
-    async def _flush(self, job_id: str) -> None:
-        # Not before the send: a job that ends meanwhile takes its window along, and nothing older
-        # than its end is published after it.
-        window = self._windows.pop(job_id, None)
-        if window is None:
-            return
+        window = self._windows.pop(job_id)
         window.timer.cancel()
-        state = window.state
+        task = asyncio.ensure_future(self._flush(window, self._flushes.get(job_id)))
+        self._flushes[job_id] = task
+        task.add_done_callback(lambda done: self._flush_ended(job_id, done))
+
+    def _flush_ended(self, job_id: str, task: asyncio.Task[None]) -> None:
+        if self._flushes.get(job_id) is task:
+            del self._flushes[job_id]
+
+    async def _flushed(self, job_id: str) -> None:
+        """Wait until what was to be published of the job is in the producer's order.
+
+        A send that waits for room is overtaken by one that finds some before the first wakes.
+        """
+        flush = self._flushes.get(job_id)
+        if flush is not None:
+            await asyncio.wait((flush,))
+
+    async def _flush(self, window: _Window, before: asyncio.Task[None] | None) -> None:
         try:
+            if before is not None:
+                await asyncio.wait((before,))
+            state = window.state
             sent = await self._outbox.send(
                 self._topics.changelog,
                 state.job_id.encode(),

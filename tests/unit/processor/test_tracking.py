@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from aiokafka.errors import KafkaTimeoutError
+from aiokafka.producer.message_accumulator import MessageAccumulator
 from faust.types import TP
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -64,11 +66,40 @@ class FaustTable:
         return self._disk
 
 
+class WaitingProducer(Producer):
+    """Sends wait, as aiokafka has them wait, while the batch of a partition is full."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        cluster = SimpleNamespace(leader_for_partition=lambda tp: 0)
+        self._room = MessageAccumulator(cluster, 1 << 14, 0, 30)
+
+    async def send(self, topic: str, key: Any, value: Any, partition: Any, *rest: Any) -> Any:
+        """Into the batch, then what the others do with it."""
+        await self._room.add_message(TP(topic, partition), key, value, 5, headers=rest[-1] or [])
+        return await super().send(topic, key, value, partition, *rest)
+
+    async def fill(self, topic: str) -> None:
+        """Leave the next batch of the partition no room."""
+        self.drain()
+        await self._room.add_message(TP(topic, 0), b"full", bytes(1 << 14), 5)
+
+    def drain(self) -> None:
+        """Take all batches to send them; their waiters wake in the next rounds of the loop."""
+        self._room.drain_by_nodes(())
+
+
 class Bench:
     """A tracker between a client and a producer."""
 
-    def __init__(self, disk: Disk | None = None, *, interval_s: float = 0.02) -> None:
-        self.client, self.producer, self.disk = Client(), Producer(), disk or Disk()
+    def __init__(
+        self,
+        disk: Disk | None = None,
+        *,
+        interval_s: float = 0.02,
+        producer: Producer | None = None,
+    ) -> None:
+        self.client, self.producer, self.disk = Client(), producer or Producer(), disk or Disk()
         self.admission = self.client.admission()
         self.admission.start(EVENTS, 0)
         self.crashes = Crashes()
@@ -86,11 +117,15 @@ class Bench:
     async def track(self, *facts: AnyEvent, **fields: Any) -> None:
         """Give facts to the tracker, one after the other."""
         for fact in facts:
-            entry = self.admission.admit(self.client.carrying(fact, self._offset, EVENTS, **fields))
-            self._offset += 1
-            assert entry is not None
-            await self.tracker.track(entry)
+            await self.track_at_once(fact, **fields)
             await asyncio.sleep(0)
+
+    async def track_at_once(self, fact: AnyEvent, **fields: Any) -> None:
+        """Give one to it, and go on in the same round of the loop if nothing has to wait."""
+        entry = self.admission.admit(self.client.carrying(fact, self._offset, EVENTS, **fields))
+        self._offset += 1
+        assert entry is not None
+        await self.tracker.track(entry)
 
     async def all_acked(self) -> None:
         """Wait until every fact so far is acked."""
@@ -192,6 +227,32 @@ async def test_progress_that_is_due_is_not_published_after_the_end(bench: Bench)
     assert bench.states[-1].status is JobStatus.SUCCEEDED
     revisions = [state.revision for state in bench.states]
     assert revisions == sorted(revisions)
+
+
+@pytest.mark.parametrize("last", ["the end", "more progress", "the end while it moves"])
+async def test_what_waits_for_room_is_not_overtaken_by_what_comes_later(last: str) -> None:
+    """A state that was older and written last would be the job's for ever: it would never end."""
+    producer = WaitingProducer()
+    bench = Bench(interval_s=60, producer=producer)
+    submitted = job(3 if last == "more progress" else 2)
+    await bench.track(accepted(submitted), item_fact(ItemFinished, submitted, 0))
+    await producer.fill(TOPICS.changelog)
+    if last == "the end while it moves":
+        ending = asyncio.ensure_future(bench.track(item_fact(ItemFinished, submitted, 1)))
+        await settled()
+        bench.tracker.flush_all()
+        await settled()
+        producer.drain()
+        await ending
+    else:
+        bench.tracker.flush_all()
+        await settled()
+        producer.drain()
+        await bench.track_at_once(item_fact(ItemFinished, submitted, 1))
+        bench.tracker.flush_all()
+    await bench.all_acked()
+    revisions = [state.revision for state in bench.states]
+    assert revisions == sorted(revisions) and revisions[-1] == 3
 
 
 async def test_a_revoke_publishes_what_is_held_back(bench: Bench) -> None:
