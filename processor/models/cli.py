@@ -49,7 +49,13 @@ def _parser() -> argparse.ArgumentParser:
     adding.add_argument(
         "--size", help="input WIDTHxHEIGHT in pixels, where the file leaves it open"
     )
-    adding.add_argument("--mean", help="three numbers with commas, subtracted from 0..1 pixels")
+    adding.add_argument("--channels", choices=("rgb", "bgr"), help="their order in the input")
+    adding.add_argument(
+        "--scale",
+        choices=("255", "none", "image-max"),
+        help="what pixels are divided by: 255, nothing, or the picture's largest value",
+    )
+    adding.add_argument("--mean", help="three numbers with commas, subtracted after that")
     adding.add_argument("--std", help="three numbers with commas, divided by after that")
     adding.add_argument("--default", action="store_true", help="use it when a job names no model")
     adding.set_defaults(command=_add)
@@ -114,47 +120,51 @@ def _verify(arguments: argparse.Namespace, manifest: Manifest, store: ModelStore
 
 
 def _add(arguments: argparse.Namespace, manifest: Manifest, store: ModelStore) -> int:
-    path: Path = arguments.file
-    name = arguments.name or path.stem
+    from processor.models import weights  # loads onnx, which the other commands seldom need
+
+    name = arguments.name or arguments.file.stem
     known = manifest.find(name)
-    digest = sha256_of(path)
     if known is not None and not (store.home / f"{name}.toml").is_file():
         return _fail(f"{name} is a built-in model's name; give another with --name")
-    facts = {
+    try:
+        with weights.one_file(arguments.file) as path:
+            entry = _entry(arguments, name, path)
+            _check_loads(path)
+            destination = add(path, entry, render(entry), store)
+    except ValidationError as error:
+        first = error.errors()[0]
+        return _fail(f"{'.'.join(map(str, first['loc']))}: {first['msg']}")
+    except weights.WeightsError as error:
+        return _fail(str(error))
+    print(f"{name}: {destination}")
+    return OK
+
+
+def _entry(arguments: argparse.Namespace, name: str, path: Path) -> ModelEntry:
+    """The entry of a file that is added under that name; raises ValidationError."""
+    facts: dict[str, object] = {
         "name": name,
         "task": arguments.task,
-        "sha256": (digest,),
+        "sha256": (sha256_of(path),),
         "bytes": path.stat().st_size,
         "licence": arguments.licence,
         "summary": f"added from {path.name}",
         "default": arguments.default,
     }
-    try:
-        if arguments.size or arguments.mean or arguments.std:
-            facts["input"] = _input(arguments)
-        entry = ModelEntry.model_validate(facts)
-    except ValidationError as error:
-        first = error.errors()[0]
-        return _fail(f"{'.'.join(map(str, first['loc']))}: {first['msg']}")
-    except ValueError as error:
-        return _fail(str(error))
-    _check_loads(path)
-    destination = add(path, entry, render(entry), store)
-    print(f"{name}: {destination}")
-    return OK
-
-
-def _input(arguments: argparse.Namespace) -> dict[str, object]:
-    if not arguments.size:
-        raise ValueError("--mean and --std need --size")
-    width, _, height = arguments.size.partition("x")
-    given = {"mean": arguments.mean, "std": arguments.std}
-    numbers = {key: text.split(",") for key, text in given.items() if text}
-    return {"size": (width, height), **numbers}
+    lists = {
+        "size": arguments.size and arguments.size.split("x"),
+        "mean": arguments.mean and arguments.mean.split(","),
+        "std": arguments.std and arguments.std.split(","),
+    }
+    given = {"channels": arguments.channels, "scale": arguments.scale, **lists}
+    # Only what was given: the model's family and file say the rest.
+    if written := {key: value for key, value in given.items() if value}:
+        facts["input"] = written
+    return ModelEntry.model_validate(facts)
 
 
 def _check_loads(path: Path) -> None:
-    """Refuse a file that is no ONNX model now, rather than at its first job."""
+    """Refuse a file that cannot be run now, rather than at its first job."""
     from processor.models import runtime  # loads onnxruntime, which fetching does not need
 
     try:

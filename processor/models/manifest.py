@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
@@ -71,19 +71,49 @@ class NpmSource(_Entry):
 Source = Annotated[UrlSource | PypiSource | NpmSource, Field(discriminator="kind")]
 
 
+Side = Annotated[int, Field(ge=1, le=8192)]
+Layout = Literal["nchw", "nhwc"]
+
+
 class ModelInput(_Entry):
     """How pixels become the input tensor: resize, divide as `scale` says, then (x - mean) / std.
 
-    `size` is (width, height) in pixels. `scale`: "image-max" divides by the largest value in the
-    resized picture (rembg's way), "255" by 255, "none" leaves 0 to 255.
+    In an entry only what is written() counts: the rest is as the model's family has it, and what
+    the file itself fixes stays. `size` is (width, height) in pixels. `scale`: "image-max" divides
+    by the largest value in the resized picture (rembg's way), "255" by 255, "none" leaves 0 to 255.
     """
 
-    size: tuple[Annotated[int, Field(ge=1, le=8192)], Annotated[int, Field(ge=1, le=8192)]]
-    layout: Literal["nchw", "nhwc"] = "nchw"
+    size: tuple[Side, Side] | None = None
+    layout: Layout = "nchw"
     channels: Literal["rgb", "bgr"] = "rgb"
     scale: Literal["image-max", "255", "none"] = "255"
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+
+    def written(self) -> dict[str, Any]:
+        """The fields that were given; mean and std are one, so either brings both."""
+        pair = {"mean", "std"}
+        names = self.model_fields_set
+        return {name: getattr(self, name) for name in names | (pair if names & pair else set())}
+
+
+def picture_axes(
+    shape: Sequence[int | str | None], layout: Layout
+) -> tuple[Layout, int | None, int | None]:
+    """The axis order of an input of one picture, and the (width, height) that its shape fixes.
+
+    `layout` is taken where the shape does not tell; None is a side that is left open.
+    """
+    _, first, _, last = shape
+    if 3 in (first, last):
+        layout = "nchw" if first == 3 else "nhwc"
+    height, width = shape[2:] if layout == "nchw" else shape[1:3]
+    return layout, _side(width), _side(height)
+
+
+def _side(dimension: int | str | None) -> int | None:
+    # Open dimensions come as None, as the name that the exporter gave them, or as 0.
+    return dimension if isinstance(dimension, int) and dimension > 0 else None
 
 
 class ModelEntry(_Entry):
@@ -180,7 +210,7 @@ def parse(text: str, origin: str) -> Manifest:
 def render(entry: ModelEntry) -> str:
     """The entry as manifest text that parse() reads back to an equal entry."""
     facts: Mapping[str, Any] = entry.model_dump(
-        mode="json", exclude={"name"}, exclude_defaults=True
+        mode="json", exclude={"name"}, exclude_unset=True, exclude_none=True
     )
     lines = [f"{key} = {_toml(value)}\n" for key, value in facts.items()]
     return f'[models."{entry.name}"]\n' + "".join(lines)

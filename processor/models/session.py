@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from processor.models import meeting, runtime
+from processor.models.manifest import picture_axes
 from processor.operations.base import OperationError, UsedModel
 from schemas.errors import ErrorCode
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from processor.models.manifest import ModelEntry
+    from processor.models.manifest import ModelEntry, ModelInput
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +49,18 @@ class Session:
     def batches(self) -> bool:
         """Whether one call may have several pictures."""
         return self._sizes[-1] > 1
+
+    def recipe(self, family: ModelInput) -> ModelInput:
+        """How it wants a picture: as its file fixes, else its entry says, else its family does."""
+        recipe = family
+        if self.entry.input is not None:
+            recipe = recipe.model_copy(update=self.entry.input.written())
+        shape = self.inference.get_inputs()[0].shape
+        if len(shape) != 4:
+            return recipe
+        layout, width, height = picture_axes(shape, recipe.layout)
+        size = (width, height) if width and height else recipe.size
+        return recipe.model_copy(update={"layout": layout, "size": size})
 
     def run(self, tensor: NDArray[np.float32]) -> NDArray[Any]:
         """The one asked-for output for the model's one input.

@@ -56,7 +56,7 @@ def find_mask(
     name = params.model or context.models.default(TASK)
     session = context.models.session(name, precision=params.precision, task=TASK)
     context.used_models.append(session.used)
-    output = session.run(to_tensor(image, session.entry.input or U2NET_INPUT))
+    output = session.run(to_tensor(image, session.recipe(U2NET_INPUT)))
     try:
         return to_mask(output, image.size)
     except ValueError as error:

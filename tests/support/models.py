@@ -88,7 +88,7 @@ def counting_entry(data: bytes, name: str = "counting") -> ModelEntry:
 
 def brightness_entry(data: bytes, name: str = "brightness", **facts: object) -> ModelEntry:
     """The manifest entry of that model; `facts` are more of its fields."""
-    recipe = ModelInput(size=(32, 32), scale="255")
+    recipe = ModelInput(scale="255", mean=(0, 0, 0))
     known = {
         "name": name,
         "task": "remove-background",

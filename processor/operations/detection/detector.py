@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from processor.models.manifest import ModelInput
+from processor.models.manifest import ModelInput, picture_axes
 from processor.operations.detection import heads, labels
 from processor.operations.detection.letterbox import PAD, InputRecipe, Placement, prepare
 from processor.operations.detection.nms import non_maximum_suppression
@@ -159,13 +159,14 @@ def _input_size(facts: ModelFacts, declared: ModelInput | None) -> tuple[tuple[i
     shape = facts.input_shape
     if len(shape) != 4:
         raise heads.UnknownHead(f"input {facts.input_name} {list(shape)} is not one picture")
-    layout = "NHWC" if shape[3] == 3 and shape[1] != 3 else "NCHW"
-    height, width = shape[1:3] if layout == "NHWC" else shape[2:4]
+    layout, width, height = picture_axes(shape, declared.layout if declared else "nchw")
     if width is not None and height is not None:
-        return (width, height), layout
-    if declared is not None:
-        return declared.size, layout
-    return _exported_size(facts.metadata.get("imgsz", "")), layout
+        size = (width, height)
+    elif declared is not None and declared.size is not None:
+        size = declared.size
+    else:
+        size = _exported_size(facts.metadata.get("imgsz", ""))
+    return size, layout.upper()
 
 
 def _exported_size(text: str) -> tuple[int, int]:
@@ -185,7 +186,7 @@ def _default_names(plan: heads.HeadPlan) -> Mapping[int, str]:
 
 
 def _recipe(base: InputRecipe, head: heads.Head, declared: ModelInput | None) -> InputRecipe:
-    """How the picture is put in: by the manifest entry where it says, else by the family."""
+    """How the picture is put in: as the manifest entry writes, else as the family has it."""
     match head:
         case heads.Head.YOLOX:
             recipe = replace(base, fit="corner", channels="BGR", span=255.0)
@@ -197,12 +198,11 @@ def _recipe(base: InputRecipe, head: heads.Head, declared: ModelInput | None) ->
             recipe = base
     if not base.dtype.startswith("float"):
         return replace(recipe, span=255.0)
-    if declared is None:
-        return recipe
-    return replace(
-        recipe,
-        channels=declared.channels.upper(),
-        span=255.0 if declared.scale == "none" else 1.0,
-        mean=declared.mean,
-        std=declared.std,
-    )
+    written = declared.written() if declared else {}
+    if "channels" in written:
+        recipe = replace(recipe, channels=written["channels"].upper())
+    if "scale" in written:
+        recipe = replace(recipe, span=255.0 if written["scale"] == "none" else 1.0)
+    if "mean" in written:
+        recipe = replace(recipe, mean=written["mean"], std=written["std"])
+    return recipe

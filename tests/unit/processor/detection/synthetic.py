@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime import InferenceSession
 
+from processor.models.manifest import ModelInput
 from processor.operations.detection.detector import Detector, facts_of
 
 
@@ -51,10 +52,10 @@ def constant_model(
     return model.SerializeToString()
 
 
-def open_detector(model: bytes | str) -> Detector:
+def open_detector(model: bytes | str, declared: ModelInput | None = None) -> Detector:
     """The detector of a model file or its bytes, run by onnxruntime alone."""
     session = InferenceSession(model, providers=["CPUExecutionProvider"])
-    return Detector(facts_of(session), None, lambda inputs: session.run(None, dict(inputs)))
+    return Detector(facts_of(session), declared, lambda inputs: session.run(None, dict(inputs)))
 
 
 def _type(value: NDArray) -> int:

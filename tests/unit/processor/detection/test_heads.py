@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 from synthetic import constant_model, open_detector
 
+from processor.models.manifest import ModelInput
 from processor.operations.detection.detector import Wanted
 from processor.operations.detection.heads import Head, UnknownHead
 
@@ -99,6 +100,23 @@ def test_yolox_boxes_are_relative_to_their_cell(decoded):
 
     assert detector.plan.head is Head.YOLOX
     assert found(detector) == [("bicycle", 0.9, (140, 72, 180, 88))]
+
+
+@pytest.mark.parametrize(
+    ("written", "channels", "span", "mean"),
+    [
+        ({}, "BGR", 255.0, 0.0),
+        ({"scale": "255"}, "BGR", 1.0, 0.0),
+        ({"channels": "rgb", "mean": (0.5, 0.5, 0.5)}, "RGB", 255.0, 0.5),
+    ],
+)
+def test_an_entry_changes_only_what_it_writes(written, channels, span, mean):
+    output = np.zeros((1, 2100, 5 + 80), dtype=np.float32)
+    model = constant_model([1, 3, "h", "w"], {"output": output}, open_shapes=True)
+    recipe = open_detector(model, ModelInput(size=(320, 320), **written)).recipe
+
+    assert (recipe.width, recipe.height, recipe.fit) == (320, 320, "corner")
+    assert (recipe.channels, recipe.span, recipe.mean[0]) == (channels, span, mean)
 
 
 def test_boxes_that_the_graph_has_already_suppressed():

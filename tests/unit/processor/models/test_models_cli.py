@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import sys
+import tomllib
 from pathlib import Path
 
+import numpy as np
+import onnx
 import pytest
 
 from processor.models.cli import main
+from processor.models.loader import ModelLoader
 from processor.models.manifest import UrlSource, render
+from processor.models.store import ModelStore
 from tests.support.model_server import serving
-from tests.support.models import brightness_entry, brightness_model
+from tests.support.models import brightness_entry, brightness_model, counting_model
 
 DATA = brightness_model()
 
@@ -108,6 +114,65 @@ def test_an_added_model_is_listed_verified_and_kept(
     assert row.split()[1:4] == ["remove-background", "yes", "yes"]
 
 
+def test_an_entry_has_only_what_was_written(home: Path, tmp_path: Path) -> None:
+    mine = tmp_path / "mine.onnx"
+    mine.write_bytes(DATA)
+    command = ["add", str(mine), "--task", "remove-background"]
+    for options, written in [
+        ([], None),
+        (["--size", "32x16"], {"size": [32, 16]}),
+        (["--scale", "255", "--channels", "rgb"], {"scale": "255", "channels": "rgb"}),
+        (["--mean", "0.5,0.5,0.5"], {"mean": [0.5, 0.5, 0.5]}),
+    ]:
+        assert main([*command, *options]) == 0
+        entry = tomllib.loads((home / "mine.toml").read_text())["models"]["mine"]
+        assert entry.get("input") == written
+
+
+def test_weights_that_lie_beside_a_model_are_put_inside(home: Path, tmp_path: Path) -> None:
+    mine = with_weights_beside(tmp_path)
+    assert main(["add", str(mine), "--task", "count"]) == 0
+    (tmp_path / "mine.data").unlink()
+    assert main(["verify", "mine"]) == 0
+    session = ModelLoader(ModelStore(home)).session("mine")
+    pixels = np.zeros((1, 3, 4, 4), np.float32)
+    np.testing.assert_array_equal(session.run(pixels), [[1, 0]])
+
+
+@pytest.mark.parametrize(
+    ("data_bytes", "reason"),
+    [(None, "mine.data, which is not there"), (3 << 30, "one ONNX file holds less than")],
+)
+def test_a_model_whose_weights_cannot_be_put_inside_is_not_added(
+    home: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    data_bytes: int | None,
+    reason: str,
+) -> None:
+    mine = with_weights_beside(tmp_path)
+    data = tmp_path / "mine.data"
+    if data_bytes is None:
+        data.unlink()
+    else:
+        os.truncate(data, data_bytes)  # a sparse file: it takes no room
+    assert main(["add", str(mine), "--task", "count"]) == 1
+    assert reason in capsys.readouterr().err
+    assert list(home.iterdir()) == []
+
+
+def with_weights_beside(folder: Path) -> Path:
+    """A model that keeps its constants in `mine.data`."""
+    model = onnx.load_model_from_string(counting_model())
+    for tensor in model.graph.initializer:
+        # Only weights that are raw bytes go outside.
+        array = onnx.numpy_helper.to_array(tensor)
+        tensor.CopyFrom(onnx.numpy_helper.from_array(array, tensor.name))
+    path = folder / "mine.onnx"
+    onnx.save(model, path, save_as_external_data=True, location="mine.data", size_threshold=0)
+    return path
+
+
 def test_an_added_model_can_be_replaced(home: Path, tmp_path: Path) -> None:
     for size in (32, 16):
         (tmp_path / "mine.onnx").write_bytes(brightness_model(size))
@@ -122,7 +187,7 @@ def test_an_added_model_can_be_replaced(home: Path, tmp_path: Path) -> None:
         (["--task", "t", "--name", "u2netp"], "built-in"),
         (["--task", "t", "--name", "../x"], "name"),
         (["--task", "t", "--size", "wide"], "input.size"),
-        (["--task", "t", "--mean", "1,2,3"], "need --size"),
+        (["--task", "t", "--mean", "1,2"], "input.mean"),
     ],
 )
 def test_a_model_is_not_added_under_wrong_options(

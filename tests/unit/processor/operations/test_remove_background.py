@@ -10,6 +10,7 @@ from PIL import Image
 from pydantic import ValidationError
 
 from processor.models.loader import ModelLoader
+from processor.operations.background.mask import U2NET_INPUT
 from processor.operations.base import OperationError, Output, RunContext, SourceInfo
 from processor.operations.remove_background import run
 from schemas.errors import ErrorCode
@@ -64,6 +65,15 @@ def test_the_model_is_reported(context: RunContext) -> None:
     result(context)
     [used] = context.used_models
     assert (used.name, used.sha256) == ("brightness", brightness_entry(DATA).sha256[0])
+
+
+def test_a_model_gets_the_size_that_its_file_fixes_and_else_its_familys_way(
+    tmp_path: Path,
+) -> None:
+    data = brightness_model(48)
+    entry = brightness_entry(data, input={"size": (32, 32)})
+    session = ModelLoader(install(tmp_path, data, entry)).session("brightness")
+    assert session.recipe(U2NET_INPUT) == U2NET_INPUT.model_copy(update={"size": (48, 48)})
 
 
 def test_hidden_colours_are_kept_on_request(context: RunContext) -> None:
