@@ -117,13 +117,12 @@ class Claim(NamedTuple):
 
 
 class ExpiredJob(NamedTuple):
-    """An ended job whose time is over; `keys` are its objects as far as it names them."""
+    """An ended job whose time is over."""
 
     number: int
     job_id: str
     operation: str
     ended_at: str
-    keys: tuple[str, ...]
 
 
 class ProjectionReader:
@@ -200,15 +199,13 @@ class ProjectionReader:
         settled = from_epoch(to_epoch(horizon.now) - _CANCELLED_GRACE_S)
         with self._lock:
             rows = self._connection.execute(
-                "SELECT number, job_id, operation, ended_at, submitted, state FROM jobs"
+                "SELECT number, job_id, operation, ended_at FROM jobs"
                 " WHERE ended_at IS NOT NULL AND (ended_at < ? OR expires_at < ?)"
                 " AND (status != 'cancelled' OR ended_at < ?)"
                 " AND number > ? ORDER BY number LIMIT ?",
                 (horizon.oldest, horizon.now, settled, after, limit),
             ).fetchall()
-            return [
-                ExpiredJob(*row[:4], _keys(self._record(row[1], row[4], row[5]))) for row in rows
-            ]
+        return [ExpiredJob(*row) for row in rows]
 
     def document(self, kind: str, name: str) -> bytes | None:
         """The latest message of that key on the compacted topic `kind`."""
@@ -274,15 +271,6 @@ def _consistent(state: JobState | None) -> JobState | None:
         return state
     log.warning("The state of job %s cannot be read: it contradicts itself", state.job_id)
     return None
-
-
-def _keys(record: JobRecord | None) -> tuple[str, ...]:
-    """The objects that a job's inputs and results name."""
-    if record is None:
-        return ()
-    named = [entry.key for entry in record.inputs]
-    named += [item.result.get("key") for item in record.items if item.result]
-    return tuple(key for key in named if key)
 
 
 def _conditions(wanted: ListFilter, after: Cursor | None) -> tuple[str, list[str]]:

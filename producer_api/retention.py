@@ -7,15 +7,15 @@ import logging
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 
 from imagemill.kafka import AsyncProducer, KafkaUnavailable
 from imagemill.settings import ApiSettings
-from imagemill.storage import ObjectStore, StoreError
+from imagemill.storage import InvalidKey, ObjectStore, StoreError
 from producer_api.problems import Problem
 from producer_api.projection import Projection
 from producer_api.projection_fold import Horizon
 from producer_api.projection_reads import ExpiredJob
+from producer_api.submit import MAX_UPLOAD_AGE_S
 from schemas import codec, topics
 from schemas.events import JobExpired
 from schemas.times import from_epoch, now, to_epoch
@@ -24,9 +24,11 @@ log = logging.getLogger(__name__)
 
 _BATCH = 200
 _DAY_S = 86_400.0
-# A file may wait this long for the job that names it (see MAX_UPLOAD_AGE_S), and the job may
-# then run as long again: a file without a job is not given up sooner, whatever the setting.
-_ORPHAN_AGE_S = 2 * _DAY_S
+# An upload waits this long at most for the last job that names it, and that one, as long as its
+# topic keeps it, for its turn. What is older than that and the time of an ended job is in no use.
+_UNENDED_S = MAX_UPLOAD_AGE_S + max(
+    (topic.retention_ms or 0) / 1000 for topic in topics.PRIORITY_TOPICS.values()
+)
 _PREFIXES = ("uploads/", "results/")
 
 
@@ -65,6 +67,10 @@ class Retention:
                 sweep = await self.sweep()
             except (KafkaUnavailable, StoreError, Problem) as error:
                 log.warning("Old jobs are not removed this time: %s", error)
+                continue
+            except Exception:
+                # Nobody awaits this task: what ended it would end all sweeps, and not be told.
+                log.exception("Old jobs are not removed this time")
                 continue
             if sweep.jobs or sweep.orphans:
                 log.info(
@@ -115,17 +121,13 @@ class Retention:
         await self._producer.send(topic, job_id.encode(), value, headers)
 
     def _delete_files(self, jobs: list[ExpiredJob], before_s: float) -> None:
-        keys: set[str] = set()
-        for job in jobs:
-            # Listed below if it is the job's own, under whose keys there may be newer files.
-            keys.update(key for key in job.keys if key.split("/")[1] != job.job_id)
-            for prefix in _PREFIXES:
-                keys.update(
-                    stat.key
-                    for stat in self._store.iter_keys(f"{prefix}{job.job_id}/")
-                    if stat.modified.timestamp() < before_s
-                )
-        self._delete(keys)
+        """What lies under the jobs' own keys: whatever else they name may be others', too."""
+        self._delete(
+            key
+            for prefix in _PREFIXES
+            for job in jobs
+            for key in self._older_than(f"{prefix}{job.job_id}/", before_s)
+        )
 
     def _delete(self, keys: Iterable[str]) -> None:
         wanted = list(keys)
@@ -133,16 +135,22 @@ class Retention:
             self._store.delete(*wanted)
 
     async def _orphans(self) -> list[str]:
-        """Old files that belong to no job: uploads never used, and what failed submits left."""
-        age_s = max(self._settings.retention_days * _DAY_S, _ORPHAN_AGE_S)
-        old = await asyncio.to_thread(self._older_than, age_s)
+        """Old files under no job's id: uploads, used or not, and what failed submits left."""
+        before_s = time.time() - self._settings.retention_days * _DAY_S - _UNENDED_S
+        old = [
+            key
+            for prefix in _PREFIXES
+            for key in await asyncio.to_thread(self._older_than, prefix, before_s)
+        ]
         return [key for key in old if self._projection.peek(key.split("/")[1]) is None]
 
-    def _older_than(self, age_s: float) -> list[str]:
-        limit = datetime.now(UTC) - timedelta(seconds=age_s)
-        return [
-            stat.key
-            for prefix in _PREFIXES
-            for stat in self._store.iter_keys(prefix)
-            if stat.modified < limit
-        ]
+    def _older_than(self, prefix: str, before_s: float) -> list[str]:
+        try:
+            return [
+                stat.key
+                for stat in self._store.iter_keys(prefix)
+                if stat.modified.timestamp() < before_s
+            ]
+        except InvalidKey:
+            # A job published by somebody else, under an id that no file can have.
+            return []

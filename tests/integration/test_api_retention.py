@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Callable
 
 import pytest
 
 from imagemill.cli import main
-from schemas.jobs import Item, JobStatus
+from producer_api.projection_fold import Horizon
+from producer_api.retention import Retention
+from schemas import codec, topics
+from schemas.events import JobSubmitted
+from schemas.jobs import Item, ItemInput, JobStatus
 from schemas.times import from_epoch, now
 from tests.support.api import RunningApi, Topics, eventually
 from tests.support.pictures import picture
@@ -66,7 +71,7 @@ def test_what_is_old_goes_and_what_is_newer_stays(
     orphan = api.settings.home / "objects" / "uploads" / "never-used" / "0"
     orphan.parent.mkdir()
     orphan.write_bytes(b"a picture")
-    os.utime(orphan, (time.time() - 9 * DAY_S,) * 2)
+    os.utime(orphan, (time.time() - 16 * DAY_S,) * 2)
     fresh = api.settings.home / "objects" / "uploads" / "just-made" / "0"
     fresh.parent.mkdir()
     fresh.write_bytes(b"a picture")
@@ -97,8 +102,50 @@ def test_what_is_old_goes_and_what_is_newer_stays(
     assert "0 jobs and 0 files" in capsys.readouterr().out
 
 
-def test_the_api_sweeps_by_itself(serve: Serve) -> None:
+def test_what_a_job_names_but_does_not_own_stays(swept: tuple[RunningApi, Topics]) -> None:
+    """Another one's file in the bucket, an upload that other jobs use, another job's input."""
+    api, kafka = swept
+    others = submit(api)
+    objects = api.settings.home / "objects"
+    used = ["cat.jpg", "originals/cat.jpg", "uploads/an-upload/0", f"uploads/{others}/0"]
+    for key in used:
+        path = objects / key
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(picture())
+        # As old as one may be that a job which waited as long as it could has used.
+        os.utime(path, (time.time() - 14.9 * DAY_S,) * 2)
+    ended = from_epoch(time.time() - 8 * DAY_S)
+    # The second can have no file of its own, not even by its id: none begins with a dot.
+    names = ["of-another-1", ".of-another-2"]
+    for name in names:
+        job = JobSubmitted(
+            job_id=name, operation="detect-objects", total=len(used), created_at=ended,
+            inputs=tuple(ItemInput(key=key) for key in used),
+        )  # fmt: skip
+        kafka.publish(topics.JOBS_NORMAL.name, name, *codec.encode(job))
+        kafka.publish_state(kafka.end(job).model_copy(update={"revision": 6, "finished_at": ended}))
+    store_result(api, names[0])
+
+    assert main(["retention"]) == 0
+    kafka.forget_expired()
+    eventually(lambda: api.get(f"/v1/jobs/{names[0]}").status_code == 404)
+    assert {str(path.relative_to(objects)) for path in api.stored_files()} == set(used)
+
+
+def test_the_api_sweeps_by_itself_and_goes_on_after_a_failure(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    horizon, failed = Retention.horizon, threading.Event()
+
+    def fail_once(retention: Retention) -> Horizon:
+        if not failed.is_set():
+            failed.set()
+            raise RuntimeError("what nobody thought of")
+        return horizon(retention)
+
+    monkeypatch.setattr(Retention, "horizon", fail_once)
     api, kafka = serve(retention_interval_s=0.2)
+    assert failed.wait(20)
     job_id = submit(api, expires_in="1")
     kafka.end(kafka.submissions()[0])
     eventually(lambda: api.stored_files() == [])
