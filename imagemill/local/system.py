@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import sys
@@ -13,14 +12,16 @@ from imagemill.local.broker import (
     DEFAULT_PORT,
     KafkaInstall,
     choose_ports,
+    plain_clients,
     read_ports,
     wait_until_served,
 )
 from imagemill.local.errors import LocalError
 from imagemill.local.jars import jars_present
 from imagemill.local.layout import Layout
+from imagemill.local.mark import mark
 from imagemill.local.ports import holder, is_free
-from imagemill.local.prerequisites import BrokerKind, choose_broker, look
+from imagemill.local.prerequisites import BrokerKind, choose_broker, look, with_dotenv
 from imagemill.local.supervision import (
     API,
     BROKER,
@@ -31,10 +32,7 @@ from imagemill.local.supervision import (
     supervisor_config,
 )
 from imagemill.local.supervisor import ProcessState, Supervisor
-from imagemill.settings import ApiSettings, NotifierSettings, ProcessorSettings
-
-# Where the services' settings come from; a running system with others is restarted.
-_PREFIXES = ("IMAGEMILL_", "KAFKA_", "R2_", "S3_", "AWS_", "OBJECT_STORE_", "UPLOAD_", "WORKER_")
+from imagemill.settings import ApiSettings, KafkaSettings, NotifierSettings, ProcessorSettings
 
 
 @dataclass(frozen=True)
@@ -58,6 +56,7 @@ class LocalSystem:
         self._processors = processors
         self._processor = ProcessorSettings()
         self._notifier = NotifierSettings()
+        self._environ = with_dotenv(os.environ, Path(".env"))
 
     @property
     def url(self) -> str:
@@ -72,7 +71,7 @@ class LocalSystem:
         """
         if "kafka_bootstrap_servers" in self.api.model_fields_set:
             return BrokerKind.EXTERNAL
-        return choose_broker(look(os.environ, jars_present(self.layout.jars)))
+        return choose_broker(look(self._environ, jars_present(self.layout.jars)))
 
     def fetch_broker(self, kind: BrokerKind) -> None:
         """Fetch Java and Kafka where they are ours to bring."""
@@ -95,12 +94,10 @@ class LocalSystem:
         return [Program(BROKER, (*launch, str(kind)), stop_wait_s=30), *services]
 
     def config(self, kind: BrokerKind) -> str:
-        """The supervisor's configuration, with a mark that differs when any setting does."""
+        """The supervisor's configuration, with a mark: a running system of another is replaced."""
         config = supervisor_config(self.layout, self.programs(kind), Path.cwd())
-        relevant = {k: v for k, v in os.environ.items() if k.startswith(_PREFIXES) or k == "PORT"}
         settings = (self.api, self._processor, self._notifier)
-        stated = json.dumps([relevant, *(repr(each) for each in settings)], sort_keys=True)
-        return config + f"\n; settings {hashlib.sha256(stated.encode()).hexdigest()[:16]}\n"
+        return config + f"\n; mark {mark(settings, self._environ)}\n"
 
     def launch(self, kind: BrokerKind) -> bool:
         """Start the supervisor, unless it runs with this very configuration. True if it did.
@@ -127,11 +124,17 @@ class LocalSystem:
         if kind is not BrokerKind.EXTERNAL:
             self.supervisor.start(BROKER)
         try:
-            wait_until_served(self.bootstrap(kind), timeout_s)
+            wait_until_served(self.clients(kind), timeout_s)
         except LocalError as error:
             if kind is BrokerKind.EXTERNAL:
                 raise
             raise LocalError(f"{error}\n{tail(self.layout.log(BROKER))}") from error
+
+    def clients(self, kind: BrokerKind) -> KafkaSettings:
+        """The settings of clients of the cluster, once the supervisor was launched."""
+        if kind is BrokerKind.EXTERNAL:
+            return self.api
+        return plain_clients(self.bootstrap(kind))
 
     def bootstrap(self, kind: BrokerKind) -> str:
         """The cluster's address; a local broker's is known once the supervisor was launched."""
@@ -142,9 +145,9 @@ class LocalSystem:
     def services(self) -> list[Service]:
         """Every process of the system; those of a system that is down as stopped."""
         states = self.supervisor.processes()
+        ports = self._read_ports() if states else {}
         if not states:
             states = [ProcessState(name, None, "stopped", 0) for name in NAMES]
-        ports = self._read_ports() if self.supervisor.running() else {}
         order = {name: index for index, name in enumerate(NAMES)}
         states.sort(key=lambda state: (order[state.name.partition("-")[0]], state.name))
         return [
@@ -156,7 +159,7 @@ class LocalSystem:
     def down(self) -> bool:
         """Stop everything in order; data stays. False if nothing ran."""
         if not self.supervisor.running():
-            return False
+            return self.supervisor.end_orphans()
         self.supervisor.shutdown()
         return True
 
@@ -168,6 +171,7 @@ class LocalSystem:
         stated = {
             "IMAGEMILL_HOME": str(self.layout.home),
             "KAFKA_BOOTSTRAP_SERVERS": self.bootstrap(kind),
+            "KAFKA_SECURITY_PROTOCOL": self.clients(kind).kafka_security_protocol,
             "PORT": str(self.api.port),
             # A log shows a line when it is written, not a buffer later.
             "PYTHONUNBUFFERED": "1",

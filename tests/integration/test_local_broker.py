@@ -2,10 +2,63 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+import pytest
+from aiokafka import AIOKafkaConsumer
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
+from faust.transport.drivers.aiokafka import credentials_to_aiokafka_auth
 
-from imagemill.local.broker import LocalBroker
+from imagemill.kafka import create_topics
+from imagemill.local.broker import KafkaInstall, LocalBroker, wait_until_served
+from imagemill.local.errors import LocalError
+from imagemill.local.ports import next_free
+from imagemill.settings import ProcessorSettings
+from processor.stream import client_options, credentials
+from schemas.topics import TOPICS
+
+
+class GuardedBroker(LocalBroker):
+    """One that has a second port beside, for a user with a password."""
+
+    guarded_port = 0
+
+    @property
+    def guarded(self) -> str:
+        """The address that asks for the password."""
+        return f"127.0.0.1:{self.guarded_port}"
+
+    def prepare(self) -> list[str]:
+        command = super().prepare()
+        self.guarded_port = self.guarded_port or next_free(self.port + 100)
+        listeners = f"PLAINTEXT://{self.bootstrap},GUARDED://{self.guarded}"
+        module = "org.apache.kafka.common.security.plain.PlainLoginModule"
+        with (self.folder / "server.properties").open("a") as config:
+            config.write(
+                f"""
+listeners={listeners},CONTROLLER://127.0.0.1:{self._ports[1]}
+advertised.listeners={listeners}
+listener.security.protocol.map=GUARDED:SASL_PLAINTEXT,PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+listener.name.guarded.sasl.enabled.mechanisms=PLAIN
+listener.name.guarded.plain.sasl.jaas.config={module} required user_mill="opens";
+"""
+            )
+        return command
+
+
+@pytest.fixture(scope="module")
+def guarded_broker(
+    tmp_path_factory: pytest.TempPathFactory, kafka_install: KafkaInstall
+) -> Iterator[GuardedBroker]:
+    """One for the tests here, which leave it running."""
+    folder = tmp_path_factory.mktemp("kafka")
+    local = GuardedBroker(folder, kafka_install, port=next_free(24092))
+    local.start()
+    try:
+        yield local
+    finally:
+        local.kill()
 
 
 def write(bootstrap: str, topic: str, values: list[bytes]) -> None:
@@ -24,22 +77,53 @@ def read(bootstrap: str, topic: str, count: int) -> list[bytes]:
         consumer.close()
 
 
-def test_what_was_acknowledged_survives_a_kill_and_a_stop(own_broker: LocalBroker):
-    admin = AdminClient({"bootstrap.servers": own_broker.bootstrap})
+def test_what_was_acknowledged_survives_a_kill_and_a_stop(guarded_broker: GuardedBroker):
+    admin = AdminClient({"bootstrap.servers": guarded_broker.bootstrap})
     topic = NewTopic("kept", num_partitions=1, replication_factor=1)
     admin.create_topics([topic])["kept"].result(30)
-    where = own_broker.bootstrap
+    where = guarded_broker.bootstrap
 
     write(where, "kept", [b"before the kill"])
-    own_broker.kill()
-    assert own_broker.pid is None
-    own_broker.start()
-    assert own_broker.bootstrap == where
+    guarded_broker.kill()
+    assert guarded_broker.pid is None
+    guarded_broker.start()
+    assert guarded_broker.bootstrap == where
 
     write(where, "kept", [b"before the stop"])
-    own_broker.stop()
-    own_broker.start()
+    guarded_broker.stop()
+    guarded_broker.start()
     assert read(where, "kept", 2) == [b"before the kill", b"before the stop"]
+
+
+async def test_a_password_opens_the_cluster_to_every_kind_of_client(
+    guarded_broker: GuardedBroker, topic_prefix: str
+):
+    def named(password: str) -> ProcessorSettings:
+        return ProcessorSettings(
+            _env_file=None,
+            kafka_bootstrap_servers=guarded_broker.guarded,
+            kafka_security_protocol="SASL_PLAINTEXT",
+            kafka_sasl_username="mill",
+            kafka_sasl_password=password,
+            topic_prefix=topic_prefix,
+            topic_partitions=1,
+        )
+
+    with pytest.raises(LocalError, match=r"refuses us: .*Authentication failed"):
+        wait_until_served(named("guessed"), 30)
+    settings = named("opens")
+    wait_until_served(settings, 30)
+    assert len(create_topics(settings)) == len(TOPICS)
+
+    servers = {"bootstrap_servers": settings.kafka_bootstrap_servers}
+    of_faust = servers | credentials_to_aiokafka_auth(credentials(settings))
+    for options in (of_faust, client_options(settings)):
+        consumer = AIOKafkaConsumer(**options)
+        await consumer.start()
+        try:
+            assert settings.topic("jobs.high") in await consumer.topics()
+        finally:
+            await consumer.stop()
 
 
 def test_topics_are_not_created_by_asking_for_them(broker, topic_prefix):

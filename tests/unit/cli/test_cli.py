@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from imagemill.cli import COMMANDS, main
@@ -64,6 +65,26 @@ def test_down_when_nothing_runs(capsys):
     assert "Nothing was running" in capsys.readouterr().out
 
 
+def test_what_a_killed_supervisor_left_is_shown_and_taken_down(capsys, empty_home):
+    run = empty_home / "run"
+    run.mkdir(parents=True)
+    (run / "ports.json").write_text('{"api": 8080}')
+    (run / "notifier.starts").write_text("2026-01-01T00:00:00.000+00:00 4194304\n")
+    with subprocess.Popen(["sleep", "60"]) as left:
+        (run / "api.starts").write_text(f"2026-01-01T00:00:00.000+00:00 {left.pid}\n")
+        assert main(["status", "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["services"] == [
+            {"name": "api", "pid": left.pid, "state": "orphaned", "restarts": 0, "port": 8080}
+        ]
+        assert main(["status"]) == 0
+        assert "`make down` ends the rest" in capsys.readouterr().out
+        assert main(["down"]) == 0
+        assert capsys.readouterr().out.startswith("Stopped.")
+        assert not psutil.pid_exists(left.pid)
+    assert main(["down"]) == 0
+    assert "Nothing was running" in capsys.readouterr().out
+
+
 def test_topics_are_listed_under_the_prefix(capsys, monkeypatch):
     monkeypatch.setenv("IMAGEMILL_TOPIC_PREFIX", "mine.")
     assert main(["topics", "list"]) == 0
@@ -71,8 +92,15 @@ def test_topics_are_listed_under_the_prefix(capsys, monkeypatch):
     assert names == [f"mine.{topic.name}" for topic in TOPICS]
 
 
-def test_what_keeps_it_from_running_is_a_sentence_not_a_traceback(capsys, monkeypatch, tmp_path):
-    monkeypatch.setenv("KAFKA_HOME", str(tmp_path))
+@pytest.mark.parametrize("dotenv", [False, True])
+def test_what_keeps_it_from_running_is_a_sentence_not_a_traceback(
+    dotenv, capsys, monkeypatch, tmp_path
+):
+    monkeypatch.delenv("KAFKA_HOME", raising=False)
+    if dotenv:
+        Path(".env").write_text(f"KAFKA_HOME={tmp_path}")
+    else:
+        monkeypatch.setenv("KAFKA_HOME", str(tmp_path))
     assert main(["up"]) == 1
     said = capsys.readouterr().err
     assert said.startswith("imagemill: KAFKA_HOME is")

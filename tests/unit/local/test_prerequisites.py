@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from imagemill.local.broker import KafkaInstall
 from imagemill.local.errors import LocalError
 from imagemill.local.java import find_java, java_home, java_version
 from imagemill.local.prerequisites import BrokerKind, Machine, choose_broker, look, with_dotenv
@@ -75,6 +76,17 @@ def test_a_cluster_named_in_a_dotenv_file_is_enough(tmp_path):
     assert environ["PORT"] == "2"
     assert choose_broker(look(environ, jars_present=False)) is BrokerKind.EXTERNAL
     assert with_dotenv({"PORT": "2"}, tmp_path / "none") == {"PORT": "2"}
+
+
+def test_a_kafka_home_and_a_java_of_a_dotenv_file_are_taken(tmp_path, monkeypatch):
+    program(tmp_path / "jre" / "bin", "java", "echo 'openjdk version \"21.0.1\"' >&2")
+    (tmp_path / ".env").write_text(f"KAFKA_HOME={tmp_path}\nJAVA_HOME={tmp_path / 'jre'}\n")
+    monkeypatch.chdir(tmp_path)
+    for name in ("KAFKA_HOME", "JAVA_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    install = KafkaInstall.find(tmp_path / "unused")
+    assert install.libs == tmp_path / "libs"
+    assert install.java == tmp_path / "jre" / "bin" / "java"
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,10 @@ from supervisor.options import ServerOptions
 
 from imagemill.local.errors import LocalError
 from imagemill.local.layout import Layout
+from imagemill.local.mark import mark
 from imagemill.local.program import member_environment
 from imagemill.local.supervision import Program, supervisor_config
+from imagemill.settings import ApiSettings
 
 COMMAND = ("/opt/my python/bin/python", "-c", "print('50%; \"x\"')")
 
@@ -68,6 +70,28 @@ def test_several_processors_have_names_and_logs_of_their_own(layout):
 def test_a_home_that_the_configuration_cannot_hold_is_refused(tmp_path):
     with pytest.raises(LocalError, match="100%"):
         supervisor_config(Layout.of(tmp_path / "100%"), [], Path("/"))
+
+
+def test_a_mark_changes_with_the_code_and_with_secrets_that_it_does_not_hold(tmp_path):
+    def marked(secret: str = "first-secret-of-16", environ: dict[str, str] | None = None) -> str:
+        settings = ApiSettings(_env_file=None, signing_secret=secret)
+        return mark([settings], environ or {}, tmp_path)
+
+    code = tmp_path / "processor" / "gate.py"
+    code.parent.mkdir()
+    code.write_text("old")
+    first = marked()
+    assert "first" not in first
+    code.unlink()
+    code.write_text("old")
+    assert marked() == first
+    assert marked(environ={"EDITOR": "vi"}) == first
+    others = {marked("other-secret-of-16"), marked(environ={"KAFKA_HOME": "/opt/kafka"})}
+    code.write_text("new")
+    others.add(marked())
+    (tmp_path / "processor" / "more.toml").write_text("")
+    others.add(marked())
+    assert len({first} | others) == 5
 
 
 def test_members_differ_in_name_and_port(monkeypatch, tmp_path):
