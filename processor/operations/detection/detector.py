@@ -99,7 +99,13 @@ class Detector:
         shapes = facts.outputs
         if any(dim is None for shape in shapes.values() for dim in shape):
             shapes = self._probe(base)
-        self.plan = heads.recognise(size, shapes, len(own) or None, facts.metadata.get("box_order"))
+        self.plan = heads.recognise(
+            size,
+            shapes,
+            len(own) or None,
+            facts.metadata.get("box_order"),
+            channels_first=layout == "NCHW",
+        )
         self.names: Mapping[int, str] = own or _default_names(self.plan)
         self.recipe = _recipe(base, self.plan.head, declared)
 

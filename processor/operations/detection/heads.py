@@ -16,6 +16,10 @@ _STRIDES = ((8, 16, 32), (8, 16, 32, 64))
 _YOLOV5_ANCHORS = 3
 # Exports that suppress inside the graph give at most some hundreds of finished boxes.
 _FINISHED_ROWS = 1000
+# What rounding in 16 bits adds to a score, and to the sum of a softmax.
+_ROUNDING = 0.01
+# Boxes in fractions may leave the picture, and boxes in pixels are larger.
+_LARGEST_FRACTION = 2.0
 
 
 class Head(StrEnum):
@@ -35,12 +39,18 @@ class UnknownHead(ValueError):
 
 @dataclass(frozen=True)
 class HeadPlan:
-    """How to read one model's outputs; `outputs` names them in the order that decoding needs."""
+    """How to read one model's outputs; `outputs` names them in the order that decoding needs.
+
+    For SSD: `background` is whether the first score is that of no object, None where the values
+    tell, and `first` is the number of the first class behind it.
+    """
 
     head: Head
     outputs: tuple[str, ...]
     classes: int | None
     box_order: str | None = None
+    background: bool | None = None
+    first: int | None = None
 
 
 @dataclass(frozen=True)
@@ -57,18 +67,23 @@ def recognise(
     outputs: Mapping[str, Shape],
     classes: int | None = None,
     box_order: str | None = None,
+    *,
+    channels_first: bool = True,
 ) -> HeadPlan:
     """The plan for a model of input `size` (width, height) with these outputs.
 
     `classes` is the number of names in the metadata, None when there are none. `box_order`
-    (yxyx or xyxy, for SSD) overrides what names and values say.
+    (yxyx or xyxy, for SSD) overrides what names and the input's axes say.
 
     Raises:
         UnknownHead: no family has such outputs.
     """
     boxes = [name for name, shape in outputs.items() if len(shape) in (2, 3) and shape[-1] == 4]
     if len(outputs) > 1 and boxes:
-        return _recognise_ssd(boxes[0], outputs, box_order)
+        # Four scores a box look like boxes.
+        name = next((name for name in boxes if "box" in name.lower()), boxes[0])
+        order = box_order or _box_order(name, channels_first)
+        return _recognise_ssd(name, outputs, classes, order)
     # Some exports add the raw maps or mask prototypes behind the decoded [1, n, values].
     name = next((name for name, shape in outputs.items() if len(shape) == 3), None)
     if name is None:
@@ -130,20 +145,43 @@ def _implied_classes(head: Head, shape: Shape) -> int | None:
             return None
 
 
-def _recognise_ssd(boxes: str, outputs: Mapping[str, Shape], box_order: str | None) -> HeadPlan:
+def _box_order(boxes: str, channels_first: bool) -> str | None:
+    """The order that an SSD's boxes are in, None where the values tell.
+
+    TensorFlow calls them detection_boxes, has y first and channels last; PyTorch has both turned.
+    """
+    if "detection" in boxes.lower():
+        return "yxyx"
+    return "xyxy" if channels_first or "bbox" in boxes.lower() else None
+
+
+def _recognise_ssd(
+    boxes: str, outputs: Mapping[str, Shape], classes: int | None, box_order: str | None
+) -> HeadPlan:
     rows = outputs[boxes][-2]
     others = {name: shape for name, shape in outputs.items() if name != boxes}
-    if box_order is None and "bbox" in boxes.lower():
-        box_order = "xyxy"
     for name, shape in others.items():
         if len(shape) >= 2 and shape[-2] == rows and shape[-1] > 1:
-            return HeadPlan(Head.SSD, (boxes, name), shape[-1], box_order)
+            count = shape[-1]
+            background, first = _numbering(count, classes)
+            outputs_read = (boxes, name)
+            return HeadPlan(Head.SSD, outputs_read, count, box_order, background, first)
     flat = [name for name, shape in others.items() if len(shape) <= 2 and shape[-1] == rows]
     scores = [name for name in flat if "score" in name.lower() or "conf" in name.lower()]
     numbers = [name for name in flat if name not in scores]
     if not scores or not numbers:
         raise UnknownHead(f"outputs {_described(outputs)} have boxes, but no scores and classes")
     return HeadPlan(Head.SSD_FINISHED, (boxes, scores[0], numbers[0]), None, box_order)
+
+
+def _numbering(scores: int, classes: int | None) -> tuple[bool | None, int | None]:
+    """A plan's `background` and `first` for so many scores a box and names in the metadata."""
+    if classes is not None and scores == classes + 1:
+        return True, 0
+    # 91 scores are COCO's ids from 0, the background, and 90 scores those from 1.
+    if scores in (90, 91):
+        return scores == 91, 1
+    return None, None
 
 
 def _cells(size: tuple[int, int], strides: tuple[int, ...]) -> int:
@@ -222,16 +260,18 @@ def _decode_finished(rows: NDArray, confidence: float) -> Candidates:
 def _decode_ssd(
     boxes: NDArray, scores: NDArray, plan: HeadPlan, size: tuple[int, int], confidence: float
 ) -> Candidates:
-    scores = _rows(scores)
-    # 91 scores are COCO's ids from 0, the background, and 90 scores those from 1.
-    first = 1 if plan.classes in (90, 91) else 0
-    if plan.classes == 91:
+    boxes, scores = _rows(boxes), _checked(_rows(scores), plan.outputs[1])
+    # Boxes without an object are sure of something only where there is a score for that.
+    shares = np.allclose(scores.sum(axis=1, dtype=np.float64), 1.0, atol=_ROUNDING)
+    background = shares if plan.background is None else plan.background
+    first = int(background) if plan.first is None else plan.first
+    if background:
         scores = scores[:, 1:]
     numbers = scores.argmax(axis=1)
     best = scores[np.arange(len(scores)), numbers]
     sure = best >= confidence
     return Candidates(
-        _ssd_corners(_rows(boxes)[sure], plan.box_order, size),
+        _ssd_corners(boxes, plan.box_order, size)[sure],
         best[sure].astype(np.float64),
         numbers[sure].astype(np.int64) + first,
     )
@@ -245,22 +285,35 @@ def _decode_ssd_finished(
     size: tuple[int, int],
     confidence: float,
 ) -> Candidates:
-    scores = scores.reshape(-1)
+    scores = _checked(scores.reshape(-1), plan.outputs[1])
     sure = scores >= confidence
     return Candidates(
-        _ssd_corners(_rows(boxes)[sure], plan.box_order, size),
+        _ssd_corners(_rows(boxes), plan.box_order, size)[sure],
         scores[sure].astype(np.float64),
         numbers.reshape(-1)[sure].astype(np.int64),
     )
 
 
+def _checked(scores: NDArray, name: str) -> NDArray:
+    """The scores, if that is what they are; raises UnknownHead for a DETR's logits and the like."""
+    if scores.size and (scores.min() < -_ROUNDING or scores.max() > 1 + _ROUNDING):
+        raise UnknownHead(
+            f"output {name} reaches from {scores.min():.3g} to {scores.max():.3g}, and scores from "
+            "0 to 1 are understood; export the model with its sigmoid or softmax, if it is an SSD"
+        )
+    return scores
+
+
 def _ssd_corners(boxes: NDArray, order: str | None, size: tuple[int, int]) -> NDArray[np.float64]:
-    """Corners in input pixels of boxes that are fractions of the picture, or already pixels.
+    """Corners in input pixels of all boxes, that are fractions of the picture or already pixels.
 
     TensorFlow writes fractions as ymin, xmin, ymax, xmax; torchvision pixels as x0, y0, x1, y1.
     """
     boxes = boxes.astype(np.float64)
-    fractions = boxes.size == 0 or float(np.abs(boxes).max()) <= 2.0
+    # Most boxes tell, as any of them may lie far outside the picture; empty ones only fill up.
+    farthest = np.abs(boxes[np.isfinite(boxes).all(axis=1)]).max(axis=1, initial=0.0)
+    filled = farthest[farthest > 0]
+    fractions = filled.size == 0 or float(np.median(filled)) <= _LARGEST_FRACTION
     if (order or ("yxyx" if fractions else "xyxy")) == "yxyx":
         boxes = boxes[:, [1, 0, 3, 2]]
     return boxes * np.array(size * 2) if fractions else boxes

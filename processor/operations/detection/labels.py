@@ -23,6 +23,7 @@ COCO_90: Mapping[int, str] = {
 }
 # Detectors trained on the same data mostly number the 80 classes from 0 without gaps.
 COCO_80: Mapping[int, str] = dict(enumerate(COCO_90.values()))
+_COCO_81: Mapping[int, str] = dict(enumerate(COCO_90.values(), start=1))
 
 
 def parse_names(text: str) -> dict[int, str]:
@@ -46,7 +47,7 @@ def parse_names(text: str) -> dict[int, str]:
 
 def coco_names(count: int) -> Mapping[int, str]:
     """The COCO table that a model of so many classes numbers by; empty for other counts."""
-    return {80: COCO_80, 90: COCO_90, 91: COCO_90}.get(count, {})
+    return {80: COCO_80, 81: _COCO_81, 90: COCO_90, 91: COCO_90}.get(count, {})
 
 
 def label(names: Mapping[int, str], number: int) -> str:

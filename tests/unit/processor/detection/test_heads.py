@@ -154,6 +154,52 @@ def test_ssd_with_a_background_score_never_reports_it():
     assert found(detector) == [("cat", 0.6, (160, 80, 240, 160))]
 
 
+@pytest.mark.parametrize(
+    ("count", "names", "found_name"),
+    [(21, None, "class 3"), (21, "n", "n2"), (81, None, "car"), (4, "n", "n2"), (3, "n", "n2")],
+)
+def test_the_background_of_a_pytorch_ssd_is_not_reported(count, names, found_name):
+    # x first and in fractions; scores are a softmax, the background first where there is one.
+    boxes = np.tile(np.array([0.5, 0.25, 0.75, 0.5], dtype=np.float32), (1, 50, 1))
+    scores = np.zeros((1, 50, count), dtype=np.float32)
+    background = count != 3
+    scores[..., 0] = 1.0 if background else 0.0
+    scores[0, 5, [0, 2 + background]] = [0.1, 0.9]
+    own = [f"n{number}" for number in range(count - background)]
+    metadata = {"names": str(own)} if names else {}
+    outputs = {"scores": scores, "boxes": boxes}
+    detector = open_detector(constant_model([1, 3, 300, 300], outputs, metadata))
+
+    assert found(detector) == [(found_name, 0.9, (160, 80, 240, 160))]
+
+
+def test_what_has_the_shapes_of_an_ssd_and_other_values_is_refused():
+    outputs = {
+        "pred_boxes": np.full((1, 300, 4), 0.5, dtype=np.float32),
+        "logits": np.full((1, 300, 80), -4.5, dtype=np.float32),
+    }
+    detector = open_detector(constant_model([1, 3, 320, 320], outputs))
+
+    with pytest.raises(UnknownHead, match=r"output logits reaches from -4\.5 to -4\.5"):
+        found(detector)
+
+
+@pytest.mark.parametrize(
+    ("unit", "wild"), [(1.0, 40.0), (300.0, 1e6), (300.0, 0.0)], ids=["fractions", "pixels", "fill"]
+)
+def test_a_wild_box_does_not_change_the_unit_of_the_others(unit, wild):
+    boxes = np.tile(np.array([0.5, 0.25, 0.75, 0.5], dtype=np.float32) * unit, (1, 9, 1))
+    boxes[0, 1:4] = [wild, wild, wild, wild * 2]
+    outputs = {
+        "boxes": boxes,
+        "scores": np.array([[0.9, 0.8, 0.8, 0.8, 0, 0, 0, 0, 0]], dtype=np.float32),
+        "labels": np.full((1, 9), 17, dtype=np.int64),
+    }
+    detector = open_detector(constant_model([1, 3, 300, 300], outputs))
+
+    assert found(detector) == [("cat", 0.9, (160, 80, 240, 160))]
+
+
 def test_ssd_that_the_graph_has_already_suppressed():
     outputs = {
         "detection_boxes": np.array([[[0.25, 0.5, 0.5, 0.75], [0, 0, 1, 1]]], dtype=np.float32),
