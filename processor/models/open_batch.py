@@ -15,7 +15,6 @@ import onnxruntime
 from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
-from processor.models import runtime
 from processor.models.rewrite import RewriteError, only_output
 
 _DIMENSION = "batch"
@@ -29,6 +28,7 @@ def open_batch(data: bytes, output: str | None) -> bytes:
     Raises:
         RewriteError: not an ONNX model, its shapes are not those of one picture, or pictures
             together do not get the results of each alone; the message says which.
+        runtime.ERRORS, MemoryError: it did not run, for its graph or for want of memory.
     """
     try:
         model = only_output(data, output) if output else onnx.load_model_from_string(data)
@@ -44,12 +44,7 @@ def open_batch(data: bytes, output: str | None) -> bytes:
     # Noted shapes would contradict it.
     model.graph.ClearField("value_info")
     opened = model.SerializeToString(deterministic=True)
-    try:
-        _check(_session(data), _session(opened), output)
-    except RewriteError:
-        raise
-    except runtime.ERRORS as error:
-        raise RewriteError(f"it fails with more than one picture: {error}") from error
+    _check(_session(data), _session(opened), output)
     return opened
 
 

@@ -57,7 +57,8 @@ def prepare_all(entry: ModelEntry, file: ModelFile, store: ModelStore) -> None:
 def batched(entry: ModelEntry, file: ModelFile, store: ModelStore) -> Path:
     """The path of a copy that takes any number of pictures, of a file that fixes it at one.
 
-    That a model does not allow it is kept too, so that it is tried once a file.
+    That a model does not allow it is kept too, so that it is tried once a file; a failure to run
+    is not, as it may pass.
 
     Raises:
         PrepareError: its results would not be the same; the message says why.
@@ -68,13 +69,15 @@ def batched(entry: ModelEntry, file: ModelFile, store: ModelStore) -> Path:
     if refused.is_file():
         raise PrepareError(refused.read_text("utf-8"))
     if not _intact([path], total):
-        from processor.models import open_batch, rewrite  # as in build()
+        from processor.models import open_batch, rewrite, runtime  # as in build()
 
         try:
             data = open_batch.open_batch(file.path.read_bytes(), entry.output)
         except rewrite.RewriteError as error:
             write_atomic(refused, str(error).encode())
             raise PrepareError(str(error)) from error
+        except (*runtime.ERRORS, MemoryError) as error:
+            raise PrepareError(f"two pictures at once could not be tried: {error}") from error
         write_atomic(path, data)
         write_atomic(total, _digest([data]).encode())
     return path

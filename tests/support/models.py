@@ -52,10 +52,11 @@ def counting_model(batch: int | str = "n", side: int | str = 4, *, reshaped: boo
     """An ONNX model whose output `seen` [n, 2] is how many pictures it got, and each one's mean.
 
     Inputs are [batch, 3, side, side]. With `batch` 1 it takes one picture, though its graph would
-    take more.
+    take more; where it is `reshaped`, its graph fails with another number of them.
     """
     nodes = [
-        helper.make_node("ReduceMean", ["pixels"], ["mean"], axes=[1, 2, 3], keepdims=0),
+        helper.make_node("Reshape" if reshaped else "Identity", ["pixels"], ["whole"]),
+        helper.make_node("ReduceMean", ["whole"], ["mean"], axes=[1, 2, 3], keepdims=0),
         helper.make_node("Mul", ["mean", "zero"], ["nothing"]),
         helper.make_node("Add", ["nothing", "one"], ["ones"]),
         helper.make_node("ReduceSum", ["ones"], ["sum"], keepdims=0),
@@ -64,6 +65,8 @@ def counting_model(batch: int | str = "n", side: int | str = 4, *, reshaped: boo
         helper.make_node("Unsqueeze", ["mean", "last"], ["second"]),
         helper.make_node("Concat", ["first", "second"], ["seen"], axis=1),
     ]
+    if reshaped:
+        nodes[0].input.append("one picture")
     graph = helper.make_graph(
         nodes,
         "counting",
@@ -73,6 +76,7 @@ def counting_model(batch: int | str = "n", side: int | str = 4, *, reshaped: boo
             helper.make_tensor("zero", TensorProto.FLOAT, [], [0.0]),
             helper.make_tensor("one", TensorProto.FLOAT, [], [1.0]),
             helper.make_tensor("last", TensorProto.INT64, [1], [1]),
+            helper.make_tensor("one picture", TensorProto.INT64, [4], [1, 3, 4, 4]),
         ],
     )
     opsets = [helper.make_opsetid("", 13)]

@@ -179,6 +179,17 @@ def test_a_file_whose_pictures_would_see_each_other_stays_as_it_is(
     assert kept.stat().st_mtime_ns == written
 
 
+def test_a_try_that_fails_to_run_is_not_kept_as_the_models_answer(
+    home: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    session = counting(home, counting_model(1, reshaped=True))
+    assert not session.batches
+    assert "counting takes one picture a call: two pictures at once could not be tried" in (
+        caplog.text
+    )
+    assert list((home / "prepared").glob("*.refused")) == []
+
+
 def test_the_opened_copy_is_made_once(home: Path) -> None:
     data = brightness_model()
     store = install(home, data, brightness_entry(data))
