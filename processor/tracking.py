@@ -17,7 +17,8 @@ from processor.outbox import Delivery, Outbox
 from schemas import codec
 from schemas.events import CancelRequested, Fact, ItemFact, JobExpired
 from schemas.jobs import Item, JobState
-from schemas.reducer import complete_items, finished_event, fold, with_items, without_data
+from schemas.reducer import complete_items, finished_event, fold, with_items
+from schemas.shortening import shortened
 from schemas.topics import MAX_MESSAGE_BYTES
 
 log = logging.getLogger(__name__)
@@ -123,8 +124,7 @@ class Tracker:
         key, partition = state.job_id.encode(), entry.tp.partition
         encoded = codec.encode_state(state, self._source)
         if len(encoded.value) > _MAX_STATE_BYTES:
-            state = without_data(state)
-            encoded = codec.encode_state(state, self._source)
+            state, encoded = self._shortened(state)
         table.put(key, encoded.value)
         window = self._windows.get(state.job_id)
         if window is not None:
@@ -141,6 +141,14 @@ class Tracker:
             entries = [*window.entries, entry]
             deliveries += window.deliveries
         self._outbox.ack_when_delivered(entries, deliveries)
+
+    def _shortened(self, state: JobState) -> tuple[JobState, codec.Encoded]:
+        """The fullest version of it that fits in a message."""
+        for shorter in shortened(state):
+            encoded = codec.encode_state(shorter, self._source)
+            if len(encoded.value) <= _MAX_STATE_BYTES:
+                break
+        return shorter, encoded
 
     async def _tell_end(
         self, table: JobTable, state: JobState, partition: int, repeated: bool

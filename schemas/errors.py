@@ -49,6 +49,9 @@ _CLASSES = {
     ErrorCode.CANCELLED: ErrorClass.CANCELLED,
 }
 
+# An error may quote what somebody sent.
+_MAX_CHARS = 1000
+
 # A second try can end differently: the store, the network or the process was at fault.
 _TRANSIENT = frozenset(
     {
@@ -72,10 +75,22 @@ class JobError(BaseModel):
 
     @classmethod
     def of(cls, code: ErrorCode, message: str) -> JobError:
-        """The error of this code, with the class that belongs to it."""
-        return cls.model_construct(
-            code=code, error_class=_CLASSES.get(code, ErrorClass.INFRASTRUCTURE), message=message
+        """The error of this code, with the class that belongs to it.
+
+        Of a message of any length, and of any characters, such as halves of one.
+        """
+        error = cls.model_construct(
+            code=code,
+            error_class=_CLASSES.get(code, ErrorClass.INFRASTRUCTURE),
+            message=message.encode(errors="replace").decode(),
         )
+        return error.shortened(_MAX_CHARS)
+
+    def shortened(self, characters: int) -> JobError:
+        """The same with a message of no more than so many characters."""
+        if len(self.message) <= characters:
+            return self
+        return self.model_copy(update={"message": f"{self.message[: characters - 3]}..."})
 
     @property
     def transient(self) -> bool:

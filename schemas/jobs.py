@@ -13,7 +13,7 @@ from schemas.times import Timestamp
 
 # Without a slash: "job id/index" is the key of an item.
 JobId = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,128}$")]
-# The end of a job with this many items, 1 KB each, still fits in one message with room to spare.
+# The end of a job with this many items fits in one message, if need be shortened: shortening.py.
 MAX_ITEMS = 2_000
 
 

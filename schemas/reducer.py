@@ -206,17 +206,6 @@ def with_items(state: JobState, items: tuple[Item, ...]) -> JobState:
     return state.evolve(**update)
 
 
-def without_data(state: JobState) -> JobState:
-    """The job without its items' data, which says so: all together it is too much for a message."""
-    items = tuple(
-        item.evolve(result=item.result | {"data": None, "data_omitted": True})
-        if item.result and item.result.get("data") is not None
-        else item
-        for item in state.items
-    )
-    return state.evolve(items=items)
-
-
 def job_error(items: tuple[Item, ...]) -> JobError | None:
     """The error of a job whose every item failed: the first item's, told for the whole job."""
     first = next((item.error for item in items if item.error), None)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
+from aiokafka.producer.message_accumulator import MessageAccumulator
 from faust.types import TP
 
 from processor.admission import Admission
@@ -157,6 +159,29 @@ class Producer:
     def to(self, topic: str) -> list[Sent]:
         """What was sent to one topic."""
         return [sent for sent in self.sent if sent.topic == topic]
+
+
+class WaitingProducer(Producer):
+    """Sends wait, as aiokafka has them wait, while the batch of a partition is full."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        cluster = SimpleNamespace(leader_for_partition=lambda tp: 0)
+        self._room = MessageAccumulator(cluster, 1 << 14, 0, 30)
+
+    async def send(self, topic: str, key: Any, value: Any, partition: Any, *rest: Any) -> Any:
+        """Into the batch, then what the others do with it."""
+        await self._room.add_message(TP(topic, partition), key, value, 5, headers=rest[-1] or [])
+        return await super().send(topic, key, value, partition, *rest)
+
+    async def fill(self, topic: str) -> None:
+        """Leave the next batch of the partition no room."""
+        self.drain()
+        await self._room.add_message(TP(topic, 0), b"full", bytes(1 << 14), 5)
+
+    def drain(self) -> None:
+        """Take all batches to send them; their waiters wake in the next rounds of the loop."""
+        self._room.drain_by_nodes(())
 
 
 class Crashes:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from aiokafka.errors import KafkaTimeoutError
-from aiokafka.producer.message_accumulator import MessageAccumulator
 from faust.types import TP
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -29,7 +27,7 @@ from schemas.events import (
 )
 from schemas.jobs import JobState, JobStatus
 from schemas.topics import MAX_MESSAGE_BYTES
-from tests.support.edge import Client, Crashes, Producer, settled
+from tests.support.edge import Client, Crashes, Producer, WaitingProducer, settled
 from tests.support.facts import (
     Reader,
     accepted,
@@ -64,29 +62,6 @@ class FaustTable:
 
     def _db_for_partition(self, _partition: int) -> Disk:
         return self._disk
-
-
-class WaitingProducer(Producer):
-    """Sends wait, as aiokafka has them wait, while the batch of a partition is full."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        cluster = SimpleNamespace(leader_for_partition=lambda tp: 0)
-        self._room = MessageAccumulator(cluster, 1 << 14, 0, 30)
-
-    async def send(self, topic: str, key: Any, value: Any, partition: Any, *rest: Any) -> Any:
-        """Into the batch, then what the others do with it."""
-        await self._room.add_message(TP(topic, partition), key, value, 5, headers=rest[-1] or [])
-        return await super().send(topic, key, value, partition, *rest)
-
-    async def fill(self, topic: str) -> None:
-        """Leave the next batch of the partition no room."""
-        self.drain()
-        await self._room.add_message(TP(topic, 0), b"full", bytes(1 << 14), 5)
-
-    def drain(self) -> None:
-        """Take all batches to send them; their waiters wake in the next rounds of the loop."""
-        self._room.drain_by_nodes(())
 
 
 class Bench:
@@ -190,7 +165,8 @@ async def test_nothing_is_acked_before_its_state_is_in_the_log(bench: Bench) -> 
     assert bench.client.acked == [0]
 
 
-async def test_the_progress_of_a_batch_is_published_once_an_interval(bench: Bench) -> None:
+async def test_the_progress_of_a_batch_is_published_once_an_interval() -> None:
+    bench = Bench(interval_s=0.2)
     submitted = job(40)
     facts = [item_fact(ItemFinished, submitted, index) for index in range(39)]
     await bench.track(accepted(submitted), *facts)
@@ -333,19 +309,32 @@ def test_a_crash_at_any_message_changes_no_outcome(data: st.DataObject) -> None:
     assert codec.decode_state(log[b"job"]).items == told[0].items
 
 
+_KEPT = {"key": "results/job/0.json"}
+
+
+@pytest.mark.parametrize(
+    ("total", "large", "left"),
+    [
+        (8, {"data": "x" * (MAX_MESSAGE_BYTES // 6)}, {"data": None, "data_omitted": True}),
+        (400, {"data": 1, "url": "https://s3/?X-Amz-Security-Token=" + "x" * 10_000},
+         {"data": None, "data_omitted": True, "url": None, "url_omitted": True}),
+        (60, {"of": "x" * 60_000}, {"result_omitted": True}),
+    ],
+    ids=["data", "URLs", "what nobody knows"],
+)  # fmt: skip
 async def test_a_batch_whose_results_do_not_fit_one_message_ends_all_the_same(
-    bench: Bench,
+    bench: Bench, total: int, large: dict[str, Any], left: dict[str, Any]
 ) -> None:
-    submitted = job(8)
-    large = {"data": {"text": "x" * (MAX_MESSAGE_BYTES // 6)}, "key": "results/job/0.json"}
-    facts = [item_fact(ItemFinished, submitted, n, result=dict(large)) for n in range(8)]
-    await bench.track(accepted(submitted), *facts)
+    submitted = job(total)
+    await bench.track(accepted(submitted))
+    for index in range(total):
+        await bench.track(item_fact(ItemFinished, submitted, index, result=large | _KEPT))
     await bench.all_acked()
     (event,) = bench.finished
     assert event.status is JobStatus.SUCCEEDED
     assert all(len(sent.value or b"") < MAX_MESSAGE_BYTES for sent in bench.producer.sent)
     for item in event.items:
-        assert item.result == {"data": None, "data_omitted": True, "key": "results/job/0.json"}
+        assert item.result == left | _KEPT
 
 
 async def test_an_expired_job_is_deleted_with_one_tombstone(bench: Bench) -> None:

@@ -8,10 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.errors import ErrorClass, ErrorCode
+from schemas import codec
+from schemas.errors import ErrorClass, ErrorCode, JobError
 from schemas.events import Event, ItemFailed, ItemFinished, ItemRetrying, ItemStarted
-from schemas.jobs import JobState, JobStatus, Progress
+from schemas.jobs import MAX_ITEMS, Item, JobState, JobStatus, Progress
 from schemas.reducer import finished_event, fold
+from schemas.shortening import shortened
+from schemas.topics import MAX_MESSAGE_BYTES
 from tests.support.facts import (
     Reader,
     accepted,
@@ -258,3 +261,41 @@ def test_an_event_that_is_no_fact_is_refused() -> None:
 def test_a_job_that_runs_has_no_terminal_event() -> None:
     with pytest.raises(ValueError, match="has not ended"):
         finished_event(JobState(job_id="job", total=1, status=JobStatus.RUNNING))
+
+
+@pytest.mark.parametrize("character", ["x", '"', "\x01", "\N{CAT FACE}"])
+def test_the_end_of_every_job_can_be_made_to_fit_a_message(character: str) -> None:
+    """Whatever texts there are in it, and in whatever characters; here all are long."""
+    long = character * 1000
+    error = JobError.of(ErrorCode.TIMEOUT, long)
+    item = Item(
+        index=MAX_ITEMS - 1,
+        filename=long,
+        status=JobStatus.FAILED,
+        attempts=3,
+        result={"key": long, "url": long, "data": {long: long}, long: 0},
+        error=error,
+        timings_ms={long: 0.1},
+        started_at=at(1),
+        finished_at=at(2),
+        model={"name": long},
+    )
+    state = JobState(
+        job_id="j" * 128,
+        operation=long * 1000,
+        params={"of": long * 1000},
+        metadata={"of": long * 1000},
+        total=MAX_ITEMS,
+        outcomes="f" * MAX_ITEMS,
+        status=JobStatus.FAILED,
+        items=(item,) * MAX_ITEMS,
+        error=error,
+        finished_at=at(2),
+        traceparent=long,
+    )
+    *_, last = shortened(state)
+    assert len(codec.encode_state(last).value) < MAX_MESSAGE_BYTES * 3 // 4
+    assert len(codec.encode(finished_event(last)).value) < MAX_MESSAGE_BYTES - (1 << 16)
+    assert {(i.status, i.attempts, i.finished_at) for i in last.items} == {
+        (JobStatus.FAILED, 3, at(2))
+    }
