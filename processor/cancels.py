@@ -39,19 +39,33 @@ class CancelledJobs:
         while len(self._ids) > self._limit:
             self._ids.popitem(last=False)
 
+    def hear(self, message: Any) -> None:
+        """Remember what a message of the control topic asks for, if it is a request.
+
+        Most are claims, one for every request whose client chose the id, and a start reads all of
+        a day: their type is all that is looked at.
+        """
+        try:
+            if codec.event_type(message.headers) != CancelRequested.TYPE:
+                return
+            event = codec.decode(message.headers, message.value)
+        except codec.DecodeError:
+            return  # the control agent sends it to the dead-letter topic
+        assert isinstance(event, CancelRequested)
+        self.add(event.job_id, event.at)
+
     async def listen(self, topic: str, client: dict[str, Any]) -> None:
-        """Read all partitions of the control topic for ever, outside any consumer group."""
+        """Read all partitions of the control topic for ever, outside any consumer group.
+
+        From the earliest message on: items may wait for days, those of a job cancelled while no
+        worker ran too.
+        """
         consumer = AIOKafkaConsumer(
             topic, group_id=None, auto_offset_reset="earliest", fetch_max_wait_ms=500, **client
         )
         await consumer.start()
         try:
             async for message in consumer:
-                try:
-                    event = codec.decode(message.headers, message.value)
-                except codec.DecodeError:
-                    continue  # the control agent sends it to the dead-letter topic
-                if isinstance(event, CancelRequested):
-                    self.add(event.job_id, event.at)
+                self.hear(message)
         finally:
             await consumer.stop()

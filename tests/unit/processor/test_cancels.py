@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
+from faust.types import TP
+
 from processor.cancels import CancelledJobs
+from schemas import codec
+from schemas.events import JobClaimed
+from tests.support.edge import Client
+from tests.support.facts import accepted, at, cancel, job
+
+CONTROL = TP("jobs.control", 0)
 
 EARLY, NOON, LATE = (f"2026-03-01T{hour}:00:00.000Z" for hour in ("06", "12", "18"))
 
@@ -31,3 +41,19 @@ def test_only_so_many_are_remembered_the_latest_ones() -> None:
     for number, job_id in enumerate(("a", "b", "a", "c")):
         jobs.add(job_id, f"2026-03-01T12:00:0{number}.000Z")
     assert [jobs.covers(job_id, EARLY) for job_id in "abc"] == [True, False, True]
+
+
+def test_requests_are_heard_among_whatever_else_is_on_the_topic() -> None:
+    jobs, client = CancelledJobs(), Client()
+    for event in (accepted(job(2, "b")), cancel(job(1, "a"))):
+        jobs.hear(client.carrying(event, 0, CONTROL))
+    jobs.hear(client.carrying(cancel(job(1, "c")), 0, CONTROL, value=b"?"))
+    jobs.hear(client.message(0, CONTROL))
+    assert [jobs.covers(job_id, at(0)) for job_id in "abc"] == [True, False, False]
+
+
+def test_of_claims_only_the_type_is_looked_at() -> None:
+    """A start goes through those of a day, in the loop that serves the jobs."""
+    claim = JobClaimed(job_id="a", claim_id="1", fingerprint="f", at=NOON)
+    without_value = SimpleNamespace(headers=codec.encode(claim).headers)
+    CancelledJobs().hear(without_value)
