@@ -229,6 +229,12 @@ class ApiSettings(KafkaSettings, StoreSettings, LimitSettings, LogSettings):
     queue_limit: int = Field(
         1_000_000, ge=1, description="queued jobs above which submits are answered 429"
     )
+    upload_memory_bytes: int = Field(
+        8 * 1024 * 1024,
+        ge=0,
+        description="bytes of one request's images that wait in memory for its end; those above "
+        "wait on disk",
+    )
     delivery_timeout_s: float = Field(
         10.0, gt=0, description="seconds to wait for the broker before a submit is answered 503"
     )

@@ -16,6 +16,8 @@ from producer_api.staging import Staging
 # Room for part headers and boundaries beside the files and fields themselves.
 _PART_OVERHEAD = 4096
 _MAX_FIELDS = 64
+# The most that all fields of a form hold together: as many of the largest size.
+_FULL_FIELDS = 4
 
 
 @dataclass(frozen=True)
@@ -40,12 +42,19 @@ class FormLimits:
     max_image_bytes: int
 
     @property
+    def parts(self) -> int:
+        """Parts of a form, even of empty ones."""
+        return self.max_items + _MAX_FIELDS
+
+    @property
+    def text(self) -> int:
+        """Bytes of all fields that are no images."""
+        return _FULL_FIELDS * self.max_field_bytes
+
+    @property
     def body(self) -> int:
         """Bytes that the largest acceptable request has."""
-        return (
-            self.max_items * (self.max_image_bytes + _PART_OVERHEAD)
-            + _MAX_FIELDS * self.max_field_bytes
-        )
+        return self.max_items * self.max_image_bytes + self.parts * _PART_OVERHEAD + self.text
 
 
 @dataclass
@@ -75,9 +84,9 @@ async def read_form(
         StoreUnavailable: a file could not be kept.
     """
     if (request.content_length or 0) > limits.body:
-        raise Problem(413, "body_too_large", f"The body is over {limits.body / 1e6:.0f} MB.")
+        raise _body_too_large(limits)
     if request.content_type == "multipart/form-data":
-        form = await _read_multipart(request, _Parts(spec, limits, staging))
+        form = await _read_multipart(request, limits, _Parts(spec, limits, staging))
     elif request.content_type == "application/x-www-form-urlencoded":
         form = await _read_urlencoded(request, spec, limits)
     else:
@@ -97,14 +106,28 @@ async def read_body(request: web.Request, limit: int) -> bytes:
     return bytes(body)
 
 
-async def _read_multipart(request: web.Request, parts: _Parts) -> Form:
+def _body_too_large(limits: FormLimits) -> Problem:
+    return Problem(413, "body_too_large", f"The body is over {limits.body / 1e6:.0f} MB.")
+
+
+async def _read_multipart(request: web.Request, limits: FormLimits, parts: _Parts) -> Form:
     _, options = multipart.parse_options_header(request.headers.get(hdrs.CONTENT_TYPE, ""))
+    left = limits.body
     try:
-        parser = multipart.PushMultipartParser(options.get("boundary", ""))
+        parser = multipart.PushMultipartParser(
+            options.get("boundary", ""), max_segment_count=limits.parts
+        )
         async for chunk in request.content.iter_any():
+            left -= len(chunk)
+            if left < 0:
+                raise _body_too_large(limits)
             for event in parser.parse(chunk):
                 parts.take(event)
         parser.close()
+    except multipart.ParserLimitReached as error:
+        raise Problem(
+            413, "body_too_large", f"The form has over {limits.parts} parts, or too long headers."
+        ) from error
     except multipart.MultipartError as error:
         raise Problem(
             400, "body_invalid", f"The multipart body is broken: {error}. Send it again whole."
@@ -161,6 +184,7 @@ class _Parts:
         self._spec = spec
         self._limits = limits
         self._staging = staging
+        self._text = 0
         self._write: Callable[[bytes], None] = _discard
         self._end: Callable[[], None] = _nothing
 
@@ -198,12 +222,17 @@ class _Parts:
         self._write, self._end = incoming.write, end
 
     def _begin_field(self, name: str) -> None:
-        limit = self._limits.max_field_bytes
+        limit, all_limit = self._limits.max_field_bytes, self._limits.text
         value = bytearray()
 
         def write(chunk: bytes) -> None:
             if len(value) + len(chunk) > limit:
                 raise Problem(413, "body_too_large", f"{name} is over the limit of {limit} bytes.")
+            self._text += len(chunk)
+            if self._text > all_limit:
+                raise Problem(
+                    413, "body_too_large", f"All fields together are over {all_limit} bytes."
+                )
             value.extend(chunk)
 
         def end() -> None:

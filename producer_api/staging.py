@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
@@ -42,7 +41,6 @@ class StagedImage:
     filename: str | None
     facts: ImageFacts
     writer: ObjectWriter
-    digest: str | None
 
 
 class _Incoming:
@@ -54,14 +52,12 @@ class _Incoming:
         filename: str | None,
         writer: ObjectWriter,
         limits: ImageLimits,
-        keyed: bool,
     ) -> None:
         self.bytes = 0
         self._index = index
         self._filename = filename
         self._writer = writer
         self._limits = limits
-        self._hash = hashlib.sha256() if keyed else None
 
     def write(self, chunk: bytes) -> None:
         """Takes bytes. Raises ImageRejected (413) as soon as they are too many."""
@@ -75,42 +71,43 @@ class _Incoming:
                 "Send a smaller or more strongly compressed image.",
             )
         self._writer.write(chunk)
-        if self._hash is not None:
-            self._hash.update(chunk)
 
     def end(self) -> StagedImage:
         """The image, checked. Raises ImageRejected."""
         with self._writer.file() as file:
             facts = check_image(file, self._filename, self._limits)
-        digest = self._hash.hexdigest() if self._hash else None
-        return StagedImage(self._index, self._filename, facts, self._writer, digest)
+        return StagedImage(self._index, self._filename, facts, self._writer)
 
 
 class Staging:
     """The files of one request. Leaving the context removes all of them unless kept."""
 
     def __init__(
-        self, store: ObjectStore, prefix: str, limits: ImageLimits, *, keyed: bool = False
+        self, store: ObjectStore, prefix: str, limits: ImageLimits, memory: int | None = None
     ) -> None:
-        """`prefix` begins the keys; `keyed` has the images digested while they arrive."""
+        """`prefix` begins the keys; images that would take more than `memory` bytes all together
+        go to disk while they arrive."""
         self.images: list[StagedImage] = []
         self._store = store
         self._prefix = prefix
         self._limits = limits
-        self._keyed = keyed
+        self._memory = memory
         self._writers: list[ObjectWriter] = []
         self._stored: list[str] = []
         self._kept = False
 
     def begin(self, index: int, filename: str | None) -> _Incoming:
         """Start receiving the image of that index. Raises StoreUnavailable."""
-        writer = self._store.writer(f"{self._prefix}/{index}")
+        writer = self._store.writer(f"{self._prefix}/{index}", self._memory)
         self._writers.append(writer)
-        return _Incoming(index, clean_filename(filename), writer, self._limits, self._keyed)
+        return _Incoming(index, clean_filename(filename), writer, self._limits)
 
     def end(self, incoming: _Incoming) -> None:
         """Check an image that arrived whole. Raises ImageRejected."""
-        self.images.append(incoming.end())
+        image = incoming.end()
+        self.images.append(image)
+        if self._memory is not None:
+            self._memory -= image.writer.held
 
     async def commit(self) -> list[StoredObject]:
         """Make all images visible in the store, in the order of `images`.

@@ -108,7 +108,8 @@ class Submitter:
         prefix = f"uploads/{job_id}"
         if keyed:
             prefix += f"/{time.time_ns():x}"
-        return Staging(self._store, prefix, self.image_limits, keyed=keyed)
+        memory = self._settings.upload_memory_bytes
+        return Staging(self._store, prefix, self.image_limits, memory)
 
     async def submit(self, request: SubmitRequest, staging: Staging) -> Submission:
         """Queue the job, or find the one that a keyed request repeats.
@@ -314,6 +315,6 @@ def _fingerprint(request: SubmitRequest, plan: Plan, images: Sequence[StagedImag
         "metadata": body.metadata,
         "expires_in": body.expires_in,
         "inputs": [entry.model_dump(mode="json") for entry in body.inputs],
-        "images": [[image.index, image.filename, image.digest] for image in images],
+        "images": [[image.index, image.filename, image.writer.digest()] for image in images],
     }
     return hashlib.sha256(orjson.dumps(asked, option=orjson.OPT_SORT_KEYS)).hexdigest()

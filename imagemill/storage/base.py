@@ -34,10 +34,20 @@ class UploadTarget(NamedTuple):
 
 
 class ObjectWriter(Protocol):
-    """An object being written; nothing shows under its key before `commit`."""
+    """An object being written; nothing shows under its key before `commit`.
+
+    `held` is how many of its bytes are in memory.
+    """
+
+    @property
+    def held(self) -> int: ...
 
     def write(self, chunk: bytes) -> None:
         """Adds bytes. Raises StoreUnavailable when there is no room."""
+        ...
+
+    def digest(self) -> str:
+        """The SHA-256 of what was written so far, in hexadecimal."""
         ...
 
     def file(self) -> BinaryIO:
@@ -62,8 +72,11 @@ class ObjectStore(Protocol):
 
     remote: bool
 
-    def writer(self, key: str) -> ObjectWriter:
-        """Starts an object whose bytes come in pieces."""
+    def writer(self, key: str, memory: int | None = None) -> ObjectWriter:
+        """Starts an object whose bytes come in pieces.
+
+        A small one stays in memory until its commit, if it has `memory` bytes at most.
+        """
         ...
 
     def put(self, key: str, data: bytes, content_type: str) -> StoredObject:

@@ -57,9 +57,10 @@ class LocalStore:
             self._drafts.mkdir(parents=True, exist_ok=True)
             self._remove_old_drafts()
 
-    def writer(self, key: str) -> ObjectWriter:
+    def writer(self, key: str, memory: int | None = None) -> ObjectWriter:
         """See ObjectStore. No file is made before there is more than fits in memory."""
-        return _LocalWriter(self, key, self._path(key))
+        most = _HELD_BYTES if memory is None else min(memory, _HELD_BYTES)
+        return _LocalWriter(self, key, self._path(key), most)
 
     def put(self, key: str, data: bytes, content_type: str) -> StoredObject:
         """See ObjectStore."""
@@ -195,26 +196,34 @@ class LocalStore:
 class _LocalWriter:
     """An ObjectWriter into memory at first, then a draft file, which a rename publishes."""
 
-    def __init__(self, store: LocalStore, key: str, target: str) -> None:
+    def __init__(self, store: LocalStore, key: str, target: str, most_held: int) -> None:
         self._store = store
         self._key = key
         self._target = target
+        self._most_held = most_held
         self._held: list[bytes] = []
-        self._held_bytes = 0
+        self.held = 0
         self._digest = hashlib.sha256()
         self._bytes = 0
         self._draft = ""
         self._descriptor = -1
 
     def write(self, chunk: bytes) -> None:
+        self._digest.update(chunk)
+        self._bytes += len(chunk)
         self._held.append(chunk)
-        self._held_bytes += len(chunk)
-        if self._held_bytes > _HELD_BYTES:
+        self.held += len(chunk)
+        if self.held > self._most_held:
             self._flush()
+
+    def digest(self) -> str:
+        return self._digest.hexdigest()
 
     def file(self) -> BinaryIO:
         if self._draft:
             self._flush()
+            # Until more comes, if it does: a request may have a hundred images.
+            self._close()
             return open(self._draft, "rb")
         held = b"".join(self._held)
         self._held = [held]
@@ -231,10 +240,11 @@ class _LocalWriter:
             self.abort()
             raise
         self._draft = ""
-        return StoredObject(self._key, self._bytes, self._digest.hexdigest())
+        return StoredObject(self._key, self._bytes, self.digest())
 
     def abort(self) -> None:
         self._held.clear()
+        self.held = 0
         self._close()
         if self._draft:
             _unlink(self._draft)
@@ -244,15 +254,15 @@ class _LocalWriter:
         """Write what is held to the draft."""
         data = self._held[0] if len(self._held) == 1 else b"".join(self._held)
         self._held.clear()
-        self._held_bytes = 0
+        self.held = 0
         with _storing():
             if not self._draft:
                 draft = self._store._draft()
                 self._descriptor = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
                 self._draft = draft
+            elif self._descriptor < 0:
+                self._descriptor = os.open(self._draft, os.O_APPEND | os.O_WRONLY)
             _write_all(self._descriptor, data)
-        self._digest.update(data)
-        self._bytes += len(data)
 
     def _close(self) -> None:
         descriptor, self._descriptor = self._descriptor, -1

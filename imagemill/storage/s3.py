@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -50,9 +51,10 @@ class S3Store:
             else self._client
         )
 
-    def writer(self, key: str) -> ObjectWriter:
+    def writer(self, key: str, memory: int | None = None) -> ObjectWriter:
         """See ObjectStore."""
-        return _S3Writer(self, check_key(key))
+        most = _MEMORY_BYTES if memory is None else min(memory, _MEMORY_BYTES)
+        return _S3Writer(self, check_key(key), most)
 
     def put(self, key: str, data: bytes, content_type: str) -> StoredObject:
         """See ObjectStore."""
@@ -227,51 +229,83 @@ class S3Store:
 class _S3Writer:
     """An ObjectWriter that gathers the object, then uploads it whole."""
 
-    def __init__(self, store: S3Store, key: str) -> None:
+    def __init__(self, store: S3Store, key: str, most_held: int) -> None:
         self._store = store
         self._key = key
+        self._most_held = most_held
         self._digest = hashlib.sha256()
         self._bytes = 0
         self._memory = bytearray()
+        self._path = ""
         self._disk: Any = None
 
     def write(self, chunk: bytes) -> None:
         self._digest.update(chunk)
         self._bytes += len(chunk)
-        try:
-            if self._disk is None and self._bytes <= _MEMORY_BYTES:
-                self._memory += chunk
-                return
+        if not self._path and self._bytes <= self._most_held:
+            self._memory += chunk
+            return
+        with _keeping():
             if self._disk is None:
-                self._disk = tempfile.NamedTemporaryFile(prefix="imagemill-")  # noqa: SIM115
-                self._disk.write(self._memory)
-                self._memory.clear()
+                self._disk = self._opened()
             self._disk.write(chunk)
-        except OSError as error:
-            raise StoreUnavailable(
-                f"an upload cannot be kept in the temporary folder: {error.strerror}"
-            ) from error
+
+    @property
+    def held(self) -> int:
+        return len(self._memory)
+
+    def digest(self) -> str:
+        return self._digest.hexdigest()
 
     def file(self) -> BinaryIO:
-        if self._disk is None:
+        if not self._path:
             return io.BytesIO(self._memory)
-        self._disk.flush()
-        return open(self._disk.name, "rb")
+        with _keeping():
+            # Until more comes, if it does: a request may have a hundred images.
+            self._close()
+            return open(self._path, "rb")
 
     def commit(self, content_type: str) -> StoredObject:
-        digest = self._digest.hexdigest()
         try:
             with self.file() as file:
-                self._store._upload(self._key, file, self._bytes, digest, content_type)
+                self._store._upload(self._key, file, self._bytes, self.digest(), content_type)
         finally:
             self.abort()
-        return StoredObject(self._key, self._bytes, digest)
+        return StoredObject(self._key, self._bytes, self.digest())
 
     def abort(self) -> None:
         self._memory.clear()
-        if self._disk is not None:
-            self._disk.close()
-            self._disk = None
+        try:
+            self._close()
+        finally:
+            if self._path:
+                os.unlink(self._path)
+                self._path = ""
+
+    def _opened(self) -> Any:
+        """The temporary file, to be added to."""
+        if self._path:
+            return open(self._path, "ab")
+        disk = tempfile.NamedTemporaryFile(prefix="imagemill-", delete=False)  # noqa: SIM115
+        self._path = disk.name
+        disk.write(self._memory)
+        self._memory.clear()
+        return disk
+
+    def _close(self) -> None:
+        disk, self._disk = self._disk, None
+        if disk is not None:
+            disk.close()
+
+
+@contextmanager
+def _keeping() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StoreUnavailable(
+            f"an upload cannot be kept in the temporary folder: {error.strerror}"
+        ) from error
 
 
 def _client(location: S3Location, endpoint_url: str | None, settings: StoreSettings) -> Any:

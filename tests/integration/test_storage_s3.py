@@ -71,12 +71,19 @@ def test_what_was_put_is_got_with_its_digest(store: ObjectStore, size: int) -> N
     assert store.remote
 
 
-@pytest.mark.parametrize("size", [0, 100, 3_000_000, 9_000_000])
-def test_nothing_shows_before_the_commit(store: ObjectStore, size: int) -> None:
+@pytest.mark.parametrize(
+    ("size", "memory", "held"),
+    [(0, None, 0), (100, 0, 0), (100, 100, 100), (3_000_000, None, 0), (9_000_000, 10**9, 0)],
+)
+def test_nothing_shows_before_the_commit(
+    store: ObjectStore, size: int, memory: int | None, held: int
+) -> None:
     data = os.urandom(size)
-    writer = store.writer("uploads/j/0")
+    writer = store.writer("uploads/j/0", memory)
     for start in range(0, size, 65_536):
         writer.write(data[start : start + 65_536])
+        writer.file().close()
+    assert (writer.held, writer.digest()) == (held, hashlib.sha256(data).hexdigest())
     with writer.file() as view:
         assert view.read() == data
         view.seek(0)

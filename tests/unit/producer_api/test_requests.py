@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
 import json
+import os
 import uuid
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+from aiohttp import web
+from aiohttp.base_protocol import BaseProtocol
+from aiohttp.streams import StreamReader
+from aiohttp.test_utils import make_mocked_request
 from pydantic import BaseModel
 
+from imagemill.imagecheck import ImageLimits
+from imagemill.storage import LocalStore, UrlSigner
 from producer_api.forms import MAX_JSON_DEPTH, SubmitBody, from_fields, http_url, parse_json
 from producer_api.ids import id_of_key, is_job_id, new_id
+from producer_api.multipart import FormLimits, FormSpec, read_form
 from producer_api.plan import PIPELINE, Template, make_plan
 from producer_api.problems import Problem
 from producer_api.routes.templates import TemplateBody
-from producer_api.staging import clean_filename
+from producer_api.staging import Staging, clean_filename
 from schemas import codec
 from schemas.events import CancelRequested
 from tests.support.messages import submitted
+from tests.support.pictures import picture
 
 
 def problem_of(call: object, *arguments: object) -> Problem:
@@ -233,3 +245,79 @@ def test_params_beside_a_template_override_its_own() -> None:
 )  # fmt: skip
 def test_file_names_are_names_only(given: str | None, kept: str | None) -> None:
     assert clean_filename(given) == kept
+
+
+FORM = FormSpec(files=frozenset({"image"}), fields=frozenset({"params", "metadata", "operation"}))
+LIMITS = FormLimits(max_items=2, max_field_bytes=1024, max_image_bytes=20_000)
+
+
+def part(name: str, data: bytes, filename: str | None = None) -> bytes:
+    named = f'; filename="{filename}"' if filename is not None else ""
+    head = f'--b\r\nContent-Disposition: form-data; name="{name}"{named}\r\n\r\n'
+    return head.encode() + data + b"\r\n"
+
+
+def sent(*parts: bytes) -> web.Request:
+    """A multipart request of unknown length."""
+    loop = asyncio.get_running_loop()
+    reader = StreamReader(BaseProtocol(loop), 2**20, loop=loop)
+    for data in (*parts, b"--b--\r\n"):
+        reader.feed_data(data)
+    reader.feed_eof()
+    headers = {"Content-Type": "multipart/form-data; boundary=b"}
+    return make_mocked_request("POST", "/v1/jobs", headers, payload=reader)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> LocalStore:
+    return LocalStore(tmp_path / "objects", "http://127.0.0.1", UrlSigner("a secret of tests"))
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [part("unknown", b"x" * 10_000)] * 40,
+        [part("image", b"", "")] * 67,
+        [part("params", b"x" * 1000)] * 5,
+        [part("image", picture(), "a.jpg")] * 3,
+    ],
+    ids=["bytes of no field", "empty files", "fields", "images"],
+)
+async def test_a_form_of_unknown_length_has_an_end(store: LocalStore, parts: list[bytes]) -> None:
+    async with Staging(store, "uploads/job-00001", ImageLimits()) as staging:
+        with pytest.raises(Problem) as caught:
+            await read_form(sent(*parts), FORM, LIMITS, staging)
+    assert caught.value.status == 413
+
+
+async def test_the_largest_form_is_read(store: LocalStore) -> None:
+    images = [part("image", picture(), "a.jpg")] * 2
+    empty = [part("image", b"", "")] * 62
+    texts = [part(name, b"x" * 1024) for name in ("params", "metadata")]
+    async with Staging(store, "uploads/job-00001", ImageLimits()) as staging:
+        form = await read_form(sent(*empty, *images, *texts), FORM, LIMITS, staging)
+        assert form.items == len(staging.images) == 2
+    assert form.text("metadata") == "x" * 1024
+
+
+@pytest.mark.parametrize(("memory", "in_memory"), [(100_000, 4), (0, 0), (None, 12)])
+async def test_images_above_a_requests_memory_wait_on_disk(
+    store: LocalStore, memory: int | None, in_memory: int
+) -> None:
+    image = picture() + bytes(24_000)
+    async with Staging(store, "uploads/job-00001", ImageLimits(), memory) as staging:
+        before = len(os.listdir("/dev/fd"))
+        for index in range(12):
+            incoming = staging.begin(index, "a.jpg")
+            for start in range(0, len(image), 7000):
+                incoming.write(image[start : start + 7000])
+            staging.end(incoming)
+        held = [image.writer.held for image in staging.images]
+        assert held == [len(image)] * in_memory + [0] * (12 - in_memory)
+        assert len(os.listdir("/dev/fd")) == before
+        digest = hashlib.sha256(image).hexdigest()
+        assert {staged.writer.digest() for staged in staging.images} == {digest}
+        for stored in await staging.commit():
+            assert store.get(stored.key) == image
+            assert stored.sha256 == digest
+        staging.keep()
