@@ -6,7 +6,8 @@ import asyncio
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -16,6 +17,7 @@ from confluent_kafka.cimpl import NewTopic
 
 from imagemill.pace import Pace
 from imagemill.settings import KafkaSettings
+from imagemill.topicconfig import differing
 from schemas.topics import MAX_MESSAGE_BYTES, TOPICS, Topic
 
 # A closing producer waits this long for its thread.
@@ -31,7 +33,11 @@ class KafkaUnavailable(Exception):
 
 
 class TopicsMissing(Exception):
-    """The cluster lacks topics, or has them with other partition counts; the text says which."""
+    """The cluster lacks topics, or has them otherwise than they must be; the text says which."""
+
+
+class TopicsDiffer(TopicsMissing):
+    """The cluster keeps topics so that messages would be lost; the text has the remedy."""
 
 
 def client_config(settings: KafkaSettings) -> dict[str, Any]:
@@ -173,14 +179,20 @@ def admin(settings: KafkaSettings) -> AdminClient:
     return AdminClient(client_config(settings) | {"socket.timeout.ms": 10_000})
 
 
-def _partitions(settings: KafkaSettings, timeout_s: float) -> dict[str, int]:
-    """Partition counts of the cluster's topics; KafkaUnavailable when it does not answer."""
+@contextmanager
+def _answering(settings: KafkaSettings) -> Iterator[None]:
+    """Makes KafkaUnavailable of a cluster that does not answer."""
     try:
-        topics = admin(settings).list_topics(timeout=timeout_s).topics
+        yield
     except KafkaException as exc:
         raise KafkaUnavailable(
             f"no Kafka broker answered at {settings.kafka_bootstrap_servers}"
         ) from exc
+
+
+def _partitions(client: AdminClient, timeout_s: float) -> dict[str, int]:
+    """Partition counts of the cluster's topics."""
+    topics = client.list_topics(timeout=timeout_s).topics
     return {name: len(topic.partitions) for name, topic in topics.items()}
 
 
@@ -189,9 +201,10 @@ def create_topics(settings: KafkaSettings, *, timeout_s: float = 30.0) -> list[s
 
     Raises:
         KafkaUnavailable: no broker answered in time.
-        TopicsMissing: a topic could not be created, or exists with another partition count.
+        TopicsMissing: a topic could not be created, or exists otherwise than it must be.
     """
-    present = _partitions(settings, timeout_s)
+    with _answering(settings):
+        present = _partitions(admin(settings), timeout_s)
     missing = [topic for topic in TOPICS if settings.topic(topic.name) not in present]
     created = [settings.topic(topic.name) for topic in missing]
     failures = [failure for failure in _create(settings, missing, timeout_s) if failure]
@@ -207,6 +220,8 @@ def _await_topics(settings: KafkaSettings, timeout_s: float) -> None:
     while True:
         try:
             return check_topics(settings, timeout_s=timeout_s)
+        except TopicsDiffer:
+            raise
         except TopicsMissing:
             if time.monotonic() >= deadline:
                 raise
@@ -236,13 +251,15 @@ def _create(settings: KafkaSettings, topics: Iterable[Topic], timeout_s: float) 
 
 
 def check_topics(settings: KafkaSettings, *, timeout_s: float = 10.0) -> None:
-    """Check that every topic is there with the right number of partitions.
+    """Check that every topic is there, with the right number of partitions, and rightly kept.
 
     Raises:
         KafkaUnavailable: no broker answered in time.
         TopicsMissing: the text lists what differs and says what to do.
     """
-    present = _partitions(settings, timeout_s)
+    client = admin(settings)
+    with _answering(settings):
+        present = _partitions(client, timeout_s)
     problems = []
     for topic in TOPICS:
         name = settings.topic(topic.name)
@@ -256,4 +273,10 @@ def check_topics(settings: KafkaSettings, *, timeout_s: float = 10.0) -> None:
         raise TopicsMissing(
             "; ".join(problems) + ". Run `imagemill topics create`, or set IMAGEMILL_TOPIC_PREFIX "
             "or IMAGEMILL_TOPIC_PARTITIONS to what the cluster has."
+        )
+    with _answering(settings):
+        differences = differing(client, settings, timeout_s)
+    if differences:
+        raise TopicsDiffer(
+            "\n".join(["topics are kept otherwise than they must be:", *differences])
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from imagemill.cli.services import RETENTION, load
-from imagemill.kafka import KafkaUnavailable, check_topics
+from imagemill.kafka import KafkaUnavailable, TopicsMissing, check_topics
 from imagemill.local.errors import LocalError
 from imagemill.settings import ApiSettings
 from imagemill.storage import StoreError
@@ -24,7 +24,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         check_topics(settings)
         sweep = load(RETENTION)(dry_run=args.dry_run)
-    except (KafkaUnavailable, StoreError) as error:
+    except (KafkaUnavailable, TopicsMissing, StoreError) as error:
         raise LocalError(str(error)) from error
     for job in sweep.jobs:
         print(f"job   {job.job_id}  ended {job.ended_at}  {job.operation}")

@@ -1,4 +1,4 @@
-"""The local broker keeps what it acknowledged, however it ends."""
+"""The local broker keeps what it acknowledged; guarded, it opens to whom the settings name."""
 
 from __future__ import annotations
 
@@ -7,16 +7,29 @@ from collections.abc import Iterator
 import pytest
 from aiokafka import AIOKafkaConsumer
 from confluent_kafka import Consumer, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import (
+    AclBinding,
+    AclOperation,
+    AclPermissionType,
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewTopic,
+    ResourcePatternType,
+    ResourceType,
+)
 from faust.transport.drivers.aiokafka import credentials_to_aiokafka_auth
+from pydantic import SecretStr
 
-from imagemill.kafka import create_topics
-from imagemill.local.broker import KafkaInstall, LocalBroker, wait_until_served
+from imagemill.kafka import TopicsMissing, admin, check_topics, create_topics
+from imagemill.local.broker import KafkaInstall, LocalBroker, plain_clients, wait_until_served
 from imagemill.local.errors import LocalError
 from imagemill.local.ports import next_free
-from imagemill.settings import ProcessorSettings
+from imagemill.settings import KafkaSettings, ProcessorSettings
 from processor.stream import client_options, credentials
 from schemas.topics import TOPICS
+from tests.support.api import eventually
 
 
 class GuardedBroker(LocalBroker):
@@ -41,6 +54,9 @@ listeners={listeners},CONTROLLER://127.0.0.1:{self._ports[1]}
 advertised.listeners={listeners}
 listener.security.protocol.map=GUARDED:SASL_PLAINTEXT,PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
 listener.name.guarded.sasl.enabled.mechanisms=PLAIN
+authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
+super.users=User:ANONYMOUS
+allow.everyone.if.no.acl.found=true
 listener.name.guarded.plain.sasl.jaas.config={module} required user_mill="opens";
 """
             )
@@ -95,23 +111,25 @@ def test_what_was_acknowledged_survives_a_kill_and_a_stop(guarded_broker: Guarde
     assert read(where, "kept", 2) == [b"before the kill", b"before the stop"]
 
 
-async def test_a_password_opens_the_cluster_to_every_kind_of_client(
-    guarded_broker: GuardedBroker, topic_prefix: str
-):
-    def named(password: str) -> ProcessorSettings:
-        return ProcessorSettings(
-            _env_file=None,
-            kafka_bootstrap_servers=guarded_broker.guarded,
-            kafka_security_protocol="SASL_PLAINTEXT",
-            kafka_sasl_username="mill",
-            kafka_sasl_password=password,
-            topic_prefix=topic_prefix,
-            topic_partitions=1,
-        )
+@pytest.fixture
+def guarded(guarded_broker: GuardedBroker, topic_prefix: str) -> ProcessorSettings:
+    """Settings of one who knows the password, with topics of its own."""
+    return ProcessorSettings(
+        _env_file=None,
+        kafka_bootstrap_servers=guarded_broker.guarded,
+        kafka_security_protocol="SASL_PLAINTEXT",
+        kafka_sasl_username="mill",
+        kafka_sasl_password="opens",
+        topic_prefix=topic_prefix,
+        topic_partitions=1,
+    )
 
+
+async def test_a_password_opens_the_cluster_to_every_kind_of_client(guarded: ProcessorSettings):
+    settings = guarded
+    guessed = settings.model_copy(update={"kafka_sasl_password": SecretStr("guessed")})
     with pytest.raises(LocalError, match=r"refuses us: .*Authentication failed"):
-        wait_until_served(named("guessed"), 30)
-    settings = named("opens")
+        wait_until_served(guessed, 30)
     wait_until_served(settings, 30)
     assert len(create_topics(settings)) == len(TOPICS)
 
@@ -124,6 +142,54 @@ async def test_a_password_opens_the_cluster_to_every_kind_of_client(
             assert settings.topic("jobs.high") in await consumer.topics()
         finally:
             await consumer.stop()
+
+
+def test_topics_that_would_lose_messages_are_told_with_what_puts_them_right(
+    guarded_broker: GuardedBroker, topic_prefix: str
+):
+    settings = KafkaSettings(
+        _env_file=None,
+        kafka_bootstrap_servers=guarded_broker.bootstrap,
+        topic_prefix=topic_prefix,
+        topic_partitions=1,
+    )
+    state = settings.topic("jobs.state")
+    client = admin(settings)
+    others = {"cleanup.policy": "delete", "max.message.bytes": "1048588"}
+    client.create_topics([NewTopic(state, 1, 1, config=others)])[state].result(30)
+
+    with pytest.raises(TopicsMissing) as told:
+        create_topics(settings)
+    sentence, command = str(told.value).splitlines()[1].split(": ")
+    assert sentence == (
+        f"{state} has cleanup.policy=delete, not compact and max.message.bytes=1048588, not 4194304"
+    )
+    words = command.split()
+    altered = ConfigResource(ConfigResource.Type.TOPIC, words[words.index("--entity-name") + 1])
+    for each in words[words.index("--add-config") + 1].split(","):
+        altered.add_incremental_config(
+            ConfigEntry(*each.split("="), incremental_operation=AlterConfigOpType.SET)
+        )
+    client.incremental_alter_configs([altered])[altered].result(30)
+    assert create_topics(settings) == []
+
+
+def test_a_cluster_that_does_not_tell_how_it_keeps_topics_is_taken_with_a_warning(
+    guarded: ProcessorSettings, guarded_broker: GuardedBroker, caplog: pytest.LogCaptureFixture
+):
+    create_topics(guarded)
+    superuser = admin(plain_clients(guarded_broker.bootstrap))
+    seeing = AclBinding(
+        ResourceType.TOPIC, guarded.topic_prefix, ResourcePatternType.PREFIXED,
+        "User:mill", "*", AclOperation.DESCRIBE, AclPermissionType.ALLOW,
+    )  # fmt: skip
+    superuser.create_acls([seeing])[seeing].result(30)
+
+    def told() -> list[str]:
+        check_topics(guarded)
+        return caplog.messages
+
+    assert "was not checked" in eventually(told)[0]
 
 
 def test_topics_are_not_created_by_asking_for_them(broker, topic_prefix):
