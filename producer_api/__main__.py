@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import signal
 import sys
+import threading
 
 from aiohttp import web
 
@@ -22,14 +25,15 @@ def main() -> None:
     """Serve until SIGTERM: then finish the requests under way and exit 0.
 
     Exits 1 when topics are missing or mismatched. A broker that is away is waited for: reads of
-    what is known go on, and /readyz tells.
+    what is known go on, and /readyz tells. Its topics are checked once it is there.
     """
     settings = ApiSettings()
     configure_logging(settings)
     try:
-        check_topics(settings)
+        check_topics(settings, timeout_s=settings.delivery_timeout_s)
     except KafkaUnavailable as error:
         log.warning("%s; waiting for it", error)
+        threading.Thread(target=_check_when_reached, args=(settings,), daemon=True).start()
     except TopicsMissing as error:
         log.error("%s", error)
         sys.exit(1)
@@ -44,6 +48,18 @@ def main() -> None:
         print=None,
         loop=_new_loop(),
     )
+
+
+def _check_when_reached(settings: ApiSettings) -> None:
+    """End the process if the broker, once it answers, lacks topics: the next start says so."""
+    while True:
+        try:
+            return check_topics(settings)
+        except KafkaUnavailable:
+            continue
+        except TopicsMissing as error:
+            log.error("%s", error)
+            return os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _new_loop() -> asyncio.AbstractEventLoop:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, closing
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -118,8 +120,35 @@ def test_a_job_under_a_key_that_reached_the_log_late_is_what_a_retry_finds(
     assert doubtful not in cancelled_jobs(kafka)
 
 
+@contextmanager
+def api_without_topics(
+    bootstrap: str, home: Path, port: int
+) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
+    """An API process whose topics nobody creates, and its log."""
+    home.mkdir()
+    environ = {
+        "PYTHONPATH": str(Path(__file__).parents[2]),
+        "KAFKA_BOOTSTRAP_SERVERS": bootstrap,
+        "IMAGEMILL_HOME": str(home),
+        "IMAGEMILL_TOPIC_PREFIX": "nobody.",
+        "IMAGEMILL_DELIVERY_TIMEOUT_S": "0.5",
+        "PORT": str(port),
+    }
+    path = home / "api.log"
+    with path.open("wb") as log:
+        command = [sys.executable, "-m", "producer_api"]
+        process = subprocess.Popen(
+            command, cwd=home, env=os.environ | environ, stdout=log, stderr=log
+        )
+    try:
+        yield process, path
+    finally:
+        process.kill()
+        process.wait(10)
+
+
 def test_a_killed_broker_is_a_503_and_then_all_goes_on(
-    own_broker: LocalBroker, served: RunningApi
+    own_broker: LocalBroker, served: RunningApi, tmp_path: Path, free_port: Callable[[], int]
 ) -> None:
     before, during, after = (str(uuid.uuid4()) for _ in range(3))
     assert submit(served, before).status_code == 202
@@ -132,7 +161,14 @@ def test_a_killed_broker_is_a_503_and_then_all_goes_on(
     assert set(served.stored_files()) == files
     assert served.get(f"/v1/jobs/{before}").json()["status"] == "queued"
     assert served.get("/readyz").status_code == 503
-    own_broker.start()
+    away = api_without_topics(own_broker.bootstrap, tmp_path / "away", free_port())
+    with away as (process, log):
+        # It does not know yet that its topics are missing.
+        eventually(lambda: "serving on" in log.read_text())
+        assert process.poll() is None
+        own_broker.start()
+        process.wait(30)
+        assert "nobody.jobs.high is missing" in log.read_text()
     eventually(lambda: served.get("/readyz").status_code == 200, timeout_s=60)
     eventually(lambda: submit(served, after).status_code in (200, 202), timeout_s=60)
     assert served.get(f"/v1/jobs/{before}").status_code == 200
