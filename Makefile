@@ -6,7 +6,7 @@ UV_COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --pyth
 	--no-header --no-annotate --no-emit-index-url
 
 .DEFAULT_GOAL := help
-.PHONY: help python setup setup-dev dev-programs up down status test test-fast bench lint format lock clean
+.PHONY: help python setup setup-dev up down status test test-fast bench lint format lock clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -20,9 +20,6 @@ setup: python
 setup-dev: python
 	@$(PYTHON) deploy/local/bootstrap.py --dev
 
-dev-programs: python
-	@$(PYTHON) deploy/local/dev_programs.py
-
 up: setup ## start everything, wait until it works, show a first cut-out
 	@$(BIN)/imagemill up
 
@@ -32,8 +29,9 @@ down: setup ## stop everything; data is kept
 status: setup ## what runs
 	@$(BIN)/imagemill status
 
-test: setup-dev dev-programs ## every test, on a real broker
+test: setup-dev lint ## style, imports, and every test, on a real broker
 	@$(BIN)/python -m pytest -n 2 tests/unit
+	@$(PYTHON) deploy/local/dev_programs.py
 	@$(BIN)/python -m pytest tests --ignore=tests/unit
 
 test-fast: setup-dev ## the tests that need no broker
