@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from imagemill.cli.services import MODELS, load
+from imagemill.cli.services import MODELS, SOME_MODELS, load
 from imagemill.kafka import KafkaUnavailable, TopicsMissing, create_topics
 from imagemill.local.errors import LocalError
 from imagemill.settings import KafkaSettings, StoreSettings
@@ -54,11 +54,17 @@ def ensure_bucket(settings: StoreSettings) -> None:
         raise LocalError(str(error)) from error
 
 
-def ensure_models() -> None:
+def ensure_models(*, some: bool = False) -> None:
     """Fetch the models that are used by default.
 
+    `some`: enough for a first look, on a machine that reaches only one of the registries. What is
+    missing is said, and by the jobs that need it too.
+
     Raises:
-        LocalError: one of them could not be fetched; the reason was printed.
+        LocalError: one of them could not be fetched, with `some` none; the reason was printed.
     """
-    if load(MODELS)(["fetch", "--default"]):
+    status = load(MODELS)(["fetch", "--default"])
+    if status == SOME_MODELS and some:
+        print("imagemill goes on with the models that are here")
+    elif status:
         raise LocalError("the default models could not be fetched; the reason is above")

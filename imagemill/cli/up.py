@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
     if kind is BrokerKind.JARS:
         _say("Kafka: looking for Java and the broker's jars ...")
     system.fetch_broker(kind)
-    ensure_models()
+    ensure_models(some=True)
     if system.launch(kind):
         _say("Starting the broker ..." if kind is not BrokerKind.EXTERNAL else "Starting ...")
     system.start_broker(kind)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from imagemill.cli.services import SOME_MODELS
 from imagemill.settings import ProcessorSettings
 from processor.models.fetch import FetchError, add, fetch, progress_bar
 from processor.models.manifest import Manifest, ManifestError, ModelEntry, render
@@ -20,7 +21,10 @@ OK, FAILED = 0, 1
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; the exit status, 0 when everything asked for is there."""
+    """Run the command; the exit status.
+
+    It is 0 when everything asked for is there, and of `fetch` SOME_MODELS when a part of it is.
+    """
     arguments = _parser().parse_args(argv)
     store = ModelStore.of(ProcessorSettings())
     try:
@@ -81,16 +85,17 @@ def _fetch(arguments: argparse.Namespace, manifest: Manifest, store: ModelStore)
     unknown = [name for name in arguments.names if manifest.find(name) is None]
     if unknown:
         return _fail(f"unknown: {', '.join(unknown)}; `imagemill models list` shows the names")
-    status = OK
-    for name in dict.fromkeys([*arguments.names, *chosen]):
+    names = dict.fromkeys([*arguments.names, *chosen])
+    missing = 0
+    for name in names:
         try:
             _fetch_one(manifest.models[name], store)
         except FetchError as error:
-            print(f"imagemill models: {error}", file=sys.stderr)
-            # Without npm the other defaults still work; its own jobs name this command.
-            if not error.tool_missing or name in arguments.names:
-                status = FAILED
-    return status
+            missing += 1
+            _fail(str(error))
+    if not missing:
+        return OK
+    return FAILED if missing == len(names) else SOME_MODELS
 
 
 def _fetch_one(entry: ModelEntry, store: ModelStore) -> None:

@@ -7,10 +7,12 @@ import re
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
+
+from processor.models.store import sha256_of
 
 Progress = Callable[[int, int | None], None]
 """Called with (bytes there, bytes in all or None when the server does not say)."""
@@ -68,6 +70,28 @@ def download(url: str, part: Path, progress: Progress, patience: Patience) -> No
         if failures >= patience.attempts:
             raise DownloadError(f"{url}: {reason} ({failures} tries in a row)")
         time.sleep(patience.wait_s(failures))
+
+
+def download_checked(
+    url: str, part: Path, sums: Sequence[str], progress: Progress, patience: Patience
+) -> str:
+    """Bring the URL's content into `part` as download() does; its sha256, which is one of `sums`.
+
+    Raises:
+        DownloadError: as download(), or the content is another one; `part` is gone then.
+        OSError: `part` cannot be written.
+    """
+    resumed = part.exists()
+    while True:
+        download(url, part, progress, patience)
+        digest = sha256_of(part)
+        if digest in sums:
+            return digest
+        part.unlink()
+        if not resumed:
+            raise DownloadError(f"{url} gave sha256 {digest}, not {' or '.join(sums)}")
+        # What an earlier run left may be the wrong part; the second download is from nothing.
+        resumed = False
 
 
 def _attempt(url: str, part: Path, progress: Progress, timeout_s: float) -> bool:

