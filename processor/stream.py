@@ -125,9 +125,10 @@ def make_app(settings: ProcessorSettings) -> ProcessorApp:
         broker_commit_interval=0.5,
         # How far one fetch overshoots a lane that is full.
         broker_max_poll_records=_MAX_POLL_RECORDS,
-        # Faust stops all topics at 80 % of it: one batch of every partition of the five topics
-        # must fit above that, or a full low queue holds up the high one.
-        stream_buffer_maxsize=max(4096, 5 * 5 * partitions * _MAX_POLL_RECORDS),
+        # For each topic, in portions of up to that many messages. At 80 % of it Faust stops reading
+        # what comes; one portion of every partition must fit above, or all topics wait. Lanes bound
+        # those of the priorities; this alone what waits for a broker slow to take facts' sends.
+        stream_buffer_maxsize=10 * partitions,
         stream_wait_empty=False,  # Admission.revoke waits, with a limit
         # Faust keeps one by default, at twice the work, and applies records of partitions it does
         # not know to whichever table it saw last.

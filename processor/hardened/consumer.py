@@ -31,7 +31,8 @@ class Portion(Message):
     """Messages of one partition on their way to its agent as one: its value is their list.
 
     What Faust does for each thing that it hands on (handler, event, queue, stream, a round of the
-    loop) took a third of the CPU of a job that does nothing. Never acked; its messages are.
+    loop) took a third of the CPU of a job that does nothing. Never acked; its messages are. The
+    queues count it as one: see stream_buffer_maxsize.
     """
 
     def __init__(self, messages: list[Message]) -> None:

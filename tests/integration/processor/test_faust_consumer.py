@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,8 +18,10 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
 from imagemill.pace import Pace
+from imagemill.settings import ProcessorSettings
 from processor.hardened.consumer import HardenedConsumer
 from processor.hardened.thread import HardenedConsumerThread
+from processor.stream import make_app
 from tests.support.edge import JOBS
 from tests.support.faustparts import CHANGELOG, OTHER, both, make_consumer, make_thread, message
 
@@ -176,6 +179,24 @@ async def test_messages_of_one_fetch_are_handed_on_singly(kind: Any, is_stock: b
         assert [[m.offset for m in value] for value in values] == [[0, 1, 2]]
     assert [value for topic, value in handed if topic == CHANGELOG.topic] == [b"v"] * 2
     assert consumer._read_offset[JOBS] == 2
+
+
+@pytest.mark.parametrize("partitions", [1, 8, 100])
+def test_an_agent_that_waits_stops_its_topic_after_some_messages_and_no_other(
+    partitions: int, tmp_path: Path
+) -> None:
+    """What lies in memory is bounded, and the conductor never waits for room: all topics would."""
+    app = make_app(ProcessorSettings(topic_partitions=partitions, home=tmp_path))
+    queue = app.FlowControlQueue(maxsize=app.conf.stream_buffer_maxsize)
+    reading = {partition: lambda n=partition: n for partition in range(partitions)}
+    while reading:
+        for partition, drop in list(reading.items()):
+            assert not queue.full()
+            if queue.put_nowait_enhanced(
+                partition, on_pressure_high=lambda: None, on_pressure_drop=drop
+            ):
+                del reading[partition]
+    assert queue.qsize() * app.conf.broker_max_poll_records <= 500 * partitions
 
 
 @consumers
