@@ -158,13 +158,14 @@ class Results:
 def system(*services: str, **settings: str) -> Iterator[System]:
     """Broker and the named services (api, processor), with settings by environment name."""
     with tempfile.TemporaryDirectory(prefix="imagemill-bench-") as folder:
+        # What is fetched and prepared in the checkout is there already.
+        (Path(folder) / "models").symlink_to(home().resolve() / "models")
         broker = LocalBroker(
             Path(folder) / "kafka", KafkaInstall.find(Layout.of(home()).jars), port=next_free(29092)
         )
         broker.start()
         env = {
             "IMAGEMILL_HOME": folder,
-            "IMAGEMILL_MODELS": str(home() / "models"),
             "KAFKA_BOOTSTRAP_SERVERS": broker.bootstrap,
             "IMAGEMILL_TOPIC_PREFIX": "bench.",
             "PORT": str(next_free(28080)),

@@ -1,79 +1,117 @@
-"""Images a second of remove-background: through the whole system, and in a bare loop.
+"""Images a second of each operation: through the whole system, and in a bare loop.
 
-The bare loop is what one writes with onnxruntime and Pillow alone: the same photos, decode, infer,
-put the mask in, encode as PNG; as many processes as the system has. Both in one run, alternating;
-the ratio is what counts. CPU provider for the loop, the system's default for the system.
+The bare loop is what one writes with the same libraries alone: the same files, from their bytes to
+the result, in as many processes as the system has. Both in one run, alternating; the ratio is what
+counts. CPU provider for the loops, the system's default for the system.
+
+`python -m bench.images --operation transform` measures that one only.
 """
 
 from __future__ import annotations
 
 import argparse
-import io
 import multiprocessing
 import os
 import statistics
 import time
 import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-import onnxruntime
-from PIL import Image
-
-from bench._system import ROOT, System, home, system
+from bench import _bare
+from bench._pictures import SHARED, camera_photos, invoices, photos
+from bench._system import System, system
 from schemas import codec
 from schemas.events import JobSubmitted
 from schemas.jobs import ItemInput
 from schemas.times import now
 
-PHOTOS = Path(os.environ.get("IMAGEMILL_SHARED") or ROOT.parent / "shared") / "photos"
-_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+PROCESSES = len(os.sched_getaffinity(0))
+_SHRINK = {"steps": [{"do": "resize", "width": 400, "height": 400}]}
+_FILTER = {
+    "steps": [{"do": "blur", "sigma": 2}, {"do": "grayscale"}, {"do": "rotate", "degrees": 90}],
+    "format": "webp",
+    "quality": 80,
+}
 
 
-def photos(count: int) -> list[bytes]:
-    """That many photo files, taking turns."""
-    files = [path.read_bytes() for path in sorted(PHOTOS.glob("*.png"))]
-    return [files[number % len(files)] for number in range(count)]
+@dataclass(frozen=True)
+class Work:
+    """A bare loop, and the params, each with a name, that make the system do the same.
+
+    `files` makes so many files; a run takes `count`.
+    """
+
+    loop: Callable[[], _bare.Body]
+    variants: dict[str, dict[str, Any]]
+    files: Callable[[int], list[bytes]]
+    count: int
 
 
-def bare(files: list[bytes], barrier: object, begun: object) -> None:
-    """One process of the bare loop: rembg's steps with u2netp."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(
-        home() / "models" / "u2netp.onnx", options, providers=["CPUExecutionProvider"]
-    )
-    session.run(["1959"], {"input.1": np.zeros((1, 3, 320, 320), np.float32)})
-    barrier.wait()
-    begun.value = time.perf_counter()
-    for data in files:
-        image = Image.open(io.BytesIO(data)).convert("RGB")
-        pixels = np.asarray(image.resize((320, 320), Image.Resampling.LANCZOS)) / 255.0
-        pixels = ((pixels / max(pixels.max(), 1e-6) - _MEAN) / _STD).transpose(2, 0, 1)[None]
-        (mask,) = session.run(["1959"], {"input.1": pixels.astype(np.float32)})
-        mask = mask[0, 0]
-        mask = (mask - mask.min()) / (mask.max() - mask.min())
-        alpha = Image.fromarray((mask * 255).astype("uint8")).resize(
-            image.size, Image.Resampling.LANCZOS
-        )
-        image.putalpha(alpha)
-        image.save(io.BytesIO(), "PNG", compress_level=1)  # as the system does
+_PRECISIONS = {name: {"precision": name} for name in ("exact", "balanced", "fast")}
+
+WORKS: dict[str, list[Work]] = {
+    "remove-background": [Work(_bare.remover, _PRECISIONS, photos, 60)],
+    "detect-objects": [
+        Work(partial(_bare.detector, name), {name: {"model": name}}, photos, 150)
+        for name in _bare.SIDES
+    ],
+    "read-text": [Work(_bare.reader, {"five lines": {}}, invoices, 40)],
+    "process-image-and-text": [
+        Work(_bare.reader_and_detector, {"five lines": {"text": "Invoice 4711"}}, invoices, 40)
+    ],
+    "transform": [
+        Work(_bare.shrinker, {"6 MP to 400 pixels": _SHRINK}, camera_photos, 150),
+        Work(_bare.filters, {"blur, grey, turn": _FILTER}, photos, 300),
+    ],
+}
 
 
-def bare_rate(files: list[bytes], processes: int) -> float:
-    """Images a second of so many processes together."""
+class JobsFailed(RuntimeError):
+    """Jobs of the benchmark failed; the message is the first one's."""
+
+
+def bare_rate(work: Work, files: list[bytes]) -> float:
+    """Images a second of all processes together."""
     context = multiprocessing.get_context("spawn")
-    barrier, begun = context.Barrier(processes), context.Value("d", 0.0)
-    shares = [files[number::processes] for number in range(processes)]
-    running = [context.Process(target=bare, args=(s, barrier, begun)) for s in shares]
+    barrier, times = context.Barrier(PROCESSES), context.Array("d", PROCESSES * 2)
+    running = [
+        context.Process(
+            target=_bare_process, args=(work.loop, files[number::PROCESSES], barrier, times, number)
+        )
+        for number in range(PROCESSES)
+    ]
     for process in running:
         process.start()
     for process in running:
         process.join()
-    return len(files) / (time.perf_counter() - begun.value)
+        if process.exitcode:
+            raise RuntimeError("a bare loop failed")
+    return len(files) / (max(times[1::2]) - min(times[::2]))
 
 
-def system_rate(running: System, files: list[bytes], params: dict) -> float:
+def _bare_process(
+    loop: Callable[[], _bare.Body], files: list[bytes], barrier: Any, times: Any, number: int
+) -> None:
+    try:
+        body = loop()
+        body(files[0])
+    except BaseException:
+        barrier.abort()
+        raise
+    barrier.wait()
+    times[number * 2] = time.perf_counter()
+    for data in files:
+        body(data)
+    times[number * 2 + 1] = time.perf_counter()
+
+
+def system_rate(
+    running: System, operation: str, params: dict[str, Any], files: list[bytes]
+) -> float:
     """Images a second from the first submit to the last result event."""
     uploads = Path(running.env["IMAGEMILL_HOME"]) / "objects" / "uploads"
     jobs = {}
@@ -83,11 +121,11 @@ def system_rate(running: System, files: list[bytes], params: dict) -> float:
         (uploads / job_id / "0").write_bytes(data)
         jobs[job_id] = JobSubmitted(
             job_id=job_id,
-            operation="remove-background",
+            operation=operation,
             params=params,
             total=1,
             created_at=now(),
-            inputs=(ItemInput(key=f"uploads/{job_id}/0", filename="photo.png"),),
+            inputs=(ItemInput(key=f"uploads/{job_id}/0"),),
         )
     results, producer = running.results(), running.producer()
     start = time.perf_counter()
@@ -100,34 +138,48 @@ def system_rate(running: System, files: list[bytes], params: dict) -> float:
     took = time.perf_counter() - start
     failed = [event["error"] for event in ended.values() if event["status"] != "succeeded"]
     if failed:
-        raise RuntimeError(f"{len(failed)} jobs failed, the first with {failed[0]}")
+        raise JobsFailed(f"{len(failed)} jobs failed, the first with {failed[0]['message']}")
     return len(files) / took
+
+
+def measured(
+    running: System, operation: str, work: Work, files: list[bytes], runs: int
+) -> dict[str, list[float]]:
+    """The rates of the bare loop and of the variants that this machine can run, taking turns."""
+    possible = {}
+    for name, params in work.variants.items():
+        try:
+            # Each process loads the models at its first image.
+            system_rate(running, operation, params, files[: PROCESSES * 2])
+            possible[name] = params
+        except JobsFailed as exc:
+            print(f"{operation:<23} {name:<21} not here: {exc}")
+    rates: dict[str, list[float]] = {name: [] for name in ("bare loop", *possible) if possible}
+    for _ in range(runs if possible else 0):
+        rates["bare loop"].append(bare_rate(work, files))
+        for name, params in possible.items():
+            rates[name].append(system_rate(running, operation, params, files))
+    return rates
 
 
 def main() -> None:
     """Run and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--images", type=int, default=60)
+    parser.add_argument("--operation", choices=WORKS, action="append", help="default: all")
+    parser.add_argument("--images", type=int, help="a run, instead of each operation's own number")
     parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--precisions", default="exact,balanced,fast")
     arguments = parser.parse_args()
-    precisions = arguments.precisions.split(",")
-    files = photos(arguments.images)
-    processes = len(os.sched_getaffinity(0))
-    rates: dict[str, list[float]] = {"bare": []} | {name: [] for name in precisions}
-    with system("processor") as running:
-        for _ in range(arguments.runs):
-            rates["bare"].append(bare_rate(files, processes))
-            for name in precisions:
-                params = {"precision": name} if name != "exact" else {}
-                system_rate(running, files[:processes], params)
-                rates[name].append(system_rate(running, files, params))
-    bare_median = statistics.median(rates["bare"])
-    print(f"{'remove-background':<20} {'images/s':>9} {'to the bare loop':>17}")
-    for name, values in rates.items():
-        median = statistics.median(values)
-        print(f"{name:<20} {median:>9.2f} {median / bare_median:>17.2f}")
-    print(f"{processes} processes, {len(files)} images, medians of {arguments.runs} runs")
+    print(f"{'operation':<23} {'':<21} {'images':>6} {'images/s':>9} {'to the bare loop':>17}")
+    with system("processor", IMAGEMILL_MODELS=str(SHARED / "models")) as running:
+        for operation in arguments.operation or WORKS:
+            for work in WORKS[operation]:
+                files = work.files(arguments.images or work.count)
+                rates = measured(running, operation, work, files, arguments.runs)
+                for name, values in rates.items():
+                    rate, bare = statistics.median(values), statistics.median(rates["bare loop"])
+                    row = f"{operation:<23} {name:<21} {len(files):>6} {rate:>9.2f}"
+                    print(f"{row} {rate / bare:>17.2f}", flush=True)
+    print(f"{PROCESSES} processes, medians of {arguments.runs} runs")
 
 
 if __name__ == "__main__":
