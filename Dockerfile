@@ -27,7 +27,8 @@ COPY --from=build /opt/imagemill /opt/imagemill
 ENV PATH=/opt/imagemill/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
-    IMAGEMILL_HOME=/var/lib/imagemill
+    IMAGEMILL_HOME=/var/lib/imagemill \
+    IMAGEMILL_HOST=0.0.0.0
 USER imagemill
 WORKDIR /var/lib/imagemill
 VOLUME /var/lib/imagemill

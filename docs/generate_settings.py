@@ -26,6 +26,7 @@ _SECTIONS: tuple[tuple[str, type[BaseSettings]], ...] = (
     ("Object store", settings.StoreSettings),
     ("URLs", settings.UrlSettings),
     ("Limits", settings.LimitSettings),
+    ("Addresses", settings.ListenSettings),
     ("Logs", settings.LogSettings),
     ("API", settings.ApiSettings),
     ("Processor", settings.ProcessorSettings),

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import AliasChoices, Field, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -30,6 +31,21 @@ class EnvironmentSettings(BaseSettings):
         except ValidationError as error:
             # Not as the cause: it prints what was given, and that may be a secret.
             raise SettingsInvalid(_sentence(type(self), error)) from None
+
+
+def named(env: str) -> AliasChoices:
+    """Read a field under a name of its own instead of IMAGEMILL_<FIELD>."""
+    return AliasChoices(env)
+
+
+class HomeSettings(EnvironmentSettings):
+    """Where local data lives."""
+
+    home: Path = Field(
+        Path(".imagemill"),
+        validation_alias=named("IMAGEMILL_HOME"),
+        description="folder of all local data: broker, objects, models, logs, secrets",
+    )
 
 
 def environment_name(kind: type[BaseSettings], field: str, info: FieldInfo) -> str:

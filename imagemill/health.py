@@ -8,11 +8,14 @@ from typing import Any
 from aiohttp import web
 
 
-async def serve_health(port: int, report: Callable[[], Mapping[str, Any]]) -> web.AppRunner:
+async def serve_health(
+    host: str, port: int, report: Callable[[], Mapping[str, Any]]
+) -> web.AppRunner:
     """Answer /healthz and /readyz; call `cleanup()` on what is returned to end it.
 
     Args:
-        port: TCP port, on all addresses.
+        host: address to listen on.
+        port: TCP port there.
         report: facts to answer with; `ready` false makes /readyz a 503.
 
     Raises:
@@ -30,5 +33,5 @@ async def serve_health(port: int, report: Callable[[], Mapping[str, Any]]) -> we
     app.add_routes([web.get("/healthz", healthz), web.get("/readyz", readyz)])
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
-    await web.TCPSite(runner, "0.0.0.0", port, reuse_address=True).start()
+    await web.TCPSite(runner, host, port, reuse_address=True).start()
     return runner

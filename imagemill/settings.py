@@ -7,29 +7,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal
 
-from pydantic import AliasChoices, Field, SecretStr, field_validator, model_validator
+from pydantic import Field, SecretStr, field_validator
 
 from imagemill.addresses import AddressPolicy
-from imagemill.environment import EnvironmentSettings
-from imagemill.storage.location import locate
-from imagemill.storage.signing import UrlSigner
-
-
-def _name(env: str) -> AliasChoices:
-    """Read a field under a name of its own instead of IMAGEMILL_<FIELD>."""
-    return AliasChoices(env)
-
-
-class HomeSettings(EnvironmentSettings):
-    """Where local data lives."""
-
-    home: Path = Field(
-        Path(".imagemill"),
-        validation_alias=_name("IMAGEMILL_HOME"),
-        description="folder of all local data: broker, objects, models, logs, secrets",
-    )
+from imagemill.environment import EnvironmentSettings, HomeSettings, named
+from imagemill.storage.settings import StoreSettings
 
 
 class KafkaSettings(HomeSettings):
@@ -37,36 +21,36 @@ class KafkaSettings(HomeSettings):
 
     kafka_bootstrap_servers: str = Field(
         "127.0.0.1:9092",
-        validation_alias=_name("KAFKA_BOOTSTRAP_SERVERS"),
+        validation_alias=named("KAFKA_BOOTSTRAP_SERVERS"),
         description="host:port list of the cluster",
     )
     kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
-        "PLAINTEXT", validation_alias=_name("KAFKA_SECURITY_PROTOCOL"), description="transport"
+        "PLAINTEXT", validation_alias=named("KAFKA_SECURITY_PROTOCOL"), description="transport"
     )
     kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
-        "PLAIN", validation_alias=_name("KAFKA_SASL_MECHANISM"), description="SASL mechanism"
+        "PLAIN", validation_alias=named("KAFKA_SASL_MECHANISM"), description="SASL mechanism"
     )
     kafka_sasl_username: str | None = Field(
-        None, validation_alias=_name("KAFKA_SASL_USERNAME"), description="SASL user"
+        None, validation_alias=named("KAFKA_SASL_USERNAME"), description="SASL user"
     )
     kafka_sasl_password: SecretStr | None = Field(
-        None, validation_alias=_name("KAFKA_SASL_PASSWORD"), description="SASL password"
+        None, validation_alias=named("KAFKA_SASL_PASSWORD"), description="SASL password"
     )
     kafka_ssl_ca_location: Path | None = Field(
         None,
-        validation_alias=_name("KAFKA_SSL_CA_LOCATION"),
+        validation_alias=named("KAFKA_SSL_CA_LOCATION"),
         description="CA certificates (PEM); the system's when unset",
     )
     kafka_ssl_certificate_location: Path | None = Field(
         None,
-        validation_alias=_name("KAFKA_SSL_CERTIFICATE_LOCATION"),
+        validation_alias=named("KAFKA_SSL_CERTIFICATE_LOCATION"),
         description="client certificate (PEM)",
     )
     kafka_ssl_key_location: Path | None = Field(
-        None, validation_alias=_name("KAFKA_SSL_KEY_LOCATION"), description="client key (PEM)"
+        None, validation_alias=named("KAFKA_SSL_KEY_LOCATION"), description="client key (PEM)"
     )
     kafka_ssl_key_password: SecretStr | None = Field(
-        None, validation_alias=_name("KAFKA_SSL_KEY_PASSWORD"), description="client key password"
+        None, validation_alias=named("KAFKA_SSL_KEY_PASSWORD"), description="client key password"
     )
     topic_prefix: str = Field("imagemill.", description="prefix of every topic and group name")
     topic_partitions: int = Field(
@@ -86,99 +70,6 @@ class KafkaSettings(HomeSettings):
     def group(self, name: str) -> str:
         """The full name of a consumer group."""
         return self.topic_prefix + name
-
-
-class StoreSettings(HomeSettings):
-    """Where images and results are kept."""
-
-    object_store_url: str | None = Field(
-        None,
-        validation_alias=_name("OBJECT_STORE_URL"),
-        description="file:/path or s3://bucket[/prefix]; unset: R2_*, UPLOAD_FOLDER, then the home",
-    )
-    upload_folder: Path | None = Field(
-        None, validation_alias=_name("UPLOAD_FOLDER"), description="folder of the local store"
-    )
-    s3_endpoint_url: str | None = Field(
-        None, validation_alias=_name("S3_ENDPOINT_URL"), description="S3 server other than AWS"
-    )
-    s3_public_endpoint_url: str | None = Field(
-        None,
-        validation_alias=_name("S3_PUBLIC_ENDPOINT_URL"),
-        description="the S3 server as clients reach it, for presigned URLs",
-    )
-    aws_access_key_id: str | None = Field(
-        None, validation_alias=_name("AWS_ACCESS_KEY_ID"), description="S3 access key"
-    )
-    aws_secret_access_key: SecretStr | None = Field(
-        None, validation_alias=_name("AWS_SECRET_ACCESS_KEY"), description="S3 secret key"
-    )
-    aws_session_token: SecretStr | None = Field(
-        None, validation_alias=_name("AWS_SESSION_TOKEN"), description="S3 session token"
-    )
-    aws_region: str | None = Field(
-        None, validation_alias=_name("AWS_REGION"), description="S3 region"
-    )
-    s3_path_style: bool | None = Field(
-        None, description="bucket in the path, not the host name; if unset: when not on AWS"
-    )
-    s3_connect_timeout_s: float = Field(
-        5.0, gt=0, description="seconds to wait for a connection to the S3 server"
-    )
-    s3_read_timeout_s: float = Field(
-        30.0, gt=0, description="seconds to wait for the S3 server's next bytes"
-    )
-    s3_attempts: int = Field(
-        3, ge=1, le=20, description="tries of a request to the S3 server, the first included"
-    )
-    object_store_sync: bool = Field(
-        False, description="local store: flush each object to disk at its commit, some ms each"
-    )
-    r2_endpoint_url: str | None = Field(
-        None, validation_alias=_name("R2_ENDPOINT_URL"), description="Cloudflare R2 endpoint"
-    )
-    r2_access_key_id: str | None = Field(
-        None, validation_alias=_name("R2_ACCESS_KEY_ID"), description="R2 access key"
-    )
-    r2_secret_access_key: SecretStr | None = Field(
-        None, validation_alias=_name("R2_SECRET_ACCESS_KEY"), description="R2 secret key"
-    )
-    r2_region_name: str = Field(
-        "auto", validation_alias=_name("R2_REGION_NAME"), description="R2 region"
-    )
-    r2_bucket_name: str | None = Field(
-        None, validation_alias=_name("R2_BUCKET_NAME"), description="R2 bucket"
-    )
-    public_url: str | None = Field(
-        None,
-        description="the API as clients reach it; http://localhost:<PORT> if unset",
-    )
-    signing_secret: SecretStr | None = Field(
-        None, description="key of signed URLs; made once in the home when unset"
-    )
-    url_expires_s: int = Field(
-        7 * 24 * 3600, ge=60, le=7 * 24 * 3600, description="lifetime of signed URLs, seconds"
-    )
-    port: int = Field(
-        8080, ge=0, le=65535, validation_alias=_name("PORT"), description="port of the API"
-    )
-
-    @field_validator("signing_secret")
-    @classmethod
-    def _long_enough(cls, secret: SecretStr | None) -> SecretStr | None:
-        if secret and secret.get_secret_value():
-            UrlSigner(secret.get_secret_value())
-        return secret
-
-    @model_validator(mode="after")
-    def _a_store_is_chosen(self) -> Self:
-        locate(self)
-        return self
-
-    @property
-    def public_base_url(self) -> str:
-        """The API's base URL as clients reach it, without a trailing slash."""
-        return (self.public_url or f"http://localhost:{self.port}").rstrip("/")
 
 
 class UrlSettings(EnvironmentSettings):
@@ -217,10 +108,18 @@ class LogSettings(EnvironmentSettings):
     log_format: Literal["text", "json"] = Field("text", description="one sentence, or JSON lines")
 
 
-class ApiSettings(KafkaSettings, StoreSettings, LimitSettings, LogSettings):
+class ListenSettings(EnvironmentSettings):
+    """Where services listen."""
+
+    host: str = Field(
+        "127.0.0.1",
+        description="address of the API and of the health ports; 0.0.0.0 opens them to the network",
+    )
+
+
+class ApiSettings(KafkaSettings, StoreSettings, LimitSettings, ListenSettings, LogSettings):
     """The HTTP API."""
 
-    host: str = Field("0.0.0.0", description="address the API listens on")
     cors_origins: str = Field(
         "",
         description="comma separated origins whose pages may call the API from a browser, as in "
@@ -272,7 +171,7 @@ class ApiSettings(KafkaSettings, StoreSettings, LimitSettings, LogSettings):
         return self.projection_path or self.home / "api" / f"projection-{self.port}.db"
 
 
-class ProcessorSettings(KafkaSettings, StoreSettings, LimitSettings, LogSettings):
+class ProcessorSettings(KafkaSettings, StoreSettings, LimitSettings, ListenSettings, LogSettings):
     """The stream processor."""
 
     worker_id: str = Field(
@@ -287,7 +186,7 @@ class ProcessorSettings(KafkaSettings, StoreSettings, LimitSettings, LogSettings
         None,
         ge=1,
         le=256,
-        validation_alias=_name("WORKER_COUNT"),
+        validation_alias=named("WORKER_COUNT"),
         description="inference processes; the number of cores if unset",
     )
     datadir: Path | None = Field(
@@ -347,7 +246,7 @@ class ProcessorSettings(KafkaSettings, StoreSettings, LimitSettings, LogSettings
     )
     models_dir: Path | None = Field(
         None,
-        validation_alias=_name("IMAGEMILL_MODELS"),
+        validation_alias=named("IMAGEMILL_MODELS"),
         description="folder of model files that is looked in first",
     )
 
@@ -363,7 +262,7 @@ class ProcessorSettings(KafkaSettings, StoreSettings, LimitSettings, LogSettings
         return folder / self.topic_prefix.strip(".") if self.topic_prefix.strip(".") else folder
 
 
-class NotifierSettings(KafkaSettings, UrlSettings, LogSettings):
+class NotifierSettings(KafkaSettings, UrlSettings, ListenSettings, LogSettings):
     """Webhook deliveries."""
 
     notifier_port: int = Field(8082, ge=1, le=65535, description="health port")

@@ -79,7 +79,9 @@ class Notifier:
             [settings.topic(JOBS_RESULTS.name)],
             self._release,
         )
-        health = await serve_health(settings.notifier_port, lambda: self._report(reader))
+        health = await serve_health(
+            settings.host, settings.notifier_port, lambda: self._report(reader)
+        )
         try:
             async with self._session() as session:
                 self._deliverer = self._make_deliverer(session)

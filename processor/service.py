@@ -229,7 +229,8 @@ class Processor:
         }
 
     async def _answer_health(self) -> None:
-        runner = await serve_health(self.settings.worker_port, self.report)
+        settings = self.settings
+        runner = await serve_health(settings.host, settings.worker_port, self.report)
         try:
             await asyncio.Event().wait()
         finally:

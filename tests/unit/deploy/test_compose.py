@@ -125,7 +125,7 @@ async def test_health_is_asked_where_it_is_answered(service, variable, free_port
     asked = health_url(service)
     assert asked["port"] == environment(service)[variable]
     port = free_port()
-    runner = await serve_health(port, lambda: {"ready": True})
+    runner = await serve_health("127.0.0.1", port, lambda: {"ready": True})
     try:
         served = {resource.canonical for resource in runner.app.router.resources()}
     finally:
@@ -143,6 +143,14 @@ def test_the_image_is_not_run_as_root_and_exposes_the_ports():
     assert re.findall(r"^USER (\w+)$", dockerfile, re.M) == ["imagemill"]
     ports = set(re.findall(r"^EXPOSE (.+)$", dockerfile, re.M)[0].split())
     assert ports == {health_url(service)["port"] for service in SERVICES}
+
+
+def test_only_a_container_listens_on_more_than_its_own_machine(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("IMAGEMILL_HOST", raising=False)
+    assert {kind().host for kind in SERVICES.values()} == {"127.0.0.1"}
+    dockerfile = (ROOT / "Dockerfile").read_text()
+    assert re.findall(r"\bIMAGEMILL_HOST=(\S+)", dockerfile) == ["0.0.0.0"]
 
 
 def test_everything_the_image_copies_exists_and_is_not_ignored():
