@@ -26,6 +26,7 @@ from producer_api.projection_reads import (
     ListFilter,
     ProjectionReader,
     Totals,
+    readable,
 )
 from producer_api.projection_store import ProjectionStore
 from producer_api.waiters import Waiters
@@ -145,14 +146,17 @@ class Projection:
         """The template of that name as it is now, whichever process changed it last. Raises as
         `find`."""
         await self.catch_up(name)
-        document = self._reader.document(topics.TEMPLATES.name, name)
-        return Template.model_validate_json(document) if document else None
+        return readable(name, Template, self._reader.document(topics.TEMPLATES.name, name))
 
     async def templates(self) -> dict[str, Template]:
-        """All templates by name. Raises as `find`."""
+        """All templates by name. Raises as `find`.
+
+        Anyone may write to the topic: a record that is no template is passed over.
+        """
         await self.catch_up()
         found = self._reader.documents(topics.TEMPLATES.name)
-        return {name: Template.model_validate_json(document) for name, document in found}
+        read = ((name, readable(name, Template, document)) for name, document in found)
+        return {name: template for name, template in read if template is not None}
 
     def heartbeats(self) -> list[tuple[str, bytes]]:
         """The last heartbeat of every worker, by its id."""

@@ -226,8 +226,8 @@ class ProjectionReader:
         self, job_id: str, submitted: bytes | None, raw_state: bytes | None
     ) -> JobRecord | None:
         """The job of a row; None when neither of its documents can be read."""
-        job = _readable(job_id, JobSubmitted, submitted)
-        state = _consistent(_readable(job_id, JobState, raw_state))
+        job = readable(job_id, JobSubmitted, submitted)
+        state = _consistent(readable(job_id, JobState, raw_state))
         if state is None:
             return None if job is None else JobRecord.of_submission(job)
         if job is not None and not state.total:
@@ -242,14 +242,15 @@ class ProjectionReader:
         rows = self._connection.execute(
             "SELECT item, document FROM items WHERE job_id = ?", (job_id,)
         )
-        found = {index: _readable(job_id, Item, document) for index, document in rows}
+        found = {index: readable(job_id, Item, document) for index, document in rows}
         return {
             index: item for index, item in found.items() if item is not None and item.index == index
         }
 
 
-def _readable(job_id: str, model: type[Document], document: bytes | None) -> Document | None:
-    """The document; None when there is none, or it is damaged where the feed does not look."""
+def readable(name: str, model: type[Document], document: bytes | None) -> Document | None:
+    """The document of that name; None when there is none, or it is damaged where the feed does
+    not look."""
     if document is None:
         return None
     try:
@@ -257,7 +258,7 @@ def _readable(job_id: str, model: type[Document], document: bytes | None) -> Doc
         if _LONG_NUMBER.search(document):
             orjson.dumps(read.model_dump(mode="json"))
     except (ValidationError, TypeError) as error:
-        log.warning("The %s of job %s cannot be read: %s", model.__name__, job_id, error)
+        log.warning("The %s %s cannot be read: %s", model.__name__, name, error)
         return None
     return read
 

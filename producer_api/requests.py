@@ -14,6 +14,8 @@ from producer_api.problems import Problem, field_problem
 from schemas.times import from_epoch, to_epoch
 
 _PREFER_WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,6})\"?\s*(?:$|[,;])", re.IGNORECASE)
+# Digits of the largest 63 bit number, at least. Python itself refuses thousands of them.
+_LONGEST_NUMBER = 20
 _TRACEPARENT = re.compile(r"^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$")
 
 
@@ -49,16 +51,23 @@ def query_wait(request: web.Request, limit_s: float) -> float:
     return min(seconds, limit_s)
 
 
+def whole_number(text: str) -> int | None:
+    """The number that the text is, in plain digits; None when it is none or longer than any."""
+    plain = text.isascii() and text.isdecimal() and len(text) <= _LONGEST_NUMBER
+    return int(text) if plain else None
+
+
 def query_int(request: web.Request, name: str, default: int, low: int, high: int) -> int:
     """A whole number of the query string within bounds. Raises Problem otherwise."""
     text = request.query.get(name)
     if text is None:
         return default
-    if not (text.isascii() and text.isdecimal() and low <= int(text) <= high):
+    number = whole_number(text)
+    if number is None or not low <= number <= high:
         raise field_problem(
             name, f"expected a whole number from {low} to {high}", code="query_invalid"
         )
-    return int(text)
+    return number
 
 
 def query_time(request: web.Request, name: str) -> str:

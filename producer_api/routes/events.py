@@ -10,7 +10,7 @@ from aiohttp import web
 
 from producer_api.context import API, Api
 from producer_api.projection_reads import JobRecord
-from producer_api.requests import job_id_of, unknown_job
+from producer_api.requests import job_id_of, unknown_job, whole_number
 from producer_api.routing import TEXT, Docs, Route
 from producer_api.views import job_view
 
@@ -50,8 +50,8 @@ async def job_events(request: web.Request) -> web.StreamResponse:
 
 
 def _last_event_id(request: web.Request) -> int:
-    text = request.headers.get("Last-Event-ID", "")
-    return int(text) if text.isascii() and text.isdecimal() else -1
+    number = whole_number(request.headers.get("Last-Event-ID", ""))
+    return -1 if number is None else number
 
 
 async def _stream(api: Api, response: web.StreamResponse, record: JobRecord, seen: int) -> None:

@@ -9,7 +9,7 @@ from aiohttp import web
 from producer_api.context import API
 from producer_api.problems import Problem
 from producer_api.projection_reads import JobRecord
-from producer_api.requests import job_id_of, json_answer, unknown_job
+from producer_api.requests import job_id_of, json_answer, unknown_job, whole_number
 from producer_api.routing import Docs, Route
 from producer_api.serving import serve_object
 from schemas.jobs import Item, JobStatus
@@ -50,8 +50,9 @@ async def get_input(request: web.Request) -> web.StreamResponse:
 
 
 def _item(record: JobRecord, index: str) -> Item:
-    if index.isascii() and index.isdecimal() and int(index) < len(record.items):
-        return record.items[int(index)]
+    number = whole_number(index)
+    if number is not None and number < len(record.items):
+        return record.items[number]
     raise Problem(
         404, "not_found", f"Job {record.state.job_id} has items 0 to {len(record.items) - 1}."
     )

@@ -39,8 +39,11 @@ async def create_job(request: web.Request) -> web.Response:
     key = request.headers.get("Idempotency-Key")
     if key is None:
         return await _submit(request, request.app[API].submitter.new_id(), keyed=False)
-    if not 0 < len(key) <= _KEY_LENGTH:
-        raise Problem(400, "key_invalid", f"Idempotency-Key must have 1 to {_KEY_LENGTH} letters.")
+    # What is no UTF-8 is not printable either, as aiohttp gives it.
+    if not (0 < len(key) <= _KEY_LENGTH and key.isprintable()):
+        raise Problem(
+            400, "key_invalid", f"Idempotency-Key must be 1 to {_KEY_LENGTH} printable letters."
+        )
     return await _submit(request, id_of_key(key), keyed=True)
 
 

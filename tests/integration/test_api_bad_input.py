@@ -213,6 +213,17 @@ def test_an_upload_that_was_never_made(api: RunningApi) -> None:
     refused(api.post("/v1/jobs", json=body), 422, "not_found", "nothing-here")
 
 
+@pytest.mark.parametrize("key", [b"order-\xff", b"order-\xc3", "k\u0085".encode(), b""])
+def test_a_key_that_is_no_text(api: RunningApi, key: bytes) -> None:
+    answer = api.post("/v1/jobs", json={"operation": "noop"}, headers={"Idempotency-Key": key})
+    refused(answer, 400, "key_invalid", "printable")
+
+
+@pytest.mark.parametrize("limit", ["9" * 5000, "0", "-1", "1.5", "\u0661"])
+def test_a_page_of_no_possible_length(api: RunningApi, limit: str) -> None:
+    refused(api.get(f"/v1/jobs?limit={limit}"), 422, "query_invalid", "whole number")
+
+
 def test_a_job_id_that_none_may_have(api: RunningApi) -> None:
     answer = api.put("/v1/jobs/a%20b", json={"operation": "noop"})
     refused(answer, 422, "id_invalid", "letters")

@@ -154,7 +154,8 @@ def test_events_resume_after_the_last_one_seen(api: RunningApi, kafka: Topics) -
     resumed = Events(api, job["id"], last="3")
     kafka.end(event, revision=4)
     assert resumed.next()[:2] == ("4", "finished")
-    assert Events(api, job["id"], last="3").next()[:2] == ("4", "finished")
+    for last in ("3", "9" * 5000, "three"):
+        assert Events(api, job["id"], last=last).next()[:2] == ("4", "finished")
     assert Events(api, job["id"], last="4").response.status_code == 204
 
 
@@ -170,6 +171,28 @@ def test_a_stopping_server_lets_its_followers_go(beside: Callable[[], RunningApi
     api.stop()
     with pytest.raises(EOFError):
         events.next()
+
+
+def test_what_is_no_template_is_none_and_gives_way_to_one(api: RunningApi, kafka: Topics) -> None:
+    """Anyone may write to the topic."""
+    bad = {
+        "strange": b"not even JSON",
+        "newer": b'{"operation":"noop","since":"v9"}',
+        "deep": b'{"operation":"noop","params":' + b'{"a":' * 250 + b"1" + b"}" * 251,
+        "long": b'{"operation":"noop","params":{"a":%s}}' % (b"9" * 40),
+        "empty": b"",
+    }
+    for name, value in bad.items():
+        kafka.publish(topics.TEMPLATES.name, name, value, None)
+    listed = api.get("/v1/templates")
+    assert listed.status_code == 200
+    assert not bad.keys() & {template["name"] for template in listed.json()["templates"]}
+    for name in bad:
+        assert api.get(f"/v1/templates/{name}").status_code == 404
+    assert api.post("/v1/jobs", json={"template": "strange"}).status_code == 422
+    good = {"name": "strange", "operation": "noop"}
+    assert api.post("/v1/templates", json=good).status_code == 201
+    assert api.get("/v1/templates/strange").json()["operation"] == "noop"
 
 
 def test_templates_are_used_and_overridden(api: RunningApi, kafka: Topics) -> None:
