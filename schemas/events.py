@@ -62,7 +62,8 @@ class JobSubmitted(JobHeader):
 
     def header(self) -> JobHeader:
         """The job without its inputs."""
-        return JobHeader.trusted(**{name: self.__dict__[name] for name in _HEADER})
+        known = self.__dict__
+        return JobHeader.of({name: known[name] for name in _HEADER})
 
 
 class JobClaimed(Event):

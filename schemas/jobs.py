@@ -30,6 +30,11 @@ class Frozen(BaseModel):
         """
         return _bare(cls, {**_defaults(cls), **fields})
 
+    @classmethod
+    def of(cls, values: dict[str, Any]) -> Self:
+        """An instance of all its fields' values, unchecked, as `trusted`; it keeps the dict."""
+        return _bare(cls, values)
+
     def evolve(self, **changes: Any) -> Self:
         """A copy with some fields changed; unchecked, as `trusted`."""
         return _bare(type(self), {**self.__dict__, **changes})
@@ -200,9 +205,8 @@ class JobState(JobHeader):
     def progress(self) -> Progress:
         """Counts over all items."""
         failed = self.outcomes.count("f")
-        return Progress.trusted(
-            total=self.total, processed=self.outcomes.count("s") + failed, failed=failed
-        )
+        processed = self.outcomes.count("s") + failed
+        return Progress.of({"total": self.total, "processed": processed, "failed": failed})
 
 
 def item_key(job_id: str, index: int, total: int) -> str:
