@@ -46,9 +46,9 @@ def open_reader(model: str | None, context: RunContext) -> TextReader:
     Raises:
         OperationError: a file is missing or is no recogniser (model_unavailable).
     """
-    recogniser = context.models.file(model, task="read-text").path if model else None
+    own = context.models.file(model, task="read-text") if model else None
     try:
-        reader = text_reader(recogniser)
+        reader = text_reader(own.path, own.sha256) if own else text_reader()
     except RecogniserMissing as error:
         raise OperationError(ErrorCode.MODEL_UNAVAILABLE, str(error)) from error
     context.used_models.extend(UsedModel(file.name, file.sha256, "cpu") for file in reader.files)

@@ -93,8 +93,10 @@ class TextReader:
 
 
 @cache
-def text_reader(recogniser: Path | None = None) -> TextReader:
+def text_reader(recogniser: Path | None = None, sha256: str = "") -> TextReader:
     """This process's reader with that recogniser, made at the first use (half a second).
+
+    `sha256` is the file's: one that has taken the place of another gets a reader of its own.
 
     Raises:
         RecogniserMissing: see TextReader.

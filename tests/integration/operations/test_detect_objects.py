@@ -165,13 +165,10 @@ def test_a_users_own_file_works_once_added(shared, tmp_path, monkeypatch, capsys
     monkeypatch.setenv("IMAGEMILL_HOME", str(tmp_path / "home"))
     monkeypatch.delenv("IMAGEMILL_MODELS", raising=False)
 
+    loader = ModelLoader(ModelStore(tmp_path / "home" / "models"))
     assert cli.main(["add", str(own), "--task", "detect-objects"]) == 0
     image = photo(shared, "coffee")
-    run = RunContext(
-        ModelLoader(ModelStore(tmp_path / "home" / "models")),
-        SourceInfo("PNG", (600, 400), 1),
-        10**8,
-    )
+    run = RunContext(loader, SourceInfo("PNG", (600, 400), 1), 10**8)
     output = detect_objects.run(image, DetectObjectsParams(model="shelf-watch"), run)
 
     assert seen(output) == [
@@ -179,3 +176,12 @@ def test_a_users_own_file_works_once_added(shared, tmp_path, monkeypatch, capsys
         ("dining table", pytest.approx(0.265, abs=0.03)),
     ]
     assert run.used_models[0].name == "shelf-watch"
+
+    own.write_bytes((shared / "models" / "yolox_nano.onnx").read_bytes())
+    assert cli.main(["add", str(own), "--task", "detect-objects"]) == 0
+    output = detect_objects.run(image, DetectObjectsParams(model="shelf-watch"), run)
+
+    assert seen(output) == [
+        ("cup", pytest.approx(0.899, abs=0.03)),
+        ("dining table", pytest.approx(0.732, abs=0.03)),
+    ]

@@ -5,12 +5,13 @@ from __future__ import annotations
 import socket
 from pathlib import Path
 
+import onnx
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
 from processor.models import cli
 from processor.models.loader import ModelLoader
-from processor.models.store import ModelStore
+from processor.models.store import ModelStore, sha256_of
 from processor.operations import read_text
 from processor.operations.base import OperationError, RunContext, SourceInfo
 from processor.operations.reading import engine, letters
@@ -121,9 +122,13 @@ def test_every_language_has_its_letters():
 def own_recogniser(path: Path, tmp_path: Path, monkeypatch) -> RunContext:
     monkeypatch.setenv("IMAGEMILL_HOME", str(tmp_path / "home"))
     monkeypatch.delenv("IMAGEMILL_MODELS", raising=False)
-    assert cli.main(["add", str(path), "--task", "read-text", "--name", "own"]) == 0
+    add_recogniser(path)
     loader = ModelLoader(ModelStore(tmp_path / "home" / "models"))
     return RunContext(loader, SourceInfo("PNG", (640, 260), 1), 10**8)
+
+
+def add_recogniser(path: Path) -> None:
+    assert cli.main(["add", str(path), "--task", "read-text", "--name", "own"]) == 0
 
 
 def test_a_users_own_recogniser_reads(invoice, tmp_path, monkeypatch):
@@ -132,6 +137,13 @@ def test_a_users_own_recogniser_reads(invoice, tmp_path, monkeypatch):
 
     assert len(data["lines"]) == 3
     assert run.used_models[1].name == "own"
+
+    changed = onnx.load(engine.text_reader().recogniser)
+    changed.producer_name = "another"
+    onnx.save(changed, tmp_path / "another.onnx")
+    add_recogniser(tmp_path / "another.onnx")
+    replaced = read_text.open_reader("own", run).files[1]
+    assert replaced.sha256 == sha256_of(tmp_path / "another.onnx")
 
 
 def test_a_model_without_characters_is_refused(shared, invoice, tmp_path, monkeypatch):
