@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
@@ -12,29 +11,36 @@ P = TypeVar("P", bound=Hashable)
 
 @dataclass(slots=True)
 class _Partition:
-    """Offsets under way in the order they came, and the offset to read from after a restart."""
+    """The offsets under way in the order they came, and the ends of what came and is committed."""
 
-    open: deque[int] = field(default_factory=deque)
-    done: set[int] = field(default_factory=set)
-    last: int = -1
-    watermark: int | None = None
-    taken: int | None = None
+    open: dict[int, None] = field(default_factory=dict)
+    first: int = -1
+    end: int = 0
+    committed: int | None = None
+
+    @property
+    def watermark(self) -> int:
+        return next(iter(self.open), self.end)
 
 
 class OrderedCommits(Generic[P]):
     """The commit watermark of each partition: below it, every message is done.
 
     Nothing is committed past a message under way, so whatever is lost in a crash is read again.
-    Not for use from several threads at once. What it holds grows with the messages under way and
-    those finished behind the oldest of them: the caller bounds how many it opens.
+    Not for use from several threads at once. What it holds grows with the messages under way
+    alone; those finished behind one cost nothing here, but a crash repeats them: `behind`.
     """
 
     def __init__(self) -> None:
         self._partitions: dict[P, _Partition] = {}
 
     def __len__(self) -> int:
-        """How many messages are under way, or wait behind one."""
+        """How many messages are under way."""
         return sum(len(partition.open) for partition in self._partitions.values())
+
+    def behind(self) -> int:
+        """How many offsets lie between the watermarks and the last messages that came."""
+        return sum(entry.end - entry.watermark for entry in self._partitions.values())
 
     def opened(self, partition: P, offset: int) -> None:
         """A message was received. Gaps are fine (compacted or transaction records).
@@ -42,35 +48,36 @@ class OrderedCommits(Generic[P]):
         Raises:
             ValueError: the offset is not beyond the last one of its partition.
         """
-        entry = self._partitions.setdefault(partition, _Partition())
-        if offset <= entry.last:
-            raise ValueError(f"offset {offset} of {partition} came after {entry.last}")
-        entry.last = offset
-        entry.open.append(offset)
+        entry = self._partitions.get(partition)
+        if entry is None:
+            entry = self._partitions[partition] = _Partition(first=offset)
+        elif offset < entry.end:
+            raise ValueError(f"offset {offset} of {partition} came after {entry.end - 1}")
+        entry.end = offset + 1
+        entry.open[offset] = None
 
     def done(self, partition: P, offset: int) -> None:
         """A message is finished; of a partition that was dropped since, it changes nothing."""
-        entry = self._partitions.get(partition)
-        if entry is None or not entry.open or not entry.open[0] <= offset <= entry.last:
-            return
-        entry.done.add(offset)
-        while entry.open and entry.open[0] in entry.done:
-            first = entry.open.popleft()
-            entry.done.discard(first)
-            entry.watermark = first + 1
+        if (entry := self._partitions.get(partition)) is not None:
+            entry.open.pop(offset, None)
 
-    def take(self) -> dict[P, int]:
-        """The offset to commit of each partition whose watermark moved since the last `take`.
+    def due(self) -> dict[P, int]:
+        """The offset to commit of each partition where `committed` did not tell of that one yet.
 
         As Kafka wants it: the offset of the first message that is not done.
         """
-        moved = {}
-        for partition, entry in self._partitions.items():
-            if entry.watermark is not None and entry.watermark != entry.taken:
-                moved[partition] = entry.taken = entry.watermark
-        return moved
+        return {
+            partition: at
+            for partition, entry in self._partitions.items()
+            if (at := entry.watermark) not in (entry.first, entry.committed)
+        }
+
+    def committed(self, partition: P, at: int) -> None:
+        """That offset was committed; of a partition that was dropped since, it changes nothing."""
+        if (entry := self._partitions.get(partition)) is not None:
+            entry.committed = at
 
     def drop(self, partition: P) -> int | None:
-        """Forget a partition that another consumer reads now; its watermark, if it has one."""
+        """Forget a partition that another consumer reads now; its watermark, if it moved."""
         entry = self._partitions.pop(partition, None)
-        return entry.watermark if entry else None
+        return entry.watermark if entry and entry.watermark != entry.first else None

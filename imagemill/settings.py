@@ -284,7 +284,28 @@ class NotifierSettings(KafkaSettings, UrlSettings, ListenSettings, LogSettings):
         8, ge=1, le=4096, description="deliveries posting at once to one host"
     )
     webhook_backlog: int = Field(
-        1000, ge=1, le=100_000, description="results held at once; above, reading pauses"
+        1000,
+        ge=1,
+        le=100_000,
+        description="deliveries held at once; above, reading pauses. Of one host those that are "
+        "posted in time at its pace, half of them at most; others wait on webhooks.retry",
+    )
+    webhook_slot_wait_s: float = Field(
+        5.0,
+        gt=0,
+        description="seconds that a delivery waits to be posted until it goes to webhooks.retry",
+    )
+    webhook_turn_s: float = Field(
+        24 * 3600.0, gt=0, description="seconds on webhooks.retry until one is given up"
+    )
+    webhook_silent_s: float = Field(
+        600.0, gt=0, description="the same, where its host did not answer the last attempt"
+    )
+    webhook_repeats: int = Field(
+        100_000,
+        ge=1,
+        description="results read behind one under way, which come again after a crash; "
+        "above, reading pauses",
     )
 
 

@@ -24,17 +24,18 @@ from notifier.schedule import (
     decide,
     parse_retry_after,
 )
-from notifier.slots import Slots
+from notifier.slots import NoSlot, Slots
 from schemas.times import from_epoch
 from schemas.webhooks import WebhookAttempt, WebhookDelivery, WebhookFailure
 
 log = logging.getLogger(__name__)
 
 _RESPONSE_BYTES = 500
+_SILENCE = frozenset({WebhookFailure.TIMEOUT, WebhookFailure.UNREACHABLE})
 
 
 class Run:
-    """One delivery under way, which its owner may call off.
+    """One delivery under way, which its owner may call off; `delivery` counts its attempts.
 
     Called off, it ends at once, unless it posts just then: that attempt is finished and recorded
     first, for the receiver may have accepted it.
@@ -42,14 +43,15 @@ class Run:
 
     def __init__(self, delivery: WebhookDelivery) -> None:
         self.delivery = delivery
+        self.host = _host(delivery.url)
         self.called_off = False
-        self.posting = False
-        self.task: asyncio.Task[bool] | None = None
+        self.waits = False
+        self.task: asyncio.Task[None] | None = None
 
     def call_off(self) -> None:
         """See the class."""
         self.called_off = True
-        if self.task is not None and not self.posting:
+        if self.task is not None and self.waits:
             self.task.cancel()
 
 
@@ -76,20 +78,25 @@ class Deliverer:
         self._jitter = jitter
 
     async def deliver(self, run: Run) -> bool:
-        """True when the delivery was accepted or given up; False when it was called off."""
-        run.task = asyncio.current_task()
+        """Whether the delivery was accepted or given up.
+
+        Else it was called off, or its host was busy for too long: somebody must go on with it.
+        """
+        run.waits = True
         try:
             return await self._attempts(run)
+        except NoSlot:
+            return False
         except asyncio.CancelledError:
             if run.called_off:
                 return False
             raise
+        finally:
+            run.waits = False
 
     async def _attempts(self, run: Run) -> bool:
-        attempt = 0
         while not run.called_off:
-            attempt += 1
-            decision = await self._attempt(run, attempt)
+            decision = await self._attempt(run, run.delivery.attempts + 1)
             if not isinstance(decision, Retry):
                 return True
             if not run.called_off:
@@ -98,20 +105,20 @@ class Deliverer:
 
     async def _attempt(self, run: Run, attempt: int) -> Decision:
         delivery = run.delivery
-        async with self._slots.of(_host(delivery.url)):
-            run.posting = True
+        async with self._slots.of(run.host):
+            run.waits = False
             began, clock = time.time(), time.monotonic()
             outcome = await self._post(delivery)
             took_s = time.monotonic() - clock
+        self._slots.attempted(run.host, took_s, outcome.failure not in _SILENCE)
         decision = decide(outcome, attempt, self._policy, self._jitter)
         record = _record(delivery, attempt, outcome, decision, began, took_s)
         await self._ledger.attempted(record)
+        run.delivery = delivery.evolve(attempts=attempt)
         if isinstance(decision, GiveUp):
-            await self._ledger.gave_up(
-                delivery.model_copy(update={"attempts": attempt, "reason": decision.reason})
-            )
+            await self._ledger.gave_up(run.delivery, decision.reason)
         _tell(record, decision)
-        run.posting = False
+        run.waits = True
         return decision
 
     async def _post(self, delivery: WebhookDelivery) -> Outcome:

@@ -1,17 +1,33 @@
-"""What is posted for a job's end: the event itself, or the body that a dialect's clients expect."""
+"""What is posted: the event itself, or the body that a dialect's clients expect."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
-import orjson
+from pydantic_core import to_json
 
+from schemas.codec import Headers, decode, event_type
 from schemas.events import JobFinished
 from schemas.jobs import JobStatus
-from schemas.webhooks import WebhookDelivery, delivery_id
+from schemas.webhooks import WebhookDelivery, decode_webhook, delivery_id
 
-_FINISHED = "job.finished"
+FINISHED = "job.finished"
+
+
+def delivery_in(headers: Headers | None, value: bytes | None) -> WebhookDelivery | None:
+    """The delivery that a message is, or asks for; None when there is nothing to post.
+
+    Raises:
+        DecodeError: it is no event of ours.
+        ValueError: the webhook's style is not known to this version.
+    """
+    if event_type(headers) == WebhookDelivery.TYPE:
+        delivery = decode_webhook(headers, value)
+        assert isinstance(delivery, WebhookDelivery)
+        return delivery
+    event = decode(headers, value)
+    return make_delivery(event) if isinstance(event, JobFinished) else None
 
 
 def make_delivery(event: JobFinished) -> WebhookDelivery | None:
@@ -21,7 +37,7 @@ def make_delivery(event: JobFinished) -> WebhookDelivery | None:
         ValueError: the webhook's style is not known to this version.
     """
     webhook = event.webhook
-    if webhook is None or _FINISHED not in webhook.events:
+    if webhook is None or FINISHED not in webhook.events:
         return None
     body = _STYLES.get(webhook.style)
     if body is None:
@@ -30,13 +46,14 @@ def make_delivery(event: JobFinished) -> WebhookDelivery | None:
         job_id=event.job_id,
         delivery_id=delivery_id(event.event_id),
         url=webhook.url,
-        body=orjson.dumps(body(event)).decode(),
+        # Takes every number that was read, as orjson does not: integers have no limit in JSON.
+        body=to_json(body(event), inf_nan_mode="null").decode(),
     )
 
 
 def _standard(event: JobFinished) -> dict[str, Any]:
     data = event.model_dump(mode="json", exclude={"webhook", "dialect", "traceparent"})
-    return {"type": _FINISHED, "timestamp": event.finished_at, "data": data}
+    return {"type": FINISHED, "timestamp": event.finished_at, "data": data}
 
 
 def _background_removal(event: JobFinished) -> dict[str, Any]:

@@ -20,12 +20,15 @@ class RetryPolicy:
     """How often and how far apart a delivery is tried; times in seconds.
 
     The waits double from `base_s`. No wait, not even one that a receiver asks for with
-    Retry-After, is longer than `max_s`, jitter aside.
+    Retry-After, is longer than `max_s`, jitter aside. A delivery whose host is busy waits for its
+    turn for `turn_s` in all, or `silent_s` if the host does not answer any more.
     """
 
     attempts: int
     base_s: float
     max_s: float
+    turn_s: float
+    silent_s: float
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,14 @@ def decide(
     if outcome.retry_after_s is not None:
         wait = max(wait, outcome.retry_after_s)
     return Retry(min(wait, policy.max_s) * (1 + _JITTER * random()))
+
+
+def outstayed(waited_s: float, silent: bool, policy: RetryPolicy) -> GiveUp | None:
+    """Whether a delivery has waited for its turn for too long; `silent` is its host's state."""
+    if waited_s <= (policy.silent_s if silent else policy.turn_s):
+        return None
+    why = "has not answered" if silent else "answers too slowly for all that it is sent"
+    return GiveUp(f"Its turn did not come in {waited_s:.0f} s: the receiver {why}.")
 
 
 def parse_retry_after(header: str | None, now: float) -> float | None:

@@ -1,35 +1,105 @@
-"""How many deliveries post at once: over all hosts, and to each of them."""
+"""How many deliveries are held and post at once: over all hosts, and for each of them."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+
+# Weight of the newest attempt in what is known of a host's pace.
+_NEWEST = 0.5
+
+
+class NoSlot(Exception):
+    """The host was busy for too long."""
+
+
+@dataclass(slots=True)
+class _Host:
+    """A host that deliveries are held for; others are not remembered."""
+
+    slots: asyncio.Semaphore
+    probe: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
+    held: int = 0
+    took_s: float | None = None
+    silent: bool = False
 
 
 class Slots:
-    """Bounds in two stages, so that who waits for a slow host takes no other host's place."""
+    """Bounds in two stages, so that who waits for a slow host takes no other host's place.
 
-    def __init__(self, total: int, per_host: int) -> None:
+    Of one host, so many are held as find a slot in time at the pace that it answers at. One that
+    did not answer the last time is posted to one at a time until it does: else a few of them would
+    take all places, each for as long as an attempt may last.
+    """
+
+    def __init__(self, total: int, per_host: int, backlog: int, wait_s: float) -> None:
+        """`total` and `per_host` post at once, `backlog` are held; a slot is waited for `wait_s`.
+
+        The backlog is for the caller to keep to; here, no host gets more than half of it.
+        """
         self._total = asyncio.Semaphore(total)
         self._per_host = per_host
-        self._hosts: dict[str, asyncio.Semaphore] = {}
-        self._users: dict[str, int] = {}
+        self._backlog = backlog
+        self._wait_s = wait_s
+        self._hosts: dict[str, _Host] = {}
 
     @property
     def hosts(self) -> int:
-        """Hosts that are posted to or waited for; others are not remembered."""
+        """Hosts that deliveries are held for."""
         return len(self._hosts)
+
+    def admit(self, host: str) -> bool:
+        """Whether one more delivery may be held for that host; then `leave` must follow."""
+        entry = self._hosts.get(host) or _Host(asyncio.Semaphore(self._per_host))
+        if entry.held >= self._share(entry):
+            return False
+        entry.held += 1
+        self._hosts[host] = entry
+        return True
+
+    def leave(self, host: str) -> None:
+        """A delivery that was admitted is held no more."""
+        entry = self._hosts[host]
+        entry.held -= 1
+        if not entry.held:
+            del self._hosts[host]
 
     @asynccontextmanager
     async def of(self, host: str) -> AsyncIterator[None]:
-        """Waits for a place to post to that host, and holds it."""
-        semaphore = self._hosts.setdefault(host, asyncio.Semaphore(self._per_host))
-        self._users[host] = self._users.get(host, 0) + 1
-        try:
-            async with semaphore, self._total:
-                yield
-        finally:
-            self._users[host] -= 1
-            if not self._users[host]:
-                del self._users[host], self._hosts[host]
+        """Waits for a place to post an admitted delivery to that host, and holds it.
+
+        Raises:
+            NoSlot: there was none in time.
+        """
+        entry = self._hosts[host]
+        async with AsyncExitStack() as places:
+            try:
+                async with asyncio.timeout(self._wait_s):
+                    await places.enter_async_context(entry.slots)
+                    if entry.silent:
+                        await places.enter_async_context(entry.probe)
+                    await places.enter_async_context(self._total)
+            except TimeoutError as error:
+                raise NoSlot(host) from error
+            yield
+
+    def _share(self, entry: _Host) -> int:
+        share = self._backlog // 8
+        if entry.took_s is not None:
+            in_time = self._per_host * self._wait_s / max(entry.took_s, 1e-3)
+            share = min(int(in_time), self._backlog // 2)
+        return max(share, self._per_host)
+
+    def attempted(self, host: str, took_s: float, answered: bool) -> None:
+        """How long an attempt took, and whether the host answered it, with any status."""
+        entry = self._hosts[host]
+        known = took_s if entry.took_s is None else entry.took_s
+        entry.took_s = known + (took_s - known) * _NEWEST
+        entry.silent = not answered
+
+    def silent(self, host: str) -> bool:
+        """Whether the host did not answer the last time, as far as is remembered."""
+        entry = self._hosts.get(host)
+        return entry is not None and entry.silent

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from schemas.codec import DecodeError, UnknownType, event_type
 from schemas.events import Event
+from schemas.times import Timestamp
 
 
 class WebhookFailure(StrEnum):
@@ -30,7 +31,8 @@ class WebhookDelivery(Event):
     """One event to be posted to one URL; on `webhooks.dead-letter` with the reason it was given up.
 
     `delivery_id` is the `webhook-id` that receivers see: the same at every attempt, and when the
-    event is read again after a crash. `body` is what is posted, byte for byte.
+    event is read again after a crash. `body` is what is posted, byte for byte. On `webhooks.retry`,
+    it found its host busy, first at the time `since`.
     """
 
     TYPE: ClassVar[str] = "io.imagemill.webhook.delivery.v1"
@@ -38,6 +40,7 @@ class WebhookDelivery(Event):
     url: str
     body: str
     attempts: int = 0
+    since: Timestamp | None = None
     reason: str | None = None
 
     @property

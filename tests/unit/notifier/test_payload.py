@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from notifier.payload import make_delivery
+from notifier.payload import delivery_in, make_delivery
+from schemas.codec import encode
 from schemas.errors import ErrorCode, JobError
 from schemas.events import JobFinished
 from schemas.jobs import Item, JobStatus, Progress, Webhook
@@ -52,6 +53,21 @@ def test_the_body_is_the_event_in_the_standard_envelope() -> None:
     assert body["data"]["metadata"] == {"order": 7}
     assert body["data"]["items"][0]["result"]["url"] == "https://store.test/0.png?signature=x"
     assert "webhook" not in body["data"]
+
+
+def test_numbers_of_any_size_are_posted() -> None:
+    event = finished(Webhook(url=URL), metadata={"n": 10**30, "nan": float("nan")})
+    body = json.loads(make_delivery(event).body)
+    assert body["data"]["metadata"] == {"n": 10**30, "nan": None}
+
+
+def test_a_delivery_that_waited_is_gone_on_with_as_it_was() -> None:
+    delivery = make_delivery(finished(Webhook(url=URL)))
+    waiting = delivery.evolve(attempts=1, since="2026-01-01T00:00:00.000Z")
+    value, headers = encode(waiting)
+    assert delivery_in(headers, value) == waiting
+    value, headers = encode(finished(Webhook(url=URL)))
+    assert delivery_in(headers, value) == delivery
 
 
 def test_every_repeat_has_the_same_id_and_another_outcome_another() -> None:

@@ -15,11 +15,12 @@ from notifier.schedule import (
     Retry,
     RetryPolicy,
     decide,
+    outstayed,
     parse_retry_after,
 )
 from schemas.webhooks import WebhookFailure
 
-POLICY = RetryPolicy(attempts=4, base_s=1, max_s=30)
+POLICY = RetryPolicy(attempts=4, base_s=1, max_s=30, turn_s=3600, silent_s=60)
 
 
 def no_luck() -> float:
@@ -64,6 +65,13 @@ def test_waits_are_a_little_longer_than_planned(
     planned = decide(failed(retry_after_s=after), attempt, POLICY, no_luck)
     decision = decide(failed(retry_after_s=after), attempt, POLICY, lambda: luck)
     assert planned.delay_s <= decision.delay_s <= planned.delay_s * 1.201
+
+
+def test_who_waits_for_its_turn_gives_up_sooner_when_nobody_answers() -> None:
+    assert outstayed(60, True, POLICY) is None
+    assert "61 s: the receiver has not answered" in outstayed(61, True, POLICY).reason
+    assert outstayed(3600, False, POLICY) is None
+    assert "too slowly" in outstayed(3601, False, POLICY).reason
 
 
 @pytest.mark.parametrize(

@@ -4,18 +4,30 @@ from __future__ import annotations
 
 import asyncio
 
-from notifier.slots import Slots
+import pytest
+
+from notifier.slots import NoSlot, Slots
+
+
+def admitted(slots: Slots, host: str) -> int:
+    """How many deliveries of a host are admitted until one is refused."""
+    count = 0
+    while slots.admit(host):
+        count += 1
+    return count
 
 
 async def test_a_host_at_its_limit_leaves_places_to_others() -> None:
-    slots = Slots(total=3, per_host=2)
+    slots = Slots(total=3, per_host=2, backlog=100, wait_s=10)
     release = asyncio.Event()
     posting: list[str] = []
 
     async def post(host: str) -> None:
+        assert slots.admit(host)
         async with slots.of(host):
             posting.append(host)
             await release.wait()
+        slots.leave(host)
 
     async with asyncio.TaskGroup() as group:
         for host in ["slow"] * 10 + ["fast"] * 10:
@@ -26,3 +38,42 @@ async def test_a_host_at_its_limit_leaves_places_to_others() -> None:
         release.set()
     assert sorted(posting) == ["fast"] * 10 + ["slow"] * 10
     assert slots.hosts == 0
+
+
+async def test_who_waits_too_long_is_told() -> None:
+    slots = Slots(total=2, per_host=1, backlog=100, wait_s=0.01)
+    assert slots.admit("slow") and slots.admit("slow")
+    async with slots.of("slow"):
+        with pytest.raises(NoSlot):
+            async with slots.of("slow"):
+                pass
+    async with slots.of("slow"):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("took_s", "held"), [(None, 125), (0.001, 500), (0.2, 200), (1.0, 40), (15.0, 8)]
+)
+def test_of_one_host_so_many_are_held_as_are_posted_in_time(took_s: float | None, held: int):
+    slots = Slots(total=64, per_host=8, backlog=1000, wait_s=5)
+    assert slots.admit("host")
+    if took_s is not None:
+        slots.attempted("host", took_s, answered=True)
+    assert 1 + admitted(slots, "host") == held
+    assert admitted(slots, "other") == 125
+    slots.leave("host")
+    assert slots.admit("host") and not slots.admit("host")
+
+
+async def test_a_host_that_does_not_answer_is_posted_to_one_at_a_time() -> None:
+    slots = Slots(total=64, per_host=2, backlog=100, wait_s=0.01)
+    assert slots.admit("dead") and slots.admit("dead")
+    slots.attempted("dead", 0.01, answered=False)
+    assert slots.silent("dead") and not slots.silent("other")
+    async with slots.of("dead"):
+        with pytest.raises(NoSlot):
+            async with slots.of("dead"):
+                pass
+        slots.attempted("dead", 0.01, answered=True)
+        async with slots.of("dead"):
+            pass
