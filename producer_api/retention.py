@@ -8,6 +8,8 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
+from pydantic import ValidationError
+
 from imagemill.kafka import AsyncProducer, KafkaUnavailable
 from imagemill.settings import ApiSettings
 from imagemill.storage import InvalidKey, ObjectStore, StoreError
@@ -116,7 +118,13 @@ class Retention:
         await asyncio.gather(*(self._expire(job.job_id, at) for job in jobs))
 
     async def _expire(self, job_id: str, at: str) -> None:
-        value, headers = codec.encode(JobExpired(job_id=job_id, at=at))
+        try:
+            event = JobExpired(job_id=job_id, at=at)
+        except ValidationError:
+            # Somebody else's record, under an id that no job can have: no agent would know it.
+            log.warning("The state of %r is no job's and stays on the topic", job_id)
+            return
+        value, headers = codec.encode(event)
         topic = self._settings.topic(topics.JOBS_CONTROL.name)
         await self._producer.send(topic, job_id.encode(), value, headers)
 

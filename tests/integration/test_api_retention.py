@@ -14,7 +14,7 @@ from producer_api.projection_fold import Horizon
 from producer_api.retention import Retention
 from schemas import codec, topics
 from schemas.events import JobSubmitted
-from schemas.jobs import Item, ItemInput, JobStatus
+from schemas.jobs import Item, ItemInput, JobState, JobStatus
 from schemas.times import from_epoch, now
 from tests.support.api import RunningApi, Topics, eventually
 from tests.support.pictures import picture
@@ -125,6 +125,8 @@ def test_what_a_job_names_but_does_not_own_stays(swept: tuple[RunningApi, Topics
         kafka.publish(topics.JOBS_NORMAL.name, name, *codec.encode(job))
         kafka.publish_state(kafka.end(job).model_copy(update={"revision": 6, "finished_at": ended}))
     store_result(api, names[0])
+    nobody = JobState(job_id="nobody", status="failed", outcomes="f", total=1, finished_at=ended)
+    kafka.publish_state(nobody.model_copy(update={"job_id": "no job"}))
 
     assert main(["retention"]) == 0
     kafka.forget_expired()
