@@ -176,7 +176,8 @@ class AsyncProducer:
 
 def admin(settings: KafkaSettings) -> AdminClient:
     """An admin client of the cluster."""
-    return AdminClient(client_config(settings) | {"socket.timeout.ms": 10_000})
+    # Without librdkafka's notes (6), one of which is of its own queue when a client is let go.
+    return AdminClient(client_config(settings) | {"socket.timeout.ms": 10_000, "log_level": 5})
 
 
 @contextmanager
