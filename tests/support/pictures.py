@@ -30,3 +30,34 @@ def png_header(width: int, height: int) -> bytes:
         + chunk(b"IDAT", zlib.compress(b"\0" * 100))
         + chunk(b"IEND", b"")
     )
+
+
+def first_ink_is_red() -> bytes:
+    """A whole colour profile of a printer whose first ink is red, its last black, others clear.
+
+    Nobody guesses that red without it.
+    """
+    white, red, black = (bytes(lab) for lab in ((255, 128, 128), (136, 208, 195), (0, 128, 128)))
+    ramp = bytes(range(256))
+    # Of the table of all mixtures the first ink is the highest bit.
+    mixtures = b"".join(black if n & 1 else red if n & 8 else white for n in range(16))
+    one = 0x10000
+    matrix = struct.pack(">9i", one, 0, 0, 0, one, 0, 0, 0, one)
+    table = b"mft1\0\0\0\0" + bytes((4, 3, 2, 0)) + matrix + ramp * 4 + mixtures + ramp * 3
+    text = b"text\0\0\0\0test\0\0\0\0"
+    daylight = struct.pack(">3i", 63190, one, 54061)
+    description = b"desc\0\0\0\0" + struct.pack(">I", 5) + b"test\0" + b"\0" * 78 + b"\0"
+    tags = {
+        b"desc": description,
+        b"cprt": text,
+        b"wtpt": b"XYZ " + b"\0" * 4 + daylight,
+        b"A2B0": table,
+    }
+    at = 128 + 4 + 12 * len(tags)
+    directory, body = struct.pack(">I", len(tags)), b""
+    for name, data in tags.items():
+        directory += name + struct.pack(">II", at + len(body), len(data))
+        body += data + b"\0" * (-len(data) % 4)
+    header = struct.pack(">I4xI", at + len(body), 0x02400000) + b"prtrCMYKLab " + b"\0" * 12
+    header += b"acsp" + b"\0" * 28 + daylight
+    return header.ljust(128, b"\0") + directory + body

@@ -16,20 +16,31 @@ ROOT = Path(__file__).parents[3]
 # In a process of its own, as the services are: entry points are read once per process.
 PROGRAM = """
 import json, sys
-from PIL import Image
+from pathlib import Path
 from pydantic import ValidationError
-from processor.inline import load_run
+from imagemill.settings import ProcessorSettings
+from imagemill.storage import open_store
+from processor.work import ItemTask, Workbench
 from schemas.operations import find_operation, operations
 
-spec = find_operation("sepia")
+photo, home, result = map(Path, sys.argv[1:])
 try:
-    spec.params.model_validate({"strength": 2})
+    find_operation("sepia").params.model_validate({"strength": 2})
     refused = None
 except ValidationError as error:
     refused = error.errors()[0]["loc"][0]
-output = load_run(spec)(Image.open(sys.argv[1]), spec.params(strength=0.8), None)
-output.image.save(sys.argv[2])
-print(json.dumps({"refused": refused, "known": sorted(operations())}))
+settings = ProcessorSettings(_env_file=None, home=home)
+store = open_store(settings)
+store.put("uploads/job/0", photo.read_bytes(), "image/png")
+task = ItemTask("job", 0, (("sepia", {"strength": 0.8}),), key="uploads/job/0")
+outcome = Workbench(settings).run_item(task)
+if outcome.result:
+    result.write_bytes(store.get(outcome.result["key"]))
+print(json.dumps({
+    "refused": refused,
+    "known": sorted(operations()),
+    "error": outcome.error and outcome.error.message,
+}))
 """
 
 
@@ -47,7 +58,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_installed_operation_is_found_checked_and_run(site, shared, tmp_path):
     photo, result = shared / "photos" / "coffee.png", tmp_path / "sepia.png"
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, photo, result],
+        [sys.executable, "-c", PROGRAM, photo, tmp_path / "home", result],
         env={**os.environ, "PYTHONPATH": f"{site}{os.pathsep}{ROOT}"},
         capture_output=True,
         text=True,
@@ -55,7 +66,7 @@ def test_the_installed_operation_is_found_checked_and_run(site, shared, tmp_path
 
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout)
-    assert said["refused"] == "strength"
+    assert (said["refused"], said["error"]) == ("strength", None)
     assert {"sepia", "detect-objects"} <= set(said["known"])
     with Image.open(result) as toned:
         red, green, blue = toned.convert("RGB").resize((1, 1)).getpixel((0, 0))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import io
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from imagemill.settings import ProcessorSettings
+from imagemill.storage import open_store
+from processor.models import cpu
 from processor.models.cli import main
 from processor.models.loader import ModelLoader
 from processor.models.store import ModelStore
 from processor.operations.base import RunContext, SourceInfo
 from processor.operations.remove_background import run
+from processor.work import ItemOutcome, ItemTask, Workbench
+from schemas.errors import ErrorCode
 from schemas.params.remove_background import RemoveBackgroundParams
 from tests.support.models import real_store
 
@@ -138,3 +144,46 @@ def test_a_converted_detector_says_how_its_boxes_are_ordered(loader: ModelLoader
     session = loader.session("ssdlite_mobilenet_v2")
     metadata = session.inference.get_modelmeta().custom_metadata_map
     assert metadata == {"box_order": "yxyx"}
+
+
+@pytest.fixture
+def worked(
+    store: ModelStore, photos: Path, tmp_path: Path
+) -> Callable[..., tuple[ItemOutcome, Image.Image | None]]:
+    """Does steps on coffee.png as an inference process does; the outcome, and its picture."""
+    (tmp_path / "models").symlink_to(store.home.resolve())
+    settings = ProcessorSettings(_env_file=None, home=tmp_path)
+    objects = open_store(settings)
+    objects.put("uploads/job-1/0", (photos / "coffee.png").read_bytes(), "image/png")
+
+    def work(*steps: tuple[str, dict[str, Any]], **more: Any) -> Any:
+        bench = Workbench(settings.model_copy(update=more))
+        outcome = bench.run_item(ItemTask("job-1", 0, steps, key="uploads/job-1/0"))
+        if outcome.error is not None:
+            return outcome, None
+        return outcome, Image.open(io.BytesIO(objects.get(outcome.result["key"])))
+
+    return work
+
+
+def test_a_cut_out_goes_on_into_the_next_step(worked: Any, photos: Path) -> None:
+    steps = [{"do": "resize", "width": 300}, {"do": "background", "color": "#00ff00"}]
+    cut_out = ("remove-background", {"precision": "exact"})
+    outcome, picture = worked(cut_out, ("transform", {"steps": steps}), precision="fast")
+    assert outcome.error is None
+    assert (outcome.model["name"], outcome.model["precision"]) == ("u2netp", "exact")
+    assert (picture.size, picture.mode) == ((300, 200), "RGB")
+    # Nothing but green round the cup, which is as it was.
+    assert {picture.getpixel(corner) for corner in ((2, 2), (297, 2), (2, 197))} == {(0, 255, 0)}
+    cup = (120, 40, 170, 90)
+    before = Image.open(photos / "coffee.png").convert("RGB").resize((300, 200)).crop(cup)
+    assert np.abs(np.asarray(picture.crop(cup), int) - np.asarray(before, int)).mean() < 4
+
+
+def test_a_jobs_precision_has_the_last_word(worked: Any) -> None:
+    outcome, _ = worked(("remove-background", {"precision": "fast"}), precision="exact")
+    if cpu.has_bfloat16():
+        assert outcome.model["precision"] == "fast"
+    else:
+        assert outcome.error.code is ErrorCode.MODEL_UNAVAILABLE
+        assert outcome.error.message.startswith("precision fast needs a CPU with bfloat16")

@@ -50,6 +50,24 @@ def test_a_step_makes_its_golden_picture(name: str) -> None:
     assert difference.max() <= LARGEST_DIFFERENCE
 
 
+@pytest.mark.parametrize(
+    ("degrees", "turn"),
+    [
+        (180, Image.Transpose.ROTATE_180),
+        (270, Image.Transpose.ROTATE_90),
+        (-90, Image.Transpose.ROTATE_90),
+    ],
+)
+@pytest.mark.parametrize("picture", [card, cutout])
+def test_quarter_turns_move_pixels_and_change_none(
+    picture: Any, degrees: float, turn: Image.Transpose
+) -> None:
+    turned = transformed(picture(), steps=[{"do": "rotate", "degrees": degrees}]).image
+    wanted = picture().transpose(turn)
+    assert (turned.mode, turned.size) == (wanted.mode, wanted.size)
+    assert turned.tobytes() == wanted.tobytes()
+
+
 def test_every_golden_picture_has_a_case() -> None:
     assert {path.stem for path in GOLDEN.glob("*.png")} == set(CASES)
 
