@@ -1,4 +1,4 @@
-"""Reads `jobs.results`, has webhooks delivered, commits what is done.
+"""Reads how jobs run and end, has webhooks delivered, commits what is done.
 
 1. A message is committed only when its webhook was accepted or given up, or waits on
    `webhooks.retry`, and that is on record.
@@ -29,13 +29,15 @@ from imagemill.settings import NotifierSettings
 from imagemill.urlguard import UrlGuard, guarded_session
 from notifier.deliver import Deliverer, Run
 from notifier.ledger import Ledger
+from notifier.news import News, running_state
 from notifier.payload import delivery_in
 from notifier.reader import Partition, Reader, place_of
 from notifier.schedule import RetryPolicy, outstayed
 from notifier.secret import webhook_secret
 from notifier.slots import Slots
-from schemas.times import now, to_epoch
-from schemas.topics import JOBS_RESULTS, WEBHOOKS_RETRY
+from schemas.times import from_epoch, now, to_epoch
+from schemas.topics import JOBS_RESULTS, JOBS_STATE, WEBHOOKS_RETRY, Topic
+from schemas.webhooks import WebhookDelivery
 
 log = logging.getLogger(__name__)
 
@@ -73,6 +75,8 @@ class Notifier:
             settings.webhook_turn_s,
             settings.webhook_silent_s,
         )
+        self._news = News(self._slots, lambda run: self._deliverer.deliver(run))
+        self._states = settings.topic(JOBS_STATE.name)
         self._runs: defaultdict[Partition, set[Run]] = defaultdict(set)
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopping = asyncio.Event()
@@ -91,8 +95,10 @@ class Notifier:
             KafkaException: the consumer cannot go on.
             OSError: the health port is taken.
         """
-        self._results = self._reader("notifier", JOBS_RESULTS.name)
-        self._waiting = self._reader("notifier-retry", WEBHOOKS_RETRY.name)
+        self._jobs = self._reader("notifier", JOBS_RESULTS, JOBS_STATE)
+        # A little at a time, and in no hurry.
+        unhurried = {"fetch.wait.max.ms": 500, "queued.min.messages": 1000}
+        self._waiting = self._reader("notifier-retry", WEBHOOKS_RETRY, **unhurried)
         settings = self._settings
         health = await serve_health(settings.host, settings.notifier_port, self._report)
         try:
@@ -110,11 +116,12 @@ class Notifier:
 
     @property
     def _readers(self) -> tuple[Reader, Reader]:
-        return self._results, self._waiting
+        return self._jobs, self._waiting
 
-    def _reader(self, group: str, topic: str) -> Reader:
+    def _reader(self, group: str, *topics: Topic, **config: int) -> Reader:
         settings = self._settings
-        return Reader(consumer_config(settings, group), [settings.topic(topic)], self._release)
+        names = [settings.topic(topic.name) for topic in topics]
+        return Reader(consumer_config(settings, group) | config, names, self._release)
 
     def _session(self) -> aiohttp.ClientSession:
         return guarded_session(
@@ -159,7 +166,7 @@ class Notifier:
 
     def _room(self, reader: Reader) -> int:
         settings = self._settings
-        held = sum(len(each) for each in self._readers)
+        held = len(self._news) + sum(len(each) for each in self._readers)
         return min(settings.webhook_backlog - held, settings.webhook_repeats - reader.behind)
 
     async def _wait_for_room(self, reader: Reader, longest_s: float) -> None:
@@ -172,7 +179,7 @@ class Notifier:
     def _take(self, reader: Reader, message: Message) -> bool:
         """Begins what is to be done for a message; False when its host is too busy for more."""
         try:
-            delivery = delivery_in(message.headers(), message.value())
+            delivery = self._asked_for(message)
             run = Run(delivery) if delivery is not None else None
         except ValueError as error:
             self._spawn(reader, message, self._set_aside(message, str(error)))
@@ -192,6 +199,13 @@ class Notifier:
         self._runs[partition].add(run)
         run.task = self._spawn(reader, message, self._deliver(partition, run))
         return True
+
+    def _asked_for(self, message: Message) -> WebhookDelivery | None:
+        if message.topic() != self._states:
+            return delivery_in(message.headers(), message.value())
+        state = running_state(message.value())
+        _, milliseconds = message.timestamp()
+        return self._news.hear(state, from_epoch(milliseconds / 1000)) if state else None
 
     def _spawn(
         self, reader: Reader, message: Message, work: Coroutine[Any, Any, None]
@@ -270,15 +284,16 @@ class Notifier:
 
     async def _finish(self) -> None:
         """Ends what is under way: attempts are finished, what waits is put aside."""
-        runs = [run for runs in self._runs.values() for run in runs]
+        runs = [run for runs in self._runs.values() for run in runs] + self._news.runs
         await self._call_off(runs, self._settings.webhook_timeout_s + _RELEASE_GRACE_S)
-        for task in self._tasks:
+        tasks = self._tasks.union(run.task for run in runs if run.task is not None)
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     def _report(self) -> dict[str, Any]:
         return {
             "ready": all(reader.ready for reader in self._readers) and not self._stopping.is_set(),
-            "deliveries": sum(len(runs) for runs in self._runs.values()),
+            "deliveries": len(self._news) + sum(len(runs) for runs in self._runs.values()),
             "uncommitted": sum(reader.behind for reader in self._readers),
         }

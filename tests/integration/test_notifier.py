@@ -15,6 +15,7 @@ from aiohttp import web
 from imagemill.local.broker import LocalBroker
 from imagemill.local.ports import next_free
 from imagemill.settings import NotifierSettings
+from schemas.jobs import JobState, JobStatus, Webhook
 from schemas.webhooks import WebhookFailure
 from tests.support.notifier import (
     NotifierProcess,
@@ -223,6 +224,31 @@ async def test_jobs_without_a_webhook_are_passed_over(receiver: Receiver, result
     await receiver.until(lambda it: it.jobs() == {told})
     await eventually_async(results.lag, lambda lag: lag == 0)
     assert results.attempts(quiet) == []
+
+
+async def test_a_running_job_is_told_of_to_who_asked_for_it(receiver: Receiver, results: Results):
+    job, every = a_job(), ("job.started", "job.progress", "job.finished")
+    for name, events in ((job, every), (a_job(), ("job.finished",))):
+        state = JobState(
+            job_id=name,
+            total=4,
+            status=JobStatus.RUNNING,
+            started_at="2026-01-01T00:00:00.500Z",
+            webhook=Webhook(url=receiver.url, events=events),
+        )
+        for outcomes in ("r...", "sr..", "ssr.", "ssfr"):
+            results.state(state.evolve(outcomes=outcomes))
+
+    def told(it: Receiver) -> set[tuple[str, int]]:
+        events = [received.event for received in it.received]
+        return {(event["type"], event["data"]["progress"]["processed"]) for event in events}
+
+    await receiver.until(lambda it: {("job.started", 0), ("job.progress", 3)} <= told(it))
+    assert receiver.jobs() == {job}
+    assert set(receiver.times().values()) == {1}
+    last = next(it.event for it in receiver.received if it.event["data"]["progress"]["failed"])
+    assert last["data"]["progress"] == {"total": 4, "processed": 3, "failed": 1}
+    assert last["data"]["status"] == "running"
 
 
 async def test_a_slow_receiver_holds_up_nobody_else(receiver: Receiver, results: Results):

@@ -24,8 +24,8 @@ from imagemill.kafka import client_config
 from imagemill.settings import NotifierSettings
 from schemas import codec
 from schemas.events import JobFinished
-from schemas.jobs import Item, JobStatus, Progress, Webhook
-from schemas.topics import JOBS_RESULTS
+from schemas.jobs import Item, JobState, JobStatus, Progress, Webhook
+from schemas.topics import JOBS_RESULTS, JOBS_STATE
 from schemas.webhooks import WebhookAttempt, WebhookDelivery, decode_webhook
 from tests.support.api import DEADLINE_S, Topics, eventually
 
@@ -110,6 +110,11 @@ class Results:
         value, headers = codec.encode(event)
         self._topics.publish(JOBS_RESULTS.name, job_id, value, headers)
         return event
+
+    def state(self, state: JobState) -> None:
+        """Publish how a job is."""
+        value, headers = codec.encode_state(state)
+        self._topics.publish(JOBS_STATE.name, state.job_id, value, headers)
 
     def publish(self, key: str, value: bytes | None, headers: list[tuple[str, bytes]]) -> None:
         """Publish any message."""
