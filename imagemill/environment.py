@@ -47,6 +47,11 @@ class HomeSettings(EnvironmentSettings):
         description="folder of all local data: broker, objects, models, logs, secrets",
     )
 
+    @property
+    def on_one_machine(self) -> bool:
+        """Whether all processes that belong together are sure to have this home."""
+        return True
+
 
 def environment_name(kind: type[BaseSettings], field: str, info: FieldInfo) -> str:
     """The environment variable that a field is read from."""

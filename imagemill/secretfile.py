@@ -2,10 +2,42 @@
 
 from __future__ import annotations
 
+import logging
+import multiprocessing
 import os
 import secrets
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from imagemill.environment import HomeSettings
+
+log = logging.getLogger(__name__)
+
+
+def own_secret(settings: HomeSettings, name: str, setting: str, make: Callable[[], str]) -> str:
+    """The secret that this home made for itself in a file of that name, as that setting has none.
+
+    Warns where other machines may have made others. Raises as `read_or_create`.
+    """
+    path = settings.home / name
+    secret = read_or_create(path, make)
+    # What the main process says, its children need not repeat.
+    if not settings.on_one_machine and multiprocessing.parent_process() is None:
+        _warn(path, setting)
+    return secret
+
+
+@cache
+def _warn(path: Path, setting: str) -> None:
+    log.warning(
+        "%s is a secret that only this machine knows: where services run on several, set %s to "
+        "one value on all of them",
+        path,
+        setting,
+    )
 
 
 def read_or_create(path: Path, make: Callable[[], str]) -> str:

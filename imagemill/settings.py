@@ -15,6 +15,8 @@ from imagemill.addresses import AddressPolicy
 from imagemill.environment import EnvironmentSettings, HomeSettings, named
 from imagemill.storage.settings import StoreSettings
 
+_OWN_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
+
 
 class KafkaSettings(HomeSettings):
     """How to reach the Kafka cluster, and how our topics are laid out on it."""
@@ -62,6 +64,12 @@ class KafkaSettings(HomeSettings):
     topic_replication_factor: int = Field(
         1, ge=1, le=7, description="replicas of every topic; 3 on a cluster"
     )
+
+    @property
+    def on_one_machine(self) -> bool:
+        """As HomeSettings: not where the cluster is reached by a name that others have as well."""
+        servers = self.kafka_bootstrap_servers.split(",")
+        return {server.strip().rpartition(":")[0] for server in servers} <= _OWN_NAMES
 
     def topic(self, name: str) -> str:
         """The full name of a topic."""
@@ -267,7 +275,9 @@ class NotifierSettings(KafkaSettings, UrlSettings, ListenSettings, LogSettings):
 
     notifier_port: int = Field(8082, ge=1, le=65535, description="health port")
     webhook_secret: SecretStr | None = Field(
-        None, description="Standard Webhooks secret (whsec_...); made once in the home when unset"
+        None,
+        description="Standard Webhooks secret (whsec_...), one for all notifiers; if unset, made "
+        "once and kept in <home>/webhook.secret",
     )
     webhook_timeout_s: float = Field(15.0, gt=0, description="seconds one attempt may take")
     webhook_attempts: int = Field(

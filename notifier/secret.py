@@ -7,7 +7,7 @@ import binascii
 import secrets
 
 from imagemill.environment import SettingsInvalid
-from imagemill.secretfile import read_or_create
+from imagemill.secretfile import own_secret
 from imagemill.settings import NotifierSettings
 
 _PREFIX = "whsec_"
@@ -21,8 +21,8 @@ def webhook_secret(settings: NotifierSettings) -> str:
         OSError: its file can neither be read nor created.
     """
     given = settings.webhook_secret
-    secret = (given and given.get_secret_value()) or read_or_create(
-        settings.home / "webhook.secret", _make
+    secret = (given and given.get_secret_value()) or own_secret(
+        settings, "webhook.secret", "IMAGEMILL_WEBHOOK_SECRET", _make
     )
     try:
         size = len(base64.b64decode(secret.removeprefix(_PREFIX), validate=True))

@@ -6,7 +6,7 @@ import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from imagemill.secretfile import read_or_create
+from imagemill.secretfile import own_secret
 from imagemill.storage.base import (
     ObjectStat,
     ObjectStore,
@@ -71,5 +71,5 @@ def open_signer(settings: StoreSettings) -> UrlSigner:
     """
     return UrlSigner(
         revealed(settings.signing_secret)
-        or read_or_create(settings.home / "signing.secret", secrets.token_urlsafe)
+        or own_secret(settings, "signing.secret", "IMAGEMILL_SIGNING_SECRET", secrets.token_urlsafe)
     )

@@ -78,7 +78,9 @@ class StoreSettings(HomeSettings):
         description="the API as clients reach it; http://localhost:<PORT> if unset",
     )
     signing_secret: SecretStr | None = Field(
-        None, description="key of signed URLs; made once in the home when unset"
+        None,
+        description="key of signed URLs, one for all APIs and processors; if unset, made once and "
+        "kept in <home>/signing.secret",
     )
     url_expires_s: int = Field(
         7 * 24 * 3600, ge=60, le=7 * 24 * 3600, description="lifetime of signed URLs, seconds"

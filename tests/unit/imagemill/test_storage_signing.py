@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imagemill.secretfile import read_or_create
-from imagemill.storage import SignatureRefused, UrlSigner
+from imagemill.settings import ApiSettings
+from imagemill.storage import SignatureRefused, UrlSigner, open_signer
 
 SIGNER = UrlSigner("sixteen letters!")
 NOW = 1_800_000_000
@@ -139,6 +140,17 @@ def test_processes_that_start_at_once_agree_on_the_secret(tmp_path: Path) -> Non
     assert secrets == {path.read_text()}
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert [entry.name for entry in path.parent.iterdir()] == ["signing.secret"]
+
+
+def test_apis_on_a_cluster_that_sign_with_a_secret_each_are_warned(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    on_cluster = {"home": tmp_path, "kafka_bootstrap_servers": "kafka.example.org:9092"}
+    open_signer(ApiSettings(_env_file=None, **on_cluster, signing_secret="given" * 4))
+    open_signer(ApiSettings(_env_file=None, home=tmp_path))
+    assert caplog.text == ""
+    open_signer(ApiSettings(_env_file=None, **on_cluster))
+    assert "set IMAGEMILL_SIGNING_SECRET to one value" in caplog.text
 
 
 def test_an_empty_secret_file_is_told(tmp_path: Path) -> None:
