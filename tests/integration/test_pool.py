@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import os
 import signal
 import subprocess
@@ -16,12 +17,15 @@ from typing import Any
 import psutil
 import pytest
 import pytest_asyncio
+from PIL import Image
 
 from imagemill.settings import ProcessorSettings
+from imagemill.storage import open_store
 from processor.pool import InferencePool
 from processor.work import ItemOutcome, ItemTask
 from schemas.errors import ErrorCode
 from tests.support.misbehave import installed
+from tests.support.models import brightness_entry, brightness_model, install
 
 ROOT = Path(__file__).parents[2]
 # A process needs some hundred milliseconds to be ended, and pebble looks ten times a second.
@@ -168,6 +172,20 @@ async def test_too_much_memory_fails_the_item_and_not_the_process(pool: Inferenc
     for _ in range(2):
         assert code_of(await pool.run(task("eat"))) is ErrorCode.OUT_OF_MEMORY
     assert await both(pool) == before
+
+
+async def test_matting_does_with_the_memory_that_processes_get_by_default(tmp_path: Path) -> None:
+    data = brightness_model()
+    install(tmp_path / "models", data, brightness_entry(data, default=True))
+    settings = {"_env_file": None, "home": tmp_path, "worker_count": 1}
+    picture = io.BytesIO()
+    Image.radial_gradient("L").resize((64, 64)).save(picture, "PNG")
+    open_store(ProcessorSettings(**settings)).put("uploads/1/0", picture.getvalue(), "image/png")
+    params = {"alpha_matting": True}
+    item = ItemTask("1", 0, (("remove-background", params),), key="uploads/1/0")
+    async with started(settings) as running:
+        outcome = await running.run(item)
+    assert outcome.error is None, outcome.error
 
 
 async def test_an_unexpected_error_tells_its_kind_and_no_secret(pool: InferencePool) -> None:
