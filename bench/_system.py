@@ -25,6 +25,8 @@ from imagemill.settings import KafkaSettings
 
 ROOT = Path(__file__).parents[1]
 _READY_S = 120
+# Of each benchmark its own: of two that start at once, both would find the same port free.
+_FIRST_PORT = 20_000 + os.getpid() % 1000 * 8
 
 
 def home() -> Path:
@@ -161,15 +163,18 @@ def system(*services: str, **settings: str) -> Iterator[System]:
         # What is fetched and prepared in the checkout is there already.
         (Path(folder) / "models").symlink_to(home().resolve() / "models")
         broker = LocalBroker(
-            Path(folder) / "kafka", KafkaInstall.find(Layout.of(home()).jars), port=next_free(29092)
+            Path(folder) / "kafka",
+            KafkaInstall.find(Layout.of(home()).jars),
+            port=next_free(_FIRST_PORT),
         )
         broker.start()
+        worker_port = next_free(_FIRST_PORT + 2)
         env = {
             "IMAGEMILL_HOME": folder,
             "KAFKA_BOOTSTRAP_SERVERS": broker.bootstrap,
             "IMAGEMILL_TOPIC_PREFIX": "bench.",
-            "PORT": str(next_free(28080)),
-            "IMAGEMILL_WORKER_PORT": str(next_free(26066)),
+            "PORT": str(next_free(worker_port + 1)),
+            "IMAGEMILL_WORKER_PORT": str(worker_port),
         } | settings
         running = System(env, broker)
         try:
