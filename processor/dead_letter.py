@@ -16,28 +16,40 @@ from schemas.errors import ErrorCode, JobError
 from schemas.events import ItemFailed, JobSubmitted
 from schemas.jobs import JobHeader
 from schemas.times import now
+from schemas.topics import MAX_MESSAGE_BYTES
 
 log = logging.getLogger(__name__)
+
+_MAX_REASON_CHARS = 1000
+_MAX_KEY_BYTES = 1000
+# With the headers that are added, and a length for each: there may be many.
+_MAX_LETTER_BYTES = MAX_MESSAGE_BYTES - (32 << 10)
+_MAX_HEADER_BYTES = 64 << 10
 
 
 async def dead_letter(outbox: Outbox, topic: str, entry: Entry, reason: str) -> Delivery:
     """Send the entry's message, unchanged, to the dead-letter topic.
 
-    Headers added: imagemill-source-topic, -partition, -offset and -error.
+    Headers added: imagemill-source-topic, -partition, -offset and -error. One that is too large
+    with them goes without its value and its own headers, and says so (imagemill-omitted).
     """
-    message = entry.message
+    message, reason = entry.message, reason[:_MAX_REASON_CHARS]
     log.error("%s-%d@%d: %s", entry.tp.topic, entry.tp.partition, message.offset, reason)
-    headers = [
-        *(message.headers or ()),
+    key, value, headers = message.key, message.value, list(message.headers or ())
+    size = len(key or b"") + len(value or b"")
+    size += sum(len(name.encode()) + len(text or b"") for name, text in headers)
+    if size > _MAX_LETTER_BYTES:
+        key = key if len(key or b"") <= _MAX_KEY_BYTES else None
+        value, headers = b"", [("imagemill-omitted", f"{size} bytes".encode())]
+    headers += [
         ("imagemill-source-topic", entry.tp.topic.encode()),
         ("imagemill-source-partition", str(entry.tp.partition).encode()),
         ("imagemill-source-offset", str(message.offset).encode()),
         ("imagemill-error", reason.encode()),
     ]
     # The client refuses a message with neither key nor value.
-    nothing = message.key is None and message.value is None
-    value = b"" if nothing else message.value
-    return await outbox.send(topic, message.key, Encoded(value, headers), None)
+    value = b"" if key is None and value is None else value
+    return await outbox.send(topic, key, Encoded(value, headers), None)
 
 
 def unreadable_job(message: Any, reason: str) -> ItemFailed | None:
@@ -65,6 +77,9 @@ def _header(submission: Any) -> JobHeader:
     fields = submission if isinstance(submission, dict) else {}
     bare = {"total": 1, "params": {}, "pipeline": (), "metadata": {}}
     try:
-        return JobHeader.model_validate(fields | bare)
-    except ValidationError:
-        return JobHeader.model_validate({"job_id": fields.get("job_id"), "total": 1})
+        header = JobHeader.model_validate(fields | bare)
+        if len(header.model_dump_json()) <= _MAX_HEADER_BYTES:
+            return header
+    except ValidationError as exc:
+        log.debug("only the id of the job can be read: %s", exc)
+    return JobHeader.model_validate({"job_id": fields.get("job_id"), "total": 1})

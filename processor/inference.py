@@ -34,7 +34,8 @@ from schemas.topics import MAX_MESSAGE_BYTES
 
 log = logging.getLogger(__name__)
 
-# A batch's state holds all its items' results in one message.
+# A batch's state holds all its items' results in one message. What a fact repeats of the job, and
+# of the item's input, may take as much.
 _MAX_FACT_BYTES = MAX_MESSAGE_BYTES // 4
 
 _NO_INPUT = ItemInput()
@@ -116,10 +117,14 @@ class Inference:
         self._admission.begin()
         self.busy += 1
         try:
-            deliveries = await self._deliveries(entry)
+            try:
+                deliveries = await self._deliveries(entry)
+            except ValueError as exc:
+                log.exception("%s-%d@%d", *entry.tp, entry.message.offset)
+                deliveries = await self._refuse(entry, f"what comes of it cannot be told: {exc}")
         except BaseException as exc:
-            # Only a failing send comes here: without it the outcome is not in the log, so the
-            # worker restarts and reads the entry again.
+            # A failing send: without it the outcome is not in the log, so the worker restarts and
+            # reads the entry again. Not for what would fail again.
             self._admission.end()
             await self._crash(exc)
             raise
@@ -133,6 +138,9 @@ class Inference:
             event = codec.decode(message.headers, message.value)
         except codec.DecodeError as exc:
             return await self._refuse(entry, str(exc))
+        if len(message.value) > _MAX_FACT_BYTES and _repeated_bytes(event) > _MAX_FACT_BYTES:
+            reason = f"params, metadata and an input take more than {_MAX_FACT_BYTES} bytes"
+            return await self._refuse(entry, reason)
         if isinstance(event, JobSubmitted):
             if event.total != max(1, len(event.inputs)):
                 reason = f"{event.total} items announced, {len(event.inputs)} inputs"
@@ -241,10 +249,14 @@ class Inference:
             except ValueError as exc:
                 error = JobError.of(ErrorCode.INTERNAL, f"The result is not JSON: {exc}")
             else:
-                if len(encoded.value) <= _MAX_FACT_BYTES:
+                size = len(encoded.value)
+                if size > _MAX_FACT_BYTES:
+                    problem = f"takes {size} bytes, more than the {_MAX_FACT_BYTES} of a message"
+                elif outcome.result and not codec.can_be_told_on(encoded.value):
+                    problem = "is nested too deep for a message"
+                else:
                     return encoded
-                size = f"{len(encoded.value)} bytes, more than the {_MAX_FACT_BYTES} of a message"
-                error = JobError.of(ErrorCode.INTERNAL, f"The result's data takes {size}.")
+                error = JobError.of(ErrorCode.INTERNAL, f"The result's data {problem}.")
         return codec.encode(ItemFailed.trusted(**fields, error=error), self._source)
 
     async def _try_again(
@@ -293,3 +305,15 @@ class Inference:
         return await self._outbox.send(
             self._topics.events, job_id.encode(), fact, entry.tp.partition if same else None
         )
+
+
+def _repeated_bytes(event: codec.AnyEvent) -> int:
+    """What messages about an item repeat of the event that it came in."""
+    if isinstance(event, ItemQueued):
+        job, inputs = event.job, (event.input,)
+    elif isinstance(event, JobSubmitted):
+        job, inputs = event.header(), event.inputs
+    else:
+        return 0
+    largest = max((len(source.model_dump_json()) for source in inputs), default=0)
+    return len(job.model_dump_json()) + largest

@@ -24,6 +24,8 @@ from schemas.topics import MAX_MESSAGE_BYTES
 log = logging.getLogger(__name__)
 
 _TOLD_LIMIT = 10_000
+# None of ours is larger but a cancel request, which holds the whole job.
+_MAX_FACT_BYTES = MAX_MESSAGE_BYTES // 2
 # The terminal event says the same in a few more bytes.
 _MAX_STATE_BYTES = MAX_MESSAGE_BYTES * 3 // 4
 
@@ -75,7 +77,11 @@ class Tracker:
         """Fold an admitted fact; ack it when what it changed is delivered."""
         self._admission.begin()
         try:
-            await self._track(entry)
+            try:
+                await self._track(entry)
+            except ValueError as exc:
+                sent = await dead_letter(self._outbox, self._topics.dead_letter, entry, str(exc))
+                self._outbox.ack_when_delivered([entry], [sent])
         except BaseException as exc:
             # A failing send, or a failing disk under the table: restart and read it again.
             self._admission.end()
@@ -84,16 +90,13 @@ class Tracker:
 
     async def _track(self, entry: Entry) -> None:
         message = entry.message
-        try:
-            fact = codec.decode(message.headers, message.value)
-            if not isinstance(fact, Fact):
-                raise codec.DecodeError(f"{fact.TYPE} is not a fact")
-            table = self._table(entry.tp.partition)
-            state = table.state(fact.job_id)
-        except codec.DecodeError as exc:
-            sent = await dead_letter(self._outbox, self._topics.dead_letter, entry, str(exc))
-            self._outbox.ack_when_delivered([entry], [sent])
-            return
+        fact = codec.decode(message.headers, message.value)
+        if not isinstance(fact, Fact):
+            raise codec.DecodeError(f"{fact.TYPE} is not a fact")
+        if len(message.value) > _MAX_FACT_BYTES and not isinstance(fact, CancelRequested):
+            raise codec.DecodeError(f"{fact.TYPE}: {len(message.value)} bytes")
+        table = self._table(entry.tp.partition)
+        state = table.state(fact.job_id)
         if isinstance(fact, JobExpired):
             await self._forget(entry, table, fact, state)
             return

@@ -6,11 +6,21 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from pydantic import ValidationError
+from pydantic_core import from_json
 
-from schemas.events import EVENTS, AnyEvent, JobFinished
+from schemas.events import EVENTS, AnyEvent, JobFinished, JobSubmitted
 from schemas.jobs import Item, JobState
 from schemas.times import now
+from schemas.topics import MAX_MESSAGE_BYTES
 
+# Sent on, a message has a longer key, and headers that tell where it came from. (A compressed one
+# may be of any size.)
+_MAX_VALUE_BYTES = MAX_MESSAGE_BYTES - (64 << 10)
+# pydantic reads no JSON that is nested deeper. An event is told on inside of others.
+_MAX_LEVELS = 200
+_SPARE_LEVELS = 16
+# That of W3C's version 00 has 55.
+_MAX_TRACEPARENT_CHARS = 256
 Headers = list[tuple[str, bytes]]
 SOURCE_DEFAULT = "/imagemill"
 STATE_TYPE = "io.imagemill.job.state.v1"
@@ -75,7 +85,7 @@ def _headers(
         ("ce_subject", subject.encode()),
         ("content-type", b"application/json"),
     ]
-    if traceparent:
+    if traceparent and len(traceparent) <= _MAX_TRACEPARENT_CHARS:
         headers.append(("traceparent", traceparent.encode()))
     return headers
 
@@ -93,7 +103,8 @@ def decode(headers: Iterable[tuple[str, bytes]] | None, value: bytes | None) -> 
 
     Raises:
         UnknownType: its type is not one of ours, or of a newer major version.
-        DecodeError: no type, no value, or a value that does not fit the type.
+        DecodeError: no type, no value, a value that does not fit the type, or one so large or so
+            deep that what follows from it could not be told.
     """
     kind = event_type(headers)
     model = EVENTS.get(kind)
@@ -101,12 +112,29 @@ def decode(headers: Iterable[tuple[str, bytes]] | None, value: bytes | None) -> 
         raise UnknownType(f"unknown event type {kind!r}")
     if value is None:
         raise DecodeError(f"an event of type {kind} without a value")
+    if len(value) > _MAX_VALUE_BYTES:
+        raise DecodeError(f"{kind}: {len(value)} bytes, more than {_MAX_VALUE_BYTES}")
     try:
-        return model.model_validate_json(value)
+        event = model.model_validate_json(value)
     except ValidationError as exc:
         first = exc.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"])
         raise DecodeError(f"{kind}: {where}: {first['msg']}") from exc
+    if model is JobSubmitted and not can_be_told_on(value):
+        raise DecodeError(f"{kind}: nested too deep")
+    return event
+
+
+def can_be_told_on(value: bytes) -> bool:
+    """Whether JSON that can be read is not nested too deep to be read as a part of other events."""
+    levels = _MAX_LEVELS - _SPARE_LEVELS
+    if len(value) <= 2 * levels or value.count(b"[") + value.count(b"{") <= levels:
+        return True
+    try:
+        from_json(b"[" * _SPARE_LEVELS + value + b"]" * _SPARE_LEVELS)
+    except ValueError:
+        return False
+    return True
 
 
 def decode_state(value: bytes) -> JobState:

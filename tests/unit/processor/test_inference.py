@@ -194,7 +194,12 @@ async def test_the_last_attempt_fails_the_item(bench: Bench) -> None:
 
 @pytest.mark.parametrize(
     "error",
-    [JobError.of(ErrorCode.IMAGE_UNDECODABLE, "no image"), JobError.of(ErrorCode.TIMEOUT, "slow")],
+    [
+        JobError.of(ErrorCode.IMAGE_UNDECODABLE, "no image"),
+        JobError.of(ErrorCode.TIMEOUT, "slow"),
+        JobError.of(ErrorCode.INTERNAL, "\ud800" + "x" * MAX_MESSAGE_BYTES),
+    ],
+    ids=lambda error: error.code,
 )
 async def test_what_cannot_end_differently_is_not_tried_again(
     bench: Bench, error: JobError
@@ -218,8 +223,13 @@ async def test_a_pool_that_breaks_fails_the_item_not_the_worker(bench: Bench) ->
 
 @pytest.mark.parametrize(
     "data",
-    [{"set": object()}, {"text": "\ud800"}, {"long": "x" * (MAX_MESSAGE_BYTES + 1)}],
-    ids=["no JSON", "half a character", "too long"],
+    [
+        {"set": object()},
+        {"text": "\ud800"},
+        {"long": "x" * (MAX_MESSAGE_BYTES + 1)},
+        json.loads('{"a":' * 190 + "1" + "}" * 190),
+    ],
+    ids=["no JSON", "half a character", "too long", "too deep"],
 )
 async def test_a_result_that_cannot_be_told_fails_the_item_not_the_worker(
     bench: Bench, data: dict[str, Any]
@@ -322,3 +332,51 @@ async def test_a_job_that_cannot_be_read_fails_where_it_is_certain_which_it_is(
     assert {name: getattr(fact.job, name) for name in kept} == kept
     folded = fold(None, None, fact)
     assert folded.state.status is JobStatus.FAILED
+
+
+def _nested(levels: int) -> str:
+    return '{"metadata": {"a": ' + "[" * levels + "]" * levels + "}}"
+
+
+_HUGE = "x" * (MAX_MESSAGE_BYTES - (128 << 10))
+_POISON = {
+    "integer": ('{"metadata": {"n": 123456789012345678901234567890, "x": 1e999}}', ItemFinished),
+    "NaN": ('{"metadata": {"n": NaN, "\N{CAT FACE}": "\x7f"}}', ItemFinished),
+    "year": ('{"created_at": "0001-01-01T00:00:00+00:00"}', ItemFinished),
+    "deep": (_nested(150), ItemFinished),
+    "deeper": (_nested(195), ItemFailed),
+    "deepest": (_nested(198), ItemFailed),
+    "trace": (json.dumps({"traceparent": "x" * 1_000_000}), ItemFinished),
+    "metadata": (json.dumps({"metadata": {"x": _HUGE}}), ItemFailed),
+    "operation": (json.dumps({"operation": _HUGE}), ItemFailed),
+    "URL": (json.dumps({"inputs": [{"url": _HUGE}]}), ItemFailed),
+    "filename": (json.dumps({"inputs": [{"filename": _HUGE}]}), ItemFailed),
+    "all": (json.dumps({"metadata": {"x": _HUGE * 2}}), ItemFailed),
+}
+
+
+@pytest.mark.parametrize(("damage", "ends"), _POISON.values(), ids=_POISON)
+async def test_whatever_is_published_its_job_ends_and_no_worker_does(
+    bench: Bench, damage: str, ends: type[AnyEvent]
+) -> None:
+    """Others may publish jobs: what can be read, but not told on, is refused."""
+    value, headers = codec.encode(_nap())
+    merged = value.decode()[:-1] + "," + damage[1:]
+    (fact,) = await bench.serve(None, value=merged.encode(), headers=headers)
+    assert type(fact) is ends
+    assert len(bench.producer.to(TOPICS.dead_letter)) == (1 if ends is ItemFailed else 0)
+    assert (bench.client.acked, bench.crashes.reasons) == ([0], [])
+    state = fold(None, None, fact).state
+    assert codec.decode_state(codec.encode_state(state).value).status.ended
+    for sent in bench.producer.sent:
+        written = sum(len(header) for _, header in sent.headers or ())
+        assert len(sent.value or b"") + written < MAX_MESSAGE_BYTES - (16 << 10)
+
+
+async def test_what_nobody_thought_of_fails_its_job_not_the_worker(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.processes.run_as = lambda task: ItemOutcome(timings_ms={"infer": "\ud800"})
+    (fact,) = await bench.serve(_nap())
+    assert isinstance(fact, ItemFailed)
+    assert (bench.client.acked, bench.crashes.reasons) == ([0], [])

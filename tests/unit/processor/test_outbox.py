@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from aiokafka.errors import KafkaTimeoutError
 
@@ -9,6 +11,7 @@ from processor.admission import Admission, Entry
 from processor.dead_letter import dead_letter
 from processor.outbox import Outbox
 from schemas.codec import Encoded
+from schemas.topics import MAX_MESSAGE_BYTES
 from tests.support.edge import JOBS, Client, Crashes, Producer, settled
 
 MESSAGE = Encoded(b"{}", [("ce_type", b"x")])
@@ -129,6 +132,29 @@ async def test_a_dead_letter_is_the_message_with_its_reason(bench: Bench) -> Non
         ("imagemill-source-offset", b"0"),
         ("imagemill-error", "no event: \u00e4".encode()),
     ]
+
+
+@pytest.mark.parametrize(
+    ("fields", "key"),
+    [
+        ({"value": bytes(MAX_MESSAGE_BYTES)}, b"job"),
+        ({"headers": [("a", bytes(MAX_MESSAGE_BYTES))]}, b"job"),
+        ({"key": bytes(MAX_MESSAGE_BYTES)}, None),
+    ],
+    ids=["value", "headers", "key"],
+)
+async def test_a_dead_letter_that_would_be_too_large_says_where_its_message_is(
+    bench: Bench, fields: dict[str, Any], key: bytes | None
+) -> None:
+    entry = bench.admission.admit(bench.client.message(0, **fields))
+    assert entry is not None
+    await dead_letter(bench.outbox, "dead", entry, "x" * MAX_MESSAGE_BYTES)
+    (sent,) = bench.producer.sent
+    assert (sent.key, sent.value) == (key, b"")
+    headers = dict(sent.headers or ())
+    assert headers["imagemill-omitted"].startswith(b"41943")
+    assert headers["imagemill-source-offset"] == b"0"
+    assert len(headers["imagemill-error"]) == 1000
 
 
 async def test_a_message_of_nothing_at_all_is_a_dead_letter_too(bench: Bench) -> None:

@@ -370,9 +370,36 @@ async def test_what_is_no_fact_goes_to_the_dead_letters(bench: Bench) -> None:
     await bench.track(job(1))
     await bench.track(job(1), headers=[])
     await bench.track(job(1), value=None)
+    await bench.track(accepted(job(2)), value=_with_params("x" * (3 << 20)))
     await bench.all_acked()
-    assert len(bench.producer.to(TOPICS.dead_letter)) == 3
+    assert len(bench.producer.to(TOPICS.dead_letter)) == 4
     assert not bench.disk
+
+
+def _with_params(text: str) -> bytes:
+    submitted = job(2).evolve(params={"of": text})
+    return codec.encode(accepted(submitted)).value
+
+
+async def test_a_cancel_of_a_job_that_is_too_large_ends_it(bench: Bench) -> None:
+    submitted = job(2).evolve(params={"of": "x" * (MAX_MESSAGE_BYTES - (128 << 10))})
+    await bench.track(cancel(submitted))
+    await bench.all_acked()
+    assert bench.finished[0].status is JobStatus.CANCELLED
+    assert all(len(sent.value or b"") < MAX_MESSAGE_BYTES * 7 // 8 for sent in bench.producer.sent)
+
+
+async def test_a_record_that_cannot_be_read_stops_its_job_and_no_other(bench: Bench) -> None:
+    submitted = job(2)
+    await bench.track(accepted(submitted))
+    bench.disk[b"job/0"] = b"?"
+    await bench.track(
+        item_fact(ItemFinished, submitted, 0), item_fact(ItemFinished, job(1, "b"), 0)
+    )
+    await bench.all_acked()
+    assert len(bench.producer.to(TOPICS.dead_letter)) == 1
+    assert [event.job_id for event in bench.finished] == ["b"]
+    assert bench.crashes.reasons == []
 
 
 async def test_a_worker_that_cannot_send_restarts_and_acks_nothing(bench: Bench) -> None:

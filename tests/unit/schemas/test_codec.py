@@ -17,6 +17,7 @@ from schemas.errors import ErrorCode, JobError
 from schemas.events import EVENTS, CancelRequested, ItemFinished, JobFinished, JobSubmitted
 from schemas.jobs import Item, JobState, JobStatus
 from schemas.times import to_epoch
+from schemas.topics import MAX_MESSAGE_BYTES
 from tests.support.facts import Reader, cancel, histories, interleaved, item_fact, job
 
 LAW = settings(max_examples=40, deadline=None)
@@ -132,6 +133,7 @@ def test_a_message_of_no_known_type_is_refused(headers: Any, reason: str) -> Non
         codec.decode(headers, b"{}")
 
 
+DEEP = '{"job_id": "j", "total": 1, "metadata": ' + '{"a":' * 190 + "1" + "}" * 191
 AT = '"at": "2026-03-01T10:00:00Z"'
 
 
@@ -142,6 +144,8 @@ AT = '"at": "2026-03-01T10:00:00Z"'
         (JobSubmitted, "", "JSON"),
         (JobSubmitted, "[1, 2]", "object"),
         (JobSubmitted, "[" * 100_000, "JSON"),
+        (JobSubmitted, DEEP, "nested too deep"),
+        (JobSubmitted, " " * MAX_MESSAGE_BYTES, "bytes"),
         (JobSubmitted, '{"job_id": "\\ud800", "total": 1}', "JSON"),
         (JobSubmitted, '{"job_id": "j", "total": 0}', "total"),
         (JobSubmitted, '{"job_id": "j", "total": 1000000000}', "total"),

@@ -37,6 +37,7 @@ def test_the_form_is_rfc_3339_in_utc_with_milliseconds() -> None:
         ("2026-03-01T10:00:00Z", "2026-03-01T10:00:00.000Z"),
         ("2026-03-01T12:00:00+02:00", "2026-03-01T10:00:00.000Z"),
         ("2026-03-01T10:00:00.062999+00:00", "2026-03-01T10:00:00.062Z"),
+        ("0001-01-01T00:00:00+00:00", "0001-01-01T00:00:00.000Z"),
     ],
 )
 def test_times_of_other_writers_are_brought_into_the_form(written: str, meant: str) -> None:
