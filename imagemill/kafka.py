@@ -103,6 +103,7 @@ class AsyncProducer:
         self._producer = Producer(config)
         self._pace = Pace(_HIGH_PER_S)
         self._gathered: list[tuple[asyncio.Future[None], Callable[[], None]]] = []
+        self._under_way = 0
         self._told: deque[tuple[asyncio.Future[None], KafkaError | None]] = deque()
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._poll, name="producer", daemon=True)
@@ -132,7 +133,9 @@ class AsyncProducer:
             self._producer.produce, topic, value, key, headers=headers, on_delivery=on_delivery
         )
         self._gathered.append((delivered, produce))
-        if not self._pace.count(1):
+        # One sender that awaits each of its messages has nothing to wait for, however many it has.
+        others = self._under_way + len(self._gathered) > 1
+        if not self._pace.count(others):
             self._hand_over()
         elif len(self._gathered) == 1:
             loop.call_later(_GATHER_S, self._hand_over)
@@ -144,6 +147,7 @@ class AsyncProducer:
         for delivered, produce in gathered:
             try:
                 produce()
+                self._under_way += 1
             except (BufferError, KafkaException) as exc:
                 if not delivered.done():
                     delivered.set_exception(KafkaUnavailable(str(exc)))
@@ -154,6 +158,7 @@ class AsyncProducer:
         """On the loop: let those go on whose messages were delivered, or not."""
         while self._told:
             delivered, error = self._told.popleft()
+            self._under_way -= 1
             if delivered.done():
                 continue
             if error is None:

@@ -20,15 +20,21 @@ class Pace:
         self._high_count = high_per_s * _WINDOW_S
         self._window_end = clock() + _WINDOW_S
         self._counted = 0
+        self._rest_end = self._window_end
         self.high = False
 
     def count(self, messages: int) -> bool:
         """Count messages; whether the pace is high, going by the last whole window."""
         now = self._clock()
         if now >= self._window_end:
-            recent = now < self._window_end + _WINDOW_S
+            recent = self._rest_end <= now < self._window_end + _WINDOW_S
             self.high = recent and self._counted >= self._high_count
             self._window_end = now + _WINDOW_S
             self._counted = 0
         self._counted += messages
         return self.high
+
+    def rest(self, seconds: float) -> None:
+        """Not high for so long, whatever comes."""
+        self._rest_end = self._clock() + seconds
+        self.high = False

@@ -11,6 +11,7 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from faust.types.tuples import Message
 
+from imagemill.pace import Pace
 from processor.hardened.producer import HardenedProducer
 from processor.hardened.thread import HardenedConsumerThread
 
@@ -208,3 +209,8 @@ class HardenedTransport(driver.Transport):
 
     Consumer = HardenedConsumer
     Producer = HardenedProducer
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # Of what is fetched, which what is sent follows.
+        self.pace = Pace()

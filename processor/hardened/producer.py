@@ -21,7 +21,7 @@ class HardenedProducer(driver.Producer):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.pace = Pace()
+        self.pace: Pace = self.transport.pace
         # Partitions that aiokafka has found in the cluster's metadata.
         self._known: set[TopicPartition] = set()
 
@@ -52,7 +52,7 @@ class HardenedProducer(driver.Producer):
         producer = self._ensure_producer()
         batches = producer._message_accumulator
         # Read for each new batch of a partition.
-        batches._linger_time = self.linger_ms / 1000 if self.pace.count(1) else 0.0
+        batches._linger_time = self.linger_ms / 1000 if self.pace.high else 0.0
         where = TopicPartition(topic, partition)
         try:
             if where in self._known and (value is None or len(value) < _SURELY_FITS_BYTES):

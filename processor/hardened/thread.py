@@ -22,6 +22,10 @@ PREFETCH_BACKOFF_S = 0.0
 # for every message is most of the work, the broker's too.
 BUSY_FETCH_WAIT_MS = 10
 BUSY_FETCH_BYTES = 64 << 10
+# After so many such fetches that brought a single message, none waits for this long: many messages
+# come, but each only when the one before is done with, as from one client that awaits its results.
+FETCHES_IN_VAIN = 3
+REST_S = 5.0
 
 
 class HardenedConsumerThread(AIOKafkaConsumerThread):
@@ -32,7 +36,8 @@ class HardenedConsumerThread(AIOKafkaConsumerThread):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.pace = Pace()
+        self.pace: Pace = self.transport.pace
+        self._in_vain = 0
 
     async def on_start(self) -> None:
         """Start the client, then shorten the waits that Faust and aiokafka do not let us set."""
@@ -46,6 +51,16 @@ class HardenedConsumerThread(AIOKafkaConsumerThread):
         """Set what the next fetches wait for."""
         fetcher._fetch_max_wait_ms = BUSY_FETCH_WAIT_MS if busy else FETCH_MAX_WAIT_MS
         fetcher._fetch_min_bytes = BUSY_FETCH_BYTES if busy else 1
+
+    def _is_busy(self, fetched: int) -> bool:
+        """Whether fetches should wait for more, after one of so many messages."""
+        if not self.pace.count(fetched) or not fetched:
+            return self.pace.high
+        self._in_vain = self._in_vain + 1 if fetched == 1 else 0
+        if self._in_vain == FETCHES_IN_VAIN:
+            self._in_vain = 0
+            self.pace.rest(REST_S)
+        return self.pace.high
 
     async def on_thread_stop(self) -> None:
         """Leave the group on a clean stop."""
@@ -108,8 +123,8 @@ class HardenedConsumerThread(AIOKafkaConsumerThread):
         records = await super()._fetch_records(
             consumer, active_partitions, timeout=timeout, max_records=max_records
         )
-        busy = self.pace.count(sum(map(len, records.values())) if records else 0)
-        self._wait_for_more(consumer._fetcher, busy)
+        fetched = sum(map(len, records.values())) if records else 0
+        self._wait_for_more(consumer._fetcher, self._is_busy(fetched))
         if not records or epoch == self.consumer.seek_epoch:
             return records
         self.fetches_overtaken += 1

@@ -130,6 +130,7 @@ class AiokafkaClient:
         self.sought: list[tuple[TP, int]] = []
         self.left_as: str | None = "running"
         self.during_fetch: Any = lambda: None
+        self.offsets = [8, 9]
 
     def assignment(self) -> set[TP]:
         return {JOBS}
@@ -152,7 +153,7 @@ class AiokafkaClient:
     async def fetched_records(self, partitions: Any, **_options: Any) -> Any:
         self.asked.append(set(partitions))
         self.during_fetch()
-        return {JOBS: [SimpleNamespace(offset=8), SimpleNamespace(offset=9)]}
+        return {JOBS: [SimpleNamespace(offset=offset) for offset in self.offsets]}
 
     def seek(self, tp: TP, offset: int) -> None:
         self.sought.append((tp, offset))

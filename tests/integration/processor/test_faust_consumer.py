@@ -326,3 +326,20 @@ async def test_every_message_is_fetched_by_itself_however_many_come(
         seconds = itertools.count(1, 1)
         await thread.getmany({JOBS}, 0.1)
         assert (client._fetch_min_bytes, client._fetch_max_wait_ms) == (1, 50)
+
+
+async def test_nothing_waits_for_more_when_each_message_comes_by_itself() -> None:
+    """A client that submits its next job when the last has ended, several hundred a second."""
+    thread, client = make_thread(HardenedConsumerThread)
+    seconds = itertools.count(0, 0.001)
+    thread.pace = Pace(clock=lambda: next(seconds))
+    waited = 0
+    client.offsets = [8]
+    for _ in range(4000):
+        await thread.getmany({JOBS}, 0.1)
+        waited += client._fetch_max_wait_ms == 10
+    assert 0 < waited < 10
+    client.offsets = [8, 9]
+    for _ in range(3000):
+        await thread.getmany({JOBS}, 0.1)
+    assert client._fetch_max_wait_ms == 10
