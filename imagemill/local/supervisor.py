@@ -122,11 +122,13 @@ class Supervisor:
         orphans = self._orphans()
         for kind in STOP_ORDER:
             left = [process for name, process in orphans if name.partition("-")[0] == kind]
-            for how, timeout_s in (("terminate", 40), ("kill", 10)):
-                for process in left:
-                    with suppress(psutil.NoSuchProcess):
-                        getattr(process, how)()
-                _, left = psutil.wait_procs(left, timeout=timeout_s)
+            for process in left:
+                with suppress(psutil.NoSuchProcess):
+                    process.terminate()
+            _, stubborn = psutil.wait_procs(left, timeout=40)
+            for process in stubborn:
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
         return bool(orphans)
 
     def start(self, name: str) -> None:
