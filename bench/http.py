@@ -2,15 +2,15 @@
 
 Prints what the first job after the start takes longer than the next ones, jobs answered and ended a
 second, medians of the runs, the latency of one job at a time from HTTP to its result event, and the
-resident memory of all parts. The processor runs beside, so the
-cores are shared by broker, API, processor and client. The client writes ready-made bytes to
-kept-alive connections, so that little of the machine is its: 0.13 ms of CPU a job.
+resident memory of all parts. The processor runs beside, so the cores are shared by broker, API,
+processor and client. The client writes ready-made bytes to kept-alive connections, so that little
+of the machine is its: 0.1 ms of CPU a job.
 
 Two things make a run slow that are not imagemill. A young broker takes 4 ms of CPU a job until Java
 has compiled it, and 0.5 ms after some 20,000 jobs: hence the long warm-up, whose rate is printed
-too. And ext4 searches
-thousands of inodes for each new file within minutes of the removal of thousands, such as those of
-another run: 0.4 ms of system time a job. Wait a few minutes between runs.
+too. And ext4 searches thousands of inodes for each new file within minutes of the removal of
+thousands, such as those of another run: 0.4 ms of system time a job. Wait a few minutes between
+runs.
 """
 
 from __future__ import annotations
@@ -143,7 +143,7 @@ def main() -> None:
         print(first_job(running), flush=True)
         if options.first_only:
             return
-        answered, ended, used = through(running, _WARM_UP_S, options.clients)
+        _, ended, used = through(running, _WARM_UP_S, options.clients)
         print(f"the first {_WARM_UP_S} s: {ended:.0f} jobs ended/s, API {used:.2f} CPU ms/job")
         print("run   answered/s   ended/s   API CPU ms/job")
         rows = [through(running, options.seconds, options.clients) for _ in range(options.runs)]
