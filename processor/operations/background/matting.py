@@ -20,9 +20,9 @@ log = logging.getLogger(__name__)
 # numba's simplest threading layer ends the process when two threads are in it.
 _one_at_a_time = threading.Lock()
 
-# What fits into the default memory limit of 3 GiB: 2 KB for each pixel to be worked out, and 90
-# bytes for each pixel whose colour is.
-_MOST_UNSURE = 1_000_000
+# What the default limits do for, 3 GiB and two minutes: 2 KB and 0.1 ms for each pixel to be
+# worked out, and 90 bytes for each pixel whose colour is.
+_MOST_UNSURE = 750_000
 _MOST_PIXELS = 24_000_000
 # PyMatting makes room for 250 million numbers whatever the size. Photos need 2 to 5 times as many
 # as the matrix has, those of the largest pictures 3.5 times.
