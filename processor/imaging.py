@@ -8,6 +8,7 @@ import struct
 from collections.abc import Callable
 from typing import BinaryIO
 
+import numpy as np
 from PIL import Image, ImageCms, ImageOps
 
 from imagemill.imagecheck import ImageLimits, ImageRejected, check_image, check_pixels
@@ -39,6 +40,10 @@ _DECODING_ERRORS = (OSError, ValueError, SyntaxError, EOFError, IndexError, stru
 # What Pillow raises for EXIF data that is damaged in one way or another.
 _EXIF_ERRORS = (SyntaxError, ValueError, TypeError, KeyError, OSError, struct.error)
 _JPEG_EXIF_BYTES = 65_000
+# What Pillow's encoders raise for a picture that their format cannot hold.
+_ENCODING_ERRORS = (OSError, ValueError, KeyError, RuntimeError, OverflowError, struct.error)
+# Where an ICC profile says what it describes: colours, greys or inks.
+_PROFILE_SPACE = slice(16, 20)
 
 # What decoding may shrink a picture of a size to, or None to keep it whole.
 WantedSize = Callable[[tuple[int, int]], tuple[int, int] | None]
@@ -71,8 +76,7 @@ def decode(
         size = image.size[::-1] if sideways else image.size
         icc_profile = image.info.get("icc_profile")
         target = wanted(size) if wanted and facts.format == "jpeg" else None
-        if target is not None:
-            image.draft(None, target[::-1] if sideways else target)
+        shrunk = 1 if target is None else _draft(image, target[::-1] if sideways else target)
         image.load()
         if orientation != 1:
             ImageOps.exif_transpose(image, in_place=True)
@@ -86,7 +90,15 @@ def decode(
         icc_profile=icc_profile,
         exif=exif,
         filename=filename,
+        shrunk=shrunk,
     )
+
+
+def _draft(image: Image.Image, target: tuple[int, int]) -> int:
+    """Have a JPEG decoded at a fraction that is no smaller than the target; by what it is less."""
+    width = image.width
+    drafted = image.draft(None, target)
+    return round(width / drafted[1][2]) if drafted else 1
 
 
 def _open(file: BinaryIO, name: str, filename: str | None) -> Image.Image:
@@ -124,7 +136,7 @@ def _plain_mode(image: Image.Image) -> Image.Image:
         # A single transparent colour counts as alpha.
         return image.convert("RGBA") if "transparency" in image.info else image
     if image.mode.startswith("I;16"):
-        return image.point(lambda value: value / 256).convert("L")
+        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     if image.mode in ("I", "F"):
         low, high = image.getextrema()
         scale = 255 / (high - low) if high > low else 1
@@ -164,7 +176,8 @@ def encode(image: Image.Image, options: EncodeOptions, source: SourceInfo) -> tu
     """The picture's file and the name of its format.
 
     Colour profile and EXIF are the source's, without the orientation, which has been applied;
-    `strip_metadata` leaves both out.
+    `strip_metadata` leaves both out. Where greys have become colours, or colours greys, the profile
+    does not describe them any more: their tones become those of sRGB, which needs none.
 
     Raises:
         OperationError: the picture cannot be written in that format (params_invalid).
@@ -184,12 +197,14 @@ def encode(image: Image.Image, options: EncodeOptions, source: SourceInfo) -> tu
         image = _without_alpha(image)
     if not options.strip_metadata:
         arguments |= _metadata(image, name, source)
+        if source.icc_profile and "icc_profile" not in arguments:
+            image = _in_srgb_tones(image, source.icc_profile)
     # Pillow would also write what it has kept of the source file, asked or not.
     image.info = {}
     buffer = io.BytesIO()
     try:
         image.save(buffer, FORMATS[name].pillow, **arguments)
-    except (OSError, ValueError, KeyError) as exc:
+    except _ENCODING_ERRORS as exc:
         raise OperationError(
             ErrorCode.PARAMS_INVALID, f"The result cannot be written as {name}: {exc}"
         ) from exc
@@ -200,11 +215,29 @@ def _metadata(image: Image.Image, name: str, source: SourceInfo) -> dict[str, ob
     metadata: dict[str, object] = {}
     # A profile describes either colours or greys, as its header says.
     space = b"RGB " if image.mode.startswith("RGB") else b"GRAY"
-    if source.icc_profile and source.icc_profile[16:20] == space:
+    if source.icc_profile and source.icc_profile[_PROFILE_SPACE] == space:
         metadata["icc_profile"] = source.icc_profile
     if source.exif and (name != "jpeg" or len(source.exif) <= _JPEG_EXIF_BYTES):
         metadata["exif"] = source.exif
     return metadata
+
+
+def _in_srgb_tones(image: Image.Image, profile: bytes) -> Image.Image:
+    """The picture with its tones changed as the profile's greys are when they become sRGB."""
+    mode = {b"GRAY": "L", b"RGB ": "RGB"}.get(profile[_PROFILE_SPACE])
+    if mode is None:
+        return image  # the colours have been converted when they were decoded
+    greys = Image.frombytes("L", (256, 1), bytes(range(256))).convert(mode)
+    try:
+        known = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        screen = ImageCms.createProfile("sRGB")
+        tones = ImageCms.profileToProfile(greys, known, screen, outputMode="RGB").getchannel("G")
+    except (ImageCms.PyCMSError, OSError) as exc:
+        log.info("the colour profile of an image is not used: %s", exc)
+        return image
+    table = list(tones.tobytes())
+    kept = list(range(256)) if image.mode in _WITH_ALPHA else []
+    return image.point(table * (len(image.getbands()) - bool(kept)) + kept)
 
 
 def _without_alpha(image: Image.Image) -> Image.Image:

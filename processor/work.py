@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import import_module
 from typing import Any, BinaryIO
@@ -184,6 +184,8 @@ class Workbench:
                 output = _function(spec)(image, params, context)
                 image = output.image if output.image is not None else image
                 outputs.append(output)
+                # Only the first has said that it can do with less.
+                context.source = replace(source, shrunk=1)
             pictured = any(output.image is not None for output in outputs)
             encoded = encode(image, _combined(outputs), source) if pictured else None
         result: dict[str, Any] = {"data": _merged(steps, outputs)}

@@ -29,7 +29,8 @@ class OperationError(Exception):
 class SourceInfo:
     """Facts of the input file that decoding loses.
 
-    `size` is (width, height) in pixels of the upright image.
+    `size` is (width, height) in pixels of the upright image. The first operation gets it `shrunk`
+    times smaller (1, 2, 4 or 8) where it has said that this will do.
     """
 
     format: str
@@ -38,6 +39,7 @@ class SourceInfo:
     icc_profile: bytes | None = None
     exif: bytes | None = None
     filename: str | None = None
+    shrunk: int = 1
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from PIL import Image
 
 from processor.operations.base import EncodeOptions, OperationError, Output, RunContext
-from processor.operations.transforming.geometry import Size, draft_part, plan_resize
+from processor.operations.transforming.geometry import Size, plan_resize
 from processor.operations.transforming.steps import Frame, apply
 from schemas.errors import JobError
 from schemas.params.transform import Grayscale, Resize, TransformParams
@@ -22,9 +22,8 @@ def run(image: Image.Image, params: TransformParams, context: RunContext) -> Out
         OperationError: a step does not fit the picture, or its result would be over the pixel
             limit; the message begins with the step's number from 0.
     """
-    full = context.source.size
-    part = draft_part(image.size, full) if wanted_size(params, full) else 1
-    frame = Frame(image, full, part) if part > 1 else Frame(image, image.size)
+    shrunk = context.source.shrunk
+    frame = Frame(image, context.source.size if shrunk > 1 else image.size, shrunk)
     for number, step in enumerate(params.steps):
         try:
             frame = apply(step, frame, context.max_pixels)

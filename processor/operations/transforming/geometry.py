@@ -89,11 +89,3 @@ def rotated_size(size: Size, degrees: float) -> Size:
         math.ceil(width * cosine + height * sine) + 1,
         math.ceil(width * sine + height * cosine) + 1,
     )
-
-
-def draft_part(size: Size, full: Size) -> int:
-    """2, 4 or 8 when a JPEG of size `full` has this size decoded at that fraction; else 1."""
-    for part in (2, 4, 8):
-        if size == (math.ceil(full[0] / part), math.ceil(full[1] / part)):
-            return part
-    return 1

@@ -13,7 +13,7 @@ from imagemill.imagecheck import ImageLimits
 from processor.imaging import decode, encode
 from processor.operations.base import EncodeOptions, OperationError, SourceInfo
 from schemas.errors import ErrorCode
-from tests.support.pictures import first_ink_is_red, png_header
+from tests.support.pictures import first_ink_is_red, of_gamma, png_header
 from tests.support.transform_cases import card, cutout
 
 ORIENTATION = 0x0112
@@ -109,6 +109,21 @@ def test_the_colour_profile_is_kept_while_there_are_colours(kind: str) -> None:
     assert not reopened(grey, source, format=kind.lower()).info.get("icc_profile")
 
 
+@pytest.mark.parametrize(("space", "made"), [(b"GRAY", "RGBA"), (b"RGB ", "L"), (b"RGB ", "LA")])
+def test_tones_look_the_same_when_colours_become_greys_or_greys_colours(
+    space: bytes, made: str
+) -> None:
+    stored = Image.linear_gradient("L")
+    profile = of_gamma(1.0, space)
+    file = saved(stored.convert("L" if space == b"GRAY" else "RGB"), "PNG", icc_profile=profile)
+    image, source = read(file)
+    result = reopened(image.convert(made), source)
+    assert (result.mode, result.info.get("icc_profile")) == (made, None)
+    # Half of the light is a value of 188 in sRGB.
+    assert [result.getchannel(0).getpixel((0, y)) for y in (0, 128, 255)] == [0, 188, 255]
+    assert made[-1] != "A" or result.getchannel("A").getextrema() == (255, 255)
+
+
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF"])
 def test_stripped_results_have_no_metadata_at_all(kind: str) -> None:
     file = saved(card(), kind, icc_profile=SRGB, exif=exif_of())
@@ -138,6 +153,15 @@ def test_every_mode_of_a_png_becomes_one_that_operations_know(
     assert (image.mode, image.size) == (mode, (80, 60))
     values = np.asarray(image.convert("L"))
     assert values.max() - values.min() > 100
+
+
+@pytest.mark.parametrize(("mode", "kind"), [("I;16", "<u2"), ("I;16B", ">u2")])
+def test_both_byte_orders_of_a_deep_grey_tiff_are_read(mode: str, kind: str) -> None:
+    values = np.linspace(0, 65535, 4800).astype(kind)
+    stored = Image.frombytes(mode, (80, 60), values.tobytes())
+    image, _ = read(saved(stored, "TIFF"))
+    assert image.mode == "L"
+    np.testing.assert_array_equal(np.asarray(image).ravel(), values >> 8)
 
 
 @pytest.mark.parametrize(
@@ -237,8 +261,9 @@ def test_quality_and_png_level_change_the_size_of_the_file() -> None:
     assert small < fast
 
 
-def test_a_picture_too_wide_for_its_format_says_so() -> None:
+@pytest.mark.parametrize("name", ["jpeg", "webp", "avif", "gif"])
+def test_a_picture_too_wide_for_its_format_says_so(name: str) -> None:
     with pytest.raises(OperationError) as caught:
-        encode(Image.new("L", (20_000, 1)), EncodeOptions("webp"), SourceInfo("png", (1, 1), 1))
+        encode(Image.new("L", (70_000, 1)), EncodeOptions(name), SourceInfo("png", (1, 1), 1))
     assert caught.value.error.code is ErrorCode.PARAMS_INVALID
-    assert "cannot be written as webp" in caught.value.error.message
+    assert f"cannot be written as {name}" in caught.value.error.message

@@ -24,7 +24,13 @@ from tests.support.misbehave import installed
 from tests.support.pictures import picture, png_header
 
 KEY = "uploads/job-00001/3"
-SMALL = ("transform", {"steps": [{"do": "resize", "width": 32}]})
+
+
+def resized(width: int) -> tuple[str, dict[str, Any]]:
+    return "transform", {"steps": [{"do": "resize", "width": width}]}
+
+
+SMALL = resized(32)
 
 
 @pytest.fixture
@@ -133,8 +139,10 @@ def test_a_pipeline_hands_the_picture_on_and_keeps_each_operations_data(
             {"measure": [{"width": 64, "height": 48}, {"width": 32, "height": 24}]},
         ),
         ([SMALL, ("noop", {})], None),
+        # The first has it decoded at a quarter of its size; the second gets it at an eighth.
+        ([resized(8), resized(16), ("measure", {})], {"measure": {"width": 8, "height": 6}}),
     ],
-    ids=["once", "twice", "none"],
+    ids=["once", "twice", "none", "small"],
 )
 def test_a_pipelines_data_is_under_the_names_of_its_operations(
     bench: Workbench, store: ObjectStore, steps: list[tuple[str, dict[str, Any]]], data: Any
