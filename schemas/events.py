@@ -21,6 +21,8 @@ from schemas.jobs import (
 from schemas.times import Timestamp
 
 _HEADER = tuple(JobHeader.model_fields)
+# Far above any setting: others may write numbers of thousands of digits.
+_MAX_ATTEMPTS = 1_000_000
 
 
 class Event(Frozen):
@@ -93,7 +95,7 @@ class ItemQueued(Event):
 
     TYPE: ClassVar[str] = "io.imagemill.item.queued.v1"
     index: int = Field(ge=0, lt=MAX_ITEMS)
-    attempt: int = 1
+    attempt: int = Field(1, ge=1, le=_MAX_ATTEMPTS)
     job: JobHeader
     input: ItemInput
     due_at: Timestamp | None = None
@@ -145,7 +147,7 @@ class ItemFact(Fact):
     """Something that happened to one item in one attempt."""
 
     index: int = Field(ge=0, lt=MAX_ITEMS)
-    attempt: int = 1
+    attempt: int = Field(1, ge=1, le=_MAX_ATTEMPTS)
     filename: str | None = None
 
     @property

@@ -14,7 +14,14 @@ from hypothesis import strategies as st
 
 from schemas import codec
 from schemas.errors import ErrorCode, JobError
-from schemas.events import EVENTS, CancelRequested, ItemFinished, JobFinished, JobSubmitted
+from schemas.events import (
+    EVENTS,
+    CancelRequested,
+    ItemFinished,
+    ItemQueued,
+    JobFinished,
+    JobSubmitted,
+)
 from schemas.jobs import Item, JobState, JobStatus
 from schemas.times import to_epoch
 from schemas.topics import MAX_MESSAGE_BYTES
@@ -158,6 +165,7 @@ AT = '"at": "2026-03-01T10:00:00Z"'
         (ItemFinished, f'{{"job_id": "j", {AT}, "index": -1}}', "index"),
         (ItemFinished, f'{{"job_id": "j", {AT}, "index": 99999999}}', "index"),
         (ItemFinished, '{"job_id": "j", "at": "", "index": 0}', "at"),
+        (ItemQueued, '{"job_id": "j", "index": 0, "attempt": -1' + "0" * 400 + "}", "attempt"),
     ],
 )
 def test_a_value_that_does_not_fit_its_type_is_refused_with_the_reason(
