@@ -48,6 +48,6 @@ def _code(root: Path) -> Iterable[Path]:
     """Every file of the packages, data files too, and of the broker's set-up."""
     for package in _PACKAGES:
         for path in sorted((root / package).rglob("*")):
-            if path.is_file() and path.suffix != ".pyc":
+            if "__pycache__" not in path.parts and path.is_file():
                 yield path
     yield from map(project_file, _BROKER_FILES)

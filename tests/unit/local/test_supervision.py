@@ -84,6 +84,8 @@ def test_a_mark_changes_with_the_code_and_with_secrets_that_it_does_not_hold(tmp
     assert "first" not in first
     code.unlink()
     code.write_text("old")
+    (code.parent / "__pycache__").mkdir()
+    (code.parent / "__pycache__" / "gate.cpython-311.pyc.1234").write_bytes(b"half")
     assert marked() == first
     assert marked(environ={"EDITOR": "vi"}) == first
     others = {marked("other-secret-of-16"), marked(environ={"KAFKA_HOME": "/opt/kafka"})}
