@@ -309,7 +309,7 @@ class NotifierSettings(KafkaSettings, UrlSettings, ListenSettings, LogSettings):
         24 * 3600.0, gt=0, description="seconds on webhooks.retry until one is given up"
     )
     webhook_silent_s: float = Field(
-        600.0, gt=0, description="the same, where its host did not answer the last attempt"
+        600.0, gt=0, description="the same, if its host has not answered for as long"
     )
     webhook_repeats: int = Field(
         100_000,

@@ -248,7 +248,7 @@ class Notifier:
         """What found no place, or was called off, is gone on with later; but not for ever."""
         delivery = run.delivery.evolve(since=run.delivery.since or now())
         waited_s = time.time() - to_epoch(delivery.since)
-        over = outstayed(waited_s, self._slots.silent(run.host), self._policy)
+        over = outstayed(waited_s, self._slots.silent_s(run.host), self._policy)
         if over is None:
             await self._ledger.put_aside(delivery)
             return

@@ -21,7 +21,7 @@ class RetryPolicy:
 
     The waits double from `base_s`. No wait, not even one that a receiver asks for with
     Retry-After, is longer than `max_s`, jitter aside. A delivery whose host is busy waits for its
-    turn for `turn_s` in all, or `silent_s` if the host does not answer any more.
+    turn for `turn_s` in all, or `silent_s` if the host has not answered for as long.
     """
 
     attempts: int
@@ -89,12 +89,13 @@ def decide(
     return Retry(min(wait, policy.max_s) * (1 + _JITTER * random()))
 
 
-def outstayed(waited_s: float, silent: bool, policy: RetryPolicy) -> GiveUp | None:
-    """Whether a delivery has waited for its turn for too long; `silent` is its host's state."""
-    if waited_s <= (policy.silent_s if silent else policy.turn_s):
-        return None
-    why = "has not answered" if silent else "answers too slowly for all that it is sent"
-    return GiveUp(f"Its turn did not come in {waited_s:.0f} s: the receiver {why}.")
+def outstayed(waited_s: float, silent_s: float, policy: RetryPolicy) -> GiveUp | None:
+    """Whether a delivery, of a host silent for `silent_s`, has waited for its turn for too long."""
+    if min(waited_s, silent_s) > policy.silent_s:
+        return GiveUp(f"The receiver has not answered for {silent_s:.0f} s.")
+    if waited_s > policy.turn_s:
+        return GiveUp(f"Its turn did not come in {waited_s:.0f} s: the receiver is too slow.")
+    return None
 
 
 def parse_retry_after(header: str | None, now: float) -> float | None:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import time
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 
 # Weight of the newest attempt in what is known of a host's pace.
 _NEWEST = 0.5
+# Hosts that are known not to answer; the oldest are forgotten.
+_SILENT = 10_000
 
 
 class NoSlot(Exception):
@@ -17,13 +21,12 @@ class NoSlot(Exception):
 
 @dataclass(slots=True)
 class _Host:
-    """A host that deliveries are held for; others are not remembered."""
+    """A host that deliveries are held for, and how long it takes to answer."""
 
     slots: asyncio.Semaphore
     probe: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
     held: int = 0
     took_s: float | None = None
-    silent: bool = False
 
 
 class Slots:
@@ -34,7 +37,14 @@ class Slots:
     take all places, each for as long as an attempt may last.
     """
 
-    def __init__(self, total: int, per_host: int, backlog: int, wait_s: float) -> None:
+    def __init__(
+        self,
+        total: int,
+        per_host: int,
+        backlog: int,
+        wait_s: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         """`total` and `per_host` post at once, `backlog` are held; a slot is waited for `wait_s`.
 
         The backlog is for the caller to keep to; here, no host gets more than half of it.
@@ -43,7 +53,9 @@ class Slots:
         self._per_host = per_host
         self._backlog = backlog
         self._wait_s = wait_s
+        self._clock = clock
         self._hosts: dict[str, _Host] = {}
+        self._silent: OrderedDict[str, float] = OrderedDict()
 
     @property
     def hosts(self) -> int:
@@ -53,7 +65,7 @@ class Slots:
     def admit(self, host: str) -> bool:
         """Whether one more delivery may be held for that host; then `leave` must follow."""
         entry = self._hosts.get(host) or _Host(asyncio.Semaphore(self._per_host))
-        if entry.held >= self._share(entry):
+        if entry.held >= (self._per_host if host in self._silent else self._share(entry)):
             return False
         entry.held += 1
         self._hosts[host] = entry
@@ -78,7 +90,7 @@ class Slots:
             try:
                 async with asyncio.timeout(self._wait_s):
                     await places.enter_async_context(entry.slots)
-                    if entry.silent:
+                    if host in self._silent:
                         await places.enter_async_context(entry.probe)
                     await places.enter_async_context(self._total)
             except TimeoutError as error:
@@ -97,9 +109,14 @@ class Slots:
         entry = self._hosts[host]
         known = took_s if entry.took_s is None else entry.took_s
         entry.took_s = known + (took_s - known) * _NEWEST
-        entry.silent = not answered
+        if answered:
+            self._silent.pop(host, None)
+            return
+        self._silent.setdefault(host, self._clock())
+        if len(self._silent) > _SILENT:
+            self._silent.popitem(last=False)
 
-    def silent(self, host: str) -> bool:
-        """Whether the host did not answer the last time, as far as is remembered."""
-        entry = self._hosts.get(host)
-        return entry is not None and entry.silent
+    def silent_s(self, host: str) -> float:
+        """Since when the host has not answered any attempt, in seconds; 0 if it answered last."""
+        since = self._silent.get(host)
+        return 0.0 if since is None else self._clock() - since

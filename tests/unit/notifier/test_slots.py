@@ -66,14 +66,25 @@ def test_of_one_host_so_many_are_held_as_are_posted_in_time(took_s: float | None
 
 
 async def test_a_host_that_does_not_answer_is_posted_to_one_at_a_time() -> None:
-    slots = Slots(total=64, per_host=2, backlog=100, wait_s=0.01)
+    times = iter((100.0, 160.0))
+    slots = Slots(total=64, per_host=2, backlog=100, wait_s=0.01, clock=lambda: next(times))
     assert slots.admit("dead") and slots.admit("dead")
     slots.attempted("dead", 0.01, answered=False)
-    assert slots.silent("dead") and not slots.silent("other")
+    assert not slots.admit("dead")
     async with slots.of("dead"):
         with pytest.raises(NoSlot):
             async with slots.of("dead"):
                 pass
+        assert slots.silent_s("dead") == 60
         slots.attempted("dead", 0.01, answered=True)
         async with slots.of("dead"):
             pass
+    assert slots.silent_s("dead") == 0
+
+
+def test_a_silent_host_is_known_though_nothing_is_held_for_it() -> None:
+    slots = Slots(total=64, per_host=2, backlog=100, wait_s=1)
+    assert slots.admit("dead")
+    slots.attempted("dead", 0.01, answered=False)
+    slots.leave("dead")
+    assert (slots.hosts, admitted(slots, "dead")) == (0, 2)
