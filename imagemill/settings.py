@@ -300,10 +300,11 @@ class NotifierSettings(KafkaSettings, UrlSettings, ListenSettings, LogSettings):
         description="deliveries held at once; above, reading pauses. Of one host those that are "
         "posted in time at its pace, half of them at most; others wait on webhooks.retry",
     )
-    webhook_slot_wait_s: float = Field(
+    webhook_hold_s: float = Field(
         5.0,
         gt=0,
-        description="seconds that a delivery waits to be posted until it goes to webhooks.retry",
+        description="seconds that a delivery is held while its host is busy or the next try not "
+        "due; longer, it waits on webhooks.retry",
     )
     webhook_turn_s: float = Field(
         24 * 3600.0, gt=0, description="seconds on webhooks.retry until one is given up"

@@ -46,8 +46,8 @@ _COMMIT_INTERVAL_S = 0.5
 _PAUSE_AFTER_S = 1.0
 # How long a partition that moves away waits for attempts under way.
 _RELEASE_GRACE_S = 5.0
-# How long nothing is read of what waits, when some of it found its host still busy: until another
-# of it was delivered or given up, within these bounds.
+# How long nothing is read of what waits, when it was not the turn of some of it: until another of
+# it was delivered or given up, within these bounds.
 _REST_S = 0.1
 _LONGEST_REST_S = 1.0
 
@@ -66,12 +66,13 @@ class Notifier:
             settings.webhook_concurrency,
             settings.webhook_per_host,
             settings.webhook_backlog,
-            settings.webhook_slot_wait_s,
+            settings.webhook_hold_s,
         )
         self._policy = RetryPolicy(
             settings.webhook_attempts,
             settings.webhook_retry_base_s,
             settings.webhook_retry_max_s,
+            settings.webhook_hold_s,
             settings.webhook_turn_s,
             settings.webhook_silent_s,
         )
@@ -177,7 +178,7 @@ class Notifier:
                 await asyncio.wait_for(self._progress.wait(), left)
 
     def _take(self, reader: Reader, message: Message) -> bool:
-        """Begins what is to be done for a message; False when its host is too busy for more."""
+        """Begins what is to be done for a message; False when it is not its turn."""
         try:
             delivery = self._asked_for(message)
             run = Run(delivery) if delivery is not None else None
@@ -192,7 +193,8 @@ class Notifier:
         if run is None:
             reader.done(*place_of(message))
             return True
-        if not self._slots.admit(run.host):
+        due_at = run.delivery.due_at
+        if (due_at is not None and due_at > now()) or not self._slots.admit(run.host):
             self._spawn(reader, message, self._put_aside(run))
             return False
         partition, _ = place_of(message)

@@ -80,7 +80,8 @@ class Deliverer:
     async def deliver(self, run: Run) -> bool:
         """Whether the delivery was accepted or given up.
 
-        Else it was called off, or its host was busy for too long: somebody must go on with it.
+        Else it was called off, its host was busy for too long, or its next try is not due for
+        long: somebody must go on with it.
         """
         run.waits = True
         try:
@@ -99,6 +100,10 @@ class Deliverer:
             decision = await self._attempt(run, run.delivery.attempts + 1)
             if not isinstance(decision, Retry):
                 return True
+            if decision.delay_s > self._policy.held_s:
+                due_at = from_epoch(time.time() + decision.delay_s)
+                run.delivery = run.delivery.evolve(due_at=due_at)
+                return False
             if not run.called_off:
                 await asyncio.sleep(decision.delay_s)
         return False

@@ -20,13 +20,15 @@ class RetryPolicy:
     """How often and how far apart a delivery is tried; times in seconds.
 
     The waits double from `base_s`. No wait, not even one that a receiver asks for with
-    Retry-After, is longer than `max_s`, jitter aside. A delivery whose host is busy waits for its
+    Retry-After, is longer than `max_s`, jitter aside; no delivery is held longer than `held_s` for
+    the next try, but waits on `webhooks.retry`. A delivery whose host is busy waits for its
     turn for `turn_s` in all, or `silent_s` if the host has not answered for as long.
     """
 
     attempts: int
     base_s: float
     max_s: float
+    held_s: float
     turn_s: float
     silent_s: float
 

@@ -32,7 +32,7 @@ class WebhookDelivery(Event):
 
     `delivery_id` is the `webhook-id` that receivers see: the same at every attempt, and when the
     event is read again after a crash. `body` is what is posted, byte for byte. On `webhooks.retry`,
-    it found its host busy, first at the time `since`.
+    where it came first at the time `since`, it found its host busy, or waits until `due_at`.
     """
 
     TYPE: ClassVar[str] = "io.imagemill.webhook.delivery.v1"
@@ -41,6 +41,7 @@ class WebhookDelivery(Event):
     body: str
     attempts: int = 0
     since: Timestamp | None = None
+    due_at: Timestamp | None = None
     reason: str | None = None
 
     @property

@@ -35,6 +35,7 @@ def settings(broker: Any, tmp_path_factory: pytest.TempPathFactory) -> NotifierS
         f"t{uuid.uuid4().hex[:8]}.",
         notifier_port=next_free(29500),
         webhook_per_host=4,
+        webhook_hold_s=0.5,
     )
 
 
@@ -113,9 +114,15 @@ async def test_retry_after_is_honoured(receiver: Receiver, results: Results):
         return web.Response(status=204 if time == 2 else 429, headers={"Retry-After": "1"})
 
     receiver.answer = later
-    results.finish(a_job(), receiver.url)
+    job = a_job()
+    results.finish(job, receiver.url)
     await receiver.until(lambda it: len(it.received) == 2)
-    assert 1 <= receiver.received[1].at - receiver.received[0].at < 3
+    assert 1 <= receiver.received[1].at - receiver.received[0].at < 5
+    # Where it is in nobody's way, and with what was tried.
+    waited = await eventually_async(lambda: results.waited(job))
+    assert waited[0].attempts == 1
+    attempts = await eventually_async(lambda: results.attempts(job), lambda got: len(got) == 2)
+    assert [attempt.attempt for attempt in attempts] == [1, 2]
 
 
 async def test_what_always_fails_is_given_up_and_kept(receiver: Receiver, results: Results):
@@ -418,7 +425,7 @@ async def test_a_receiver_that_hangs_stops_neither_others_nor_the_log(fleet: Fle
         for job in fast_jobs:
             fleet.results.finish(a_job(), None)
             fleet.results.finish(job, receiver.url)
-        fields = {"webhook_backlog": 40, "webhook_per_host": 2, "webhook_slot_wait_s": 0.5}
+        fields = {"webhook_backlog": 40, "webhook_per_host": 2, "webhook_hold_s": 0.5}
         await asyncio.to_thread(lambda: fleet.start(webhook_timeout_s=20.0, **fields))
         await receiver.until(lambda it: it.jobs() == fast_jobs, timeout_s=10)
         assert len(slow.received) == 2

@@ -125,6 +125,10 @@ class Results:
         found = self._records("webhooks.attempts", job_id)
         return sorted(found, key=lambda attempt: attempt.at)
 
+    def waited(self, job_id: str) -> list[WebhookDelivery]:
+        """The job's deliveries as they came to webhooks.retry."""
+        return self._records("webhooks.retry", job_id)
+
     def given_up(self, job_id: str) -> list[WebhookDelivery]:
         """The job's deliveries in the dead-letter topic."""
         return self._records("webhooks.dead-letter", job_id)

@@ -20,7 +20,7 @@ from notifier.schedule import (
 )
 from schemas.webhooks import WebhookFailure
 
-POLICY = RetryPolicy(attempts=4, base_s=1, max_s=30, turn_s=3600, silent_s=60)
+POLICY = RetryPolicy(attempts=4, base_s=1, max_s=30, held_s=5, turn_s=3600, silent_s=60)
 
 
 def no_luck() -> float:
