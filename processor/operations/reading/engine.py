@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,11 @@ from PIL import Image
 
 if TYPE_CHECKING:
     from rapidocr import RapidOCR
+
+# rapidocr scales the short side to 736 pixels where it does not lose it altogether: pictures with
+# longer sides than these many short ones get a border, as it gives one to wide ones itself.
+_MOST_WIDE = 60
+_MOST_TALL = 8
 
 Quad = tuple[tuple[float, float], ...]
 """Four corners (x, y), from the top left of the text clockwise."""
@@ -83,9 +89,10 @@ class TextReader:
         )
         if found.txts is None or found.boxes is None:
             return []
-        characters = _in_step(found.txts, found.word_results if with_characters else ())
+        words = found.word_results if with_characters else ()
+        characters = _in_step(found.txts, words, image.size)
         return [
-            Line(text, round(float(score), 4), _quad(box), quads)
+            Line(text, round(float(score), 4), _quad(box, image.size), quads)
             for text, score, box, quads in zip(
                 found.txts, found.scores, found.boxes, characters, strict=True
             )
@@ -165,28 +172,41 @@ def _bgr(image: Image.Image) -> np.ndarray:
         rgba = image.convert("RGBA")
         white = Image.new("RGBA", rgba.size, "white")
         image = Image.alpha_composite(white, rgba)
+    width, height = image.size
+    # Below and on the right, so that boxes stay where they are.
+    room = (max(width, ceil(height / _MOST_TALL)), max(height, ceil(width / _MOST_WIDE)))
+    if room != image.size:
+        padded = Image.new("RGB", room, "white")
+        padded.paste(image)
+        image = padded
     return np.ascontiguousarray(np.asarray(image.convert("RGB"))[:, :, ::-1])
 
 
-def _in_step(texts: Sequence[str], word_results: Sequence[Any]) -> list[tuple[Quad, ...]]:
+def _in_step(
+    texts: Sequence[str], word_results: Sequence[Any], size: tuple[int, int]
+) -> list[tuple[Quad, ...]]:
     """The character quads of each line; none for lines that rapidocr has left out of its list."""
     waiting = iter(word_results)
-    text, quads = _characters(next(waiting, ()))
+    text, quads = _characters(next(waiting, ()), size)
     lines: list[tuple[Quad, ...]] = []
     for wanted in texts:
         if text == "".join(wanted.split()):
             lines.append(quads)
-            text, quads = _characters(next(waiting, ()))
+            text, quads = _characters(next(waiting, ()), size)
         else:
             lines.append(())
     return lines
 
 
-def _characters(words: Sequence[Any] | None) -> tuple[str, tuple[Quad, ...]]:
+def _characters(words: Sequence[Any] | None, size: tuple[int, int]) -> tuple[str, tuple[Quad, ...]]:
     """A line's text without spaces and the quad of each of its characters."""
     known = [(text, box) for text, _, box in words or () if text.strip() and box is not None]
-    return "".join(text for text, _ in known), tuple(_quad(box) for _, box in known)
+    return "".join(text for text, _ in known), tuple(_quad(box, size) for _, box in known)
 
 
-def _quad(box: Sequence[Sequence[float]]) -> Quad:
-    return tuple((round(float(x), 1), round(float(y), 1)) for x, y in box)
+def _quad(box: Sequence[Sequence[float]], size: tuple[int, int]) -> Quad:
+    """The corners, inside the picture of that size."""
+    return tuple(
+        (round(min(max(float(x), 0.0), size[0]), 1), round(min(max(float(y), 0.0), size[1]), 1))
+        for x, y in box
+    )

@@ -77,6 +77,24 @@ def test_transparent_pictures_are_read_on_white(context):
     assert read_text.run(image, ReadTextParams(), context(image)).data["text"] == "Transparent"
 
 
+def test_a_narrow_strip_is_read_and_its_boxes_lie_in_it(context):
+    strip = Image.new("L", (3000, 20), 255)
+    text, font = "Open on Sunday until eight. " * 12, ImageFont.load_default(16)
+    ImageDraw.Draw(strip).text((200, 0), text, font=font, fill=0)
+
+    data = read_text.run(strip, ReadTextParams(find="Open on Sunday"), context(strip)).data
+    assert data["text"].count("Sunday") == 12
+    assert all(0 <= y <= 20 for _, y in data["lines"][0]["box"])
+    left, right, *_ = data["find"][0]["boxes"][0]
+    assert left[0] == pytest.approx(200, abs=12)
+    assert right[0] == pytest.approx(200 + font.getlength("Open on Sunday"), abs=16)
+
+
+@pytest.mark.parametrize(("size", "read"), [((1, 999), (125, 999)), ((600, 1), (600, 10))])
+def test_lines_without_a_width_are_not_blown_up(size, read):
+    assert engine._bgr(Image.new("RGBA", size)).shape == (read[1], read[0], 3)
+
+
 def test_confidence_threshold_leaves_lines_out(invoice, context):
     sure = ReadTextParams(min_confidence=1.0)
 
