@@ -6,9 +6,10 @@ import colorsys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from processor.operations.detection.detector import Prediction
+from processor.operations.fonts import find_font
 
 Box = tuple[float, float, float, float]
 Colour = tuple[int, int, int]
@@ -42,7 +43,7 @@ def annotate(image: Image.Image, predictions: Sequence[Prediction]) -> Image.Ima
     picture = image.convert(mode)
     draw = ImageDraw.Draw(picture)
     style = Style.for_size(picture.size)
-    font = ImageFont.load_default(style.text)
+    font, _ = find_font("".join(prediction.name for prediction in predictions), style.text)
     for prediction in reversed(predictions):
         draw.rectangle(prediction.box, outline=class_colour(prediction.number), width=style.line)
     taken: list[Box] = []

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from imagemill.imagecheck import ImageRejected, check_pixels
+from processor.operations.base import OperationError
 from schemas.params.transform import Crop, Gravity, Resize
 
 Size = tuple[int, int]
@@ -32,6 +34,18 @@ class ResizePlan:
 
     size: Size
     box: Box = WHOLE
+
+
+def check_size(size: Size, max_pixels: int, what: str = "The result") -> None:
+    """Refuse what would be over the pixel limit before it is made.
+
+    Raises:
+        OperationError: it would (image_too_large).
+    """
+    try:
+        check_pixels(*size, max_pixels, what)
+    except ImageRejected as exc:
+        raise OperationError(exc.code, exc.message) from exc
 
 
 def plan_resize(step: Resize, size: Size) -> ResizePlan:

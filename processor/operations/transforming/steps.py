@@ -8,7 +8,6 @@ from typing import Any
 
 from PIL import Image, ImageFilter
 
-from imagemill.imagecheck import ImageRejected, check_pixels
 from processor.operations.base import OperationError
 from processor.operations.transforming import geometry
 from processor.operations.transforming.colours import TRANSPARENT, has_alpha, holding, in_mode
@@ -52,20 +51,13 @@ def apply(step: params.Step, frame: Frame, max_pixels: int) -> Frame:
     return Frame(image, image.size)
 
 
-def _check_size(size: Size, max_pixels: int) -> None:
-    try:
-        check_pixels(*size, max_pixels, "The result")
-    except ImageRejected as exc:
-        raise OperationError(exc.code, exc.message) from exc
-
-
 def _grayscale(image: Image.Image) -> Image.Image:
     return image.convert("LA" if has_alpha(image) else "L")
 
 
 def _resize(step: params.Resize, frame: Frame, max_pixels: int) -> Image.Image:
     plan = geometry.plan_resize(step, frame.size)
-    _check_size(plan.size, max_pixels)
+    geometry.check_size(plan.size, max_pixels)
     image = frame.image
     if plan.size == image.size and plan.box == geometry.WHOLE:
         return image
@@ -94,7 +86,7 @@ def _rotate(step: params.Rotate, image: Image.Image, max_pixels: int) -> Image.I
         return image
     if degrees in _QUARTER_TURNS:
         return image.transpose(_QUARTER_TURNS[int(degrees)])
-    _check_size(geometry.rotated_size(image.size, degrees), max_pixels)
+    geometry.check_size(geometry.rotated_size(image.size, degrees), max_pixels)
     # Turned as a transparent picture, so that the edges are smooth on any background.
     turned = holding(image, TRANSPARENT).rotate(-degrees, Image.Resampling.BICUBIC, expand=True)
     return turned if step.background is None else _flattened(turned, step.background)
@@ -136,7 +128,7 @@ def _extend(step: params.Extend, image: Image.Image, max_pixels: int) -> Image.I
 def _on_canvas(
     image: Image.Image, size: Size, corner: Size, colour: Colour | None, max_pixels: int
 ) -> Image.Image:
-    _check_size(size, max_pixels)
+    geometry.check_size(size, max_pixels)
     fill = colour or TRANSPARENT
     image = holding(image, fill)
     canvas = Image.new(image.mode, size, in_mode(fill, image.mode))
@@ -161,7 +153,7 @@ def _flattened(image: Image.Image, colour: Colour) -> Image.Image:
 
 
 def _watermark(step: params.Watermark, image: Image.Image, max_pixels: int) -> Image.Image:
-    return watermark(step, image)
+    return watermark(step, image, max_pixels)
 
 
 _STEPS: dict[type, Callable[[Any, Image.Image, int], Image.Image]] = {

@@ -2,78 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from processor.operations.base import OperationError
+from processor.operations.fonts import Font, find_font
 from processor.operations.transforming import geometry
 from processor.operations.transforming.colours import Rgba, holding
 from schemas.errors import ErrorCode
 from schemas.params.transform import Watermark
 
-Font = ImageFont.FreeTypeFont
-
 _SHARE_OF_SIDE = 20
 _LEAST_SIZE = 8
-# A code point that no font has: it gives the box that stands for missing letters.
-_MISSING = "\U0010fffe"
-# Pillow's own font has ASCII only; these are looked for in the system's font folders.
-_WIDER_FONTS = ("DejaVuSans.ttf", "NotoSans-Regular.ttf", "Arial.ttf")
 
 
-def watermark(step: Watermark, image: Image.Image) -> Image.Image:
+def watermark(step: Watermark, image: Image.Image, max_pixels: int) -> Image.Image:
     """A copy of the picture with the text on it; what does not fit is cut off.
 
     Raises:
-        OperationError: the font lacks a letter of the text (params_invalid).
+        OperationError: no font has all letters of the text (params_invalid), or the text is over
+            `max_pixels` itself (image_too_large).
     """
     size = step.size or max(_LEAST_SIZE, min(image.size) // _SHARE_OF_SIDE)
-    stamp = _stamp(step, _font_for(step.text, size))
+    font, lacking = find_font(step.text, size)
+    if lacking:
+        raise OperationError(
+            ErrorCode.PARAMS_INVALID,
+            f"No font of this worker has the letter {lacking[0]!a}; write it in ASCII letters, or "
+            "have DejaVu or Noto fonts installed.",
+        )
+    stamp = _stamp(step, font, max_pixels)
     opaque: Rgba = (*step.color[:3], 255)
     marked = holding(image, opaque)
     marked = marked.copy() if marked is image else marked
-    for corner in _corners(step, stamp.size, image.size):
-        _put(marked, stamp, corner)
+    if not step.tile:
+        _put(marked, stamp, geometry.place(stamp.size, image.size, step.gravity, step.margin))
+        return marked
+    gap = stamp.height * 2 + step.margin
+    pitch = stamp.width + gap
+    row = _row(stamp, pitch, image.width)
+    for number, y in enumerate(range(step.margin, image.height, stamp.height + gap)):
+        # Every other row begins half a text further left, so that no gap runs down the picture.
+        _put(marked, row, (step.margin - (number % 2) * pitch // 2, y))
     return marked
 
 
-def _font_for(text: str, size: int) -> Font:
-    """The first font that has all letters of the text."""
-    lacking: list[str] = []
-    for font in _fonts(size):
-        lacking = _lacking(text, font)
-        if not lacking:
-            return font
-    raise OperationError(
-        ErrorCode.PARAMS_INVALID,
-        f"No font of this worker has the letter {lacking[0]!a}; write it in ASCII letters, or have "
-        "DejaVu or Noto fonts installed.",
-    )
-
-
-def _fonts(size: int) -> Iterator[Font]:
-    yield ImageFont.load_default(size)
-    for name in _WIDER_FONTS:
-        try:
-            font = ImageFont.truetype(name, size)
-        except OSError:
-            continue  # not installed
-        yield font
-
-
-def _lacking(text: str, font: Font) -> list[str]:
-    missing = bytes(font.getmask(_MISSING))
-    return sorted(
-        letter
-        for letter in set(text)
-        if not letter.isspace() and bytes(font.getmask(letter)) == missing
-    )
-
-
-def _stamp(step: Watermark, font: Font) -> Image.Image:
+def _stamp(step: Watermark, font: Font, max_pixels: int) -> Image.Image:
     left, top, right, bottom = map(round, font.getbbox(step.text))
-    mask = Image.new("L", (max(1, right - left), max(1, bottom - top)))
+    size = (max(1, right - left), max(1, bottom - top))
+    geometry.check_size(size, max_pixels, "The text")
+    mask = Image.new("L", size)
     visible = round(step.color[3] * step.opacity)
     ImageDraw.Draw(mask).text((-left, -top), step.text, fill=visible, font=font)
     stamp = Image.new("RGB", mask.size, step.color[:3])
@@ -81,18 +58,12 @@ def _stamp(step: Watermark, font: Font) -> Image.Image:
     return stamp
 
 
-def _corners(
-    step: Watermark, stamp: geometry.Size, image: geometry.Size
-) -> Iterator[tuple[int, int]]:
-    if not step.tile:
-        yield geometry.place(stamp, image, step.gravity, step.margin)
-        return
-    gap = stamp[1] * 2 + step.margin
-    for row, y in enumerate(range(step.margin, image[1], stamp[1] + gap)):
-        # Every other row begins half a text further left, so that no gap runs down the picture.
-        start = step.margin - (row % 2) * (stamp[0] + gap) // 2
-        for x in range(start, image[0], stamp[0] + gap):
-            yield x, y
+def _row(stamp: Image.Image, pitch: int, width: int) -> Image.Image:
+    """Stamps side by side, long enough for a picture of that width wherever it begins."""
+    row = Image.new("RGBA", (width + pitch, stamp.height))
+    for x in range(0, row.width, pitch):
+        row.paste(stamp, (x, 0))
+    return row
 
 
 def _put(image: Image.Image, stamp: Image.Image, corner: tuple[int, int]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageChops
@@ -13,6 +15,7 @@ from processor.operations.detection.annotate import (
     readable_on,
 )
 from processor.operations.detection.detector import Prediction
+from processor.operations.fonts import find_font
 
 CUP = Prediction("cup", 41, 0.9, (40.0, 60.0, 160.0, 140.0))
 
@@ -32,6 +35,17 @@ def test_the_label_lies_above_its_box():
     changed = ImageChops.difference(white, annotate(white, [CUP])).getbbox()
 
     assert changed[0] == 40 and changed[1] < 60 and changed[3] <= 141
+
+
+def test_names_in_other_alphabets_are_written_where_a_font_has_them():
+    cup, toad = ("\u0447\u0430\u0448\u043a\u0430", "\u0436\u0430\u0431\u0430\u0439")
+    one, other = (
+        annotate(Image.new("RGB", (200, 200)), [replace(CUP, name=name)]) for name in (cup, toad)
+    )
+    _, lacking = find_font(cup + toad, 20)
+
+    # Letters that are missing all look the same.
+    assert (one.tobytes() != other.tobytes()) == (not lacking)
 
 
 def test_transparency_survives():

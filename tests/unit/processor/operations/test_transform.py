@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import time
 from typing import Any
 
 import numpy as np
@@ -167,6 +168,21 @@ def test_letters_that_no_font_has_are_refused() -> None:
     message = refused({"do": "watermark", "text": "mill \U00013000"})
     assert message.startswith("params_invalid: steps.0.watermark: No font of this worker")
     assert "'\\U00013000'" in message
+
+
+def test_a_watermark_over_the_pixel_limit_is_refused_before_it_is_made() -> None:
+    message = refused({"do": "watermark", "text": "W" * 200, "size": 2000}, max_pixels=50_000_000)
+    assert message.startswith("image_too_large: steps.0.watermark: The text is ")
+
+
+def test_many_small_watermarks_cost_little() -> None:
+    step = {"do": "watermark", "text": ".", "size": 4, "margin": 0, "tile": True, "opacity": 1}
+    began = time.process_time()
+    image = transformed(Image.new("L", (1500, 1500)), 10**7, steps=[step]).image
+    assert time.process_time() - began < 1
+    dots = np.asarray(image) > 0
+    # A third of the rows and columns at most, and none of their ends is left out.
+    assert dots[:20, :20].any() and dots[-20:, -20:].any() and dots.mean() < 0.15
 
 
 def test_a_watermark_larger_than_the_picture_is_cut_off() -> None:

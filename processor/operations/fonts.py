@@ -1,0 +1,46 @@
+"""Fonts that have the letters of a text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from PIL import ImageFont
+
+Font = ImageFont.FreeTypeFont
+
+# A code point that no font has: it gives the box that stands for missing letters.
+_MISSING = "\U0010fffe"
+# Pillow's own font has ASCII only; these are looked for in the system's font folders.
+_WIDER_FONTS = ("DejaVuSans.ttf", "NotoSans-Regular.ttf", "Arial.ttf")
+
+
+def find_font(text: str, size: int) -> tuple[Font, list[str]]:
+    """The first font of that size in pixels that has all letters of the text, and no letters.
+
+    Where there is none, the font that lacks the fewest, and the letters it lacks.
+    """
+    found: list[tuple[Font, list[str]]] = []
+    for font in _fonts(size):
+        found.append((font, _lacking(text, font)))
+        if not found[-1][1]:
+            break
+    return min(found, key=lambda one: len(one[1]))
+
+
+def _fonts(size: int) -> Iterator[Font]:
+    yield ImageFont.load_default(size)
+    for name in _WIDER_FONTS:
+        try:
+            font = ImageFont.truetype(name, size)
+        except OSError:
+            continue  # not installed
+        yield font
+
+
+def _lacking(text: str, font: Font) -> list[str]:
+    missing = bytes(font.getmask(_MISSING))
+    return sorted(
+        letter
+        for letter in set(text)
+        if not letter.isspace() and bytes(font.getmask(letter)) == missing
+    )
