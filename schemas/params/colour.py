@@ -33,7 +33,10 @@ Colour = Annotated[
     WithJsonSchema(
         {
             "anyOf": [
-                {"type": "string", "pattern": "^#?([0-9a-fA-F]{3,4}|[0-9a-fA-F]{6,8})$"},
+                {
+                    "type": "string",
+                    "pattern": "^#?([0-9a-fA-F]{3,4}|[0-9a-fA-F]{6}|[0-9a-fA-F]{8})$",
+                },
                 {
                     "type": "array",
                     "items": {"type": "integer", "minimum": 0, "maximum": 255},

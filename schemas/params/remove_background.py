@@ -40,7 +40,8 @@ class RemoveBackgroundParams(BaseModel):
     alpha_matting: bool = Field(
         default=False,
         description=(
-            "Work out the edge, such as hair, from the picture itself; takes seconds a megapixel."
+            "Work out the edge, such as hair, from the picture itself. Takes up to a minute and "
+            "refuses an edge of more than 750,000 pixels or a picture of more than 24 million."
         ),
     )
     alpha_matting_foreground_threshold: int = Field(
@@ -65,7 +66,10 @@ class RemoveBackgroundParams(BaseModel):
     )
     decontaminate: bool = Field(
         default=False,
-        description="Take the old background's colour out of half-transparent pixels.",
+        description=(
+            "Take the old background's colour out of half-transparent pixels, in pictures of up to "
+            "24 million pixels."
+        ),
     )
     background_color: Colour | None = Field(
         default=None,

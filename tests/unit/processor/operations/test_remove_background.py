@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from pathlib import Path
 from typing import Any
 
@@ -256,6 +257,19 @@ def test_colours_are_read_in_every_notation(given: object, color: tuple[int, ...
     params = RemoveBackgroundParams.model_validate({"background_color": given})
     assert params.background_color == color
     assert RemoveBackgroundParams.model_validate_json(params.model_dump_json()) == params
+
+
+@pytest.mark.parametrize("digits", range(1, 10))
+def test_the_schema_and_the_check_take_the_same_colours(digits: int) -> None:
+    field = RemoveBackgroundParams.model_json_schema()["properties"]["background_color"]
+    [pattern] = re.findall(r"'pattern': '([^']+)'", str(field))
+    given = {"background_color": "#" + "a" * digits}
+    try:
+        RemoveBackgroundParams.model_validate(given)
+    except ValidationError:
+        assert not re.search(pattern, given["background_color"])
+    else:
+        assert re.search(pattern, given["background_color"])
 
 
 def test_the_schema_can_be_shown_to_users() -> None:
