@@ -79,6 +79,17 @@ class System:
         self.start("api", f"{url}/readyz", label, PORT=str(port))
         return url
 
+    def second_processor(self, label: str) -> None:
+        """Another worker of the group, once it serves its share of the partitions."""
+        port = next_free(int(self.env["PORT"]) + 1)
+        self.start(
+            "processor",
+            f"http://127.0.0.1:{port}/readyz",
+            label,
+            IMAGEMILL_WORKER_ID=label,
+            IMAGEMILL_WORKER_PORT=str(port),
+        )
+
     def stop(self, label: str) -> None:
         """Stop a service as a supervisor would."""
         process = self.processes.pop(label)

@@ -1,8 +1,9 @@
 """What the stream itself costs: jobs that do nothing, from a priority topic to the result event.
 
-Prints jobs a second and CPU milliseconds a job in the processor, and the latency of one job at a
-time. Medians of the runs; the client shares the machine. A young broker takes three times the CPU
-until Java has compiled it: its first jobs are a warm-up, whose rate is printed too.
+Prints jobs a second, and CPU milliseconds a job of the workers, with one worker and with two: the
+stream of a worker is one thread of Python, so two cores take two. And the latency of one job at a
+time. Medians of the runs; the broker and the client share the machine. A young broker takes three
+times the CPU until Java has compiled it: its first jobs are a warm-up, whose rate is printed too.
 """
 
 from __future__ import annotations
@@ -29,12 +30,17 @@ def message() -> tuple[str, codec.Encoded]:
     return job_id, codec.encode(job)
 
 
+def workers_cpu_s(running: System) -> float:
+    """CPU seconds that the workers' own processes have used."""
+    return sum(running.own_cpu_s(label) for label in running.processes)
+
+
 def throughput(running: System, jobs: int) -> tuple[float, float]:
-    """Jobs a second from the first send to the last result, and CPU ms a job in the processor."""
+    """Jobs a second from the first send to the last result, and CPU ms a job of all workers."""
     batch = [message() for _ in range(jobs)]
     results, producer = running.results(), running.producer(**{"linger.ms": 5})
     topic = running.kafka.topic("jobs.normal")
-    cpu, start = running.own_cpu_s("processor"), time.perf_counter()
+    cpu, start = workers_cpu_s(running), time.perf_counter()
     for number, (job_id, encoded) in enumerate(batch):
         producer.produce(topic, encoded.value, job_id, headers=encoded.headers)
         if number % 500 == 0:
@@ -42,7 +48,7 @@ def throughput(running: System, jobs: int) -> tuple[float, float]:
     producer.flush(30)
     results.wait_for({job_id for job_id, _ in batch}, 120)
     took = time.perf_counter() - start
-    return jobs / took, (running.own_cpu_s("processor") - cpu) / jobs * 1000
+    return jobs / took, (workers_cpu_s(running) - cpu) / jobs * 1000
 
 
 def latencies(running: System, jobs: int) -> list[float]:
@@ -61,20 +67,28 @@ def latencies(running: System, jobs: int) -> list[float]:
     return sorted(taken)
 
 
+def print_runs(running: System, workers: str) -> None:
+    """Measure the throughput and print a table of the runs."""
+    rows = [throughput(running, JOBS) for _ in range(RUNS)]
+    print(f"{workers}\n{'run':>4} {'jobs/s':>8} {'CPU ms/job':>11}")
+    for number, (rate, cpu) in enumerate(rows, 1):
+        print(f"{number:>4} {rate:>8.0f} {cpu:>11.3f}")
+    rate, cpu = (statistics.median(column) for column in zip(*rows, strict=True))
+    print(f"{'med':>4} {rate:>8.0f} {cpu:>11.3f}   ({JOBS} jobs a run)", flush=True)
+
+
 def main() -> None:
     """Run and print the tables."""
     with system("processor") as running:
         rate, cpu = throughput(running, WARM_UP_JOBS)
         print(f"the first {WARM_UP_JOBS} jobs: {rate:.0f}/s, {cpu:.3f} CPU ms/job")
-        rows = [throughput(running, JOBS) for _ in range(RUNS)]
-        print(f"{'run':>4} {'jobs/s':>8} {'CPU ms/job':>11}")
-        for number, (rate, cpu) in enumerate(rows, 1):
-            print(f"{number:>4} {rate:>8.0f} {cpu:>11.3f}")
-        rate, cpu = (statistics.median(column) for column in zip(*rows, strict=True))
-        print(f"{'med':>4} {rate:>8.0f} {cpu:>11.3f}   ({JOBS} jobs a run)")
+        print_runs(running, "one worker")
         taken = latencies(running, SINGLE_JOBS)
         p50, p90, p99 = (taken[int(len(taken) * q)] for q in (0.5, 0.9, 0.99))
         print(f"one at a time: p50 {p50:.1f} ms, p90 {p90:.1f}, p99 {p99:.1f}, max {taken[-1]:.1f}")
+        running.second_processor("second")
+        throughput(running, JOBS)
+        print_runs(running, "two workers")
 
 
 if __name__ == "__main__":
