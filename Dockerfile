@@ -24,7 +24,9 @@ RUN apt-get update && apt-get install -y --no-install-recommends fonts-dejavu-co
 RUN useradd --uid 10001 --create-home imagemill \
     && install -d -o imagemill -g imagemill /var/lib/imagemill
 COPY --from=build /opt/imagemill /opt/imagemill
+# What alpha matting compiles at its first use, a minute's work, is kept in the volume.
 ENV PATH=/opt/imagemill/bin:$PATH \
+    NUMBA_CACHE_DIR=/var/lib/imagemill/numba \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
     IMAGEMILL_HOME=/var/lib/imagemill \

@@ -105,7 +105,7 @@ def _closed_form_alpha(pixels: NDArray[np.uint8], trimap: NDArray[np.uint8]) -> 
     Raises:
         ValueError: no solution is found.
     """
-    from pymatting import cg, ichol  # compiles with numba: a second that few jobs need
+    from pymatting import cg, ichol  # slow to import, and compiled at first: few jobs need it
 
     matrix, wanted = _equations(pixels, trimap)
     room = min(matrix.nnz * _ROOM_FOR_EACH, _MOST_ROOM)
