@@ -57,7 +57,7 @@ class HardenedProducer(driver.Producer):
         try:
             if where in self._known and (value is None or len(value) < _SURELY_FITS_BYTES):
                 timeout_s = producer._request_timeout_ms / 1000
-                return await batches.add_message(where, key, value, timeout_s, None, headers or ())
+                return await batches.add_message(where, key, value, timeout_s, None, headers or [])
             delivery = await producer.send(topic, value, key, partition, None, headers)
         except KafkaError as exc:
             raise ProducerSendError(f"a message to {topic} cannot be sent: {exc!r}") from exc

@@ -166,6 +166,19 @@ async def test_a_message_waits_for_others_whether_any_come_or_not(
     assert await waits("last")
 
 
+async def test_a_tombstone_is_sent_whether_its_partition_is_known_or_not() -> None:
+    app = make_app()
+    producer = HardenedProducer(app.transport)
+    producer._producer = producer._new_producer()
+    producer._producer.client._wait_on_metadata = ignore
+    producer._producer._partition = lambda *_args: 0
+    producer._producer._closed = True  # it was never started
+    for _ in range(2):
+        await producer.send("first", b"k", None, 0, None, None)
+    (batch,) = producer._producer._message_accumulator._batches[TopicPartition("first", 0)]
+    assert batch.record_count == 2
+
+
 @pytest.mark.parametrize("is_stock", [True, False], ids=["stock", "hardened"])
 async def test_an_agent_that_raises_acks_its_message(is_stock: bool) -> None:
     """The ack is in the iterator's `finally`; so agents here take their events by noack()."""
