@@ -12,7 +12,14 @@ from pydantic import ValidationError
 
 from imagemill.kafka import AsyncProducer, KafkaUnavailable
 from imagemill.settings import ApiSettings
-from imagemill.storage import InvalidKey, ObjectStore, StoreError
+from imagemill.storage import (
+    InvalidKey,
+    ObjectStore,
+    StoreError,
+    job_of_key,
+    result_prefix,
+    upload_prefix,
+)
 from producer_api.problems import Problem
 from producer_api.projection import Projection
 from producer_api.projection_fold import Horizon
@@ -132,9 +139,9 @@ class Retention:
         """What lies under the jobs' own keys: whatever else they name may be others', too."""
         self._delete(
             key
-            for prefix in _PREFIXES
             for job in jobs
-            for key in self._older_than(f"{prefix}{job.job_id}/", before_s)
+            for prefix in (upload_prefix(job.job_id), result_prefix(job.job_id))
+            for key in self._older_than(prefix, before_s)
         )
 
     def _delete(self, keys: Iterable[str]) -> None:
@@ -150,7 +157,7 @@ class Retention:
             for prefix in _PREFIXES
             for key in await asyncio.to_thread(self._older_than, prefix, before_s)
         ]
-        return [key for key in old if self._projection.peek(key.split("/")[1]) is None]
+        return [key for key in old if self._projection.peek(job_of_key(key)) is None]
 
     def _older_than(self, prefix: str, before_s: float) -> list[str]:
         try:

@@ -98,7 +98,7 @@ class Staging:
 
     def begin(self, index: int, filename: str | None) -> _Incoming:
         """Start receiving the image of that index. Raises StoreUnavailable."""
-        writer = self._store.writer(f"{self._prefix}/{index}", self._memory)
+        writer = self._store.writer(f"{self._prefix}{index}", self._memory)
         self._writers.append(writer)
         return _Incoming(index, clean_filename(filename), writer, self._limits)
 

@@ -14,7 +14,7 @@ import orjson
 from imagemill.imagecheck import ImageLimits, check_image
 from imagemill.kafka import AsyncProducer, KafkaUnavailable
 from imagemill.settings import ApiSettings
-from imagemill.storage import ObjectNotFound, ObjectStore, StoredObject, upload_key
+from imagemill.storage import ObjectNotFound, ObjectStore, StoredObject, upload_key, upload_prefix
 from producer_api.cancel import Canceller
 from producer_api.claims import Claims, repeat_differs
 from producer_api.forms import InputBody, SubmitBody
@@ -105,9 +105,9 @@ class Submitter:
 
         Two senders of one client-chosen id must not overwrite each other's files.
         """
-        prefix = f"uploads/{job_id}"
+        prefix = upload_prefix(job_id)
         if keyed:
-            prefix += f"/{time.time_ns():x}"
+            prefix += f"{time.time_ns():x}-"
         memory = self._settings.upload_memory_bytes
         return Staging(self._store, prefix, self.image_limits, memory)
 

@@ -15,7 +15,15 @@ from imagemill.storage.base import (
     UploadTarget,
 )
 from imagemill.storage.errors import InvalidKey, ObjectNotFound, StoreError, StoreUnavailable
-from imagemill.storage.keys import check_key, guess_content_type, result_key, upload_key
+from imagemill.storage.keys import (
+    check_key,
+    guess_content_type,
+    job_of_key,
+    result_key,
+    result_prefix,
+    upload_key,
+    upload_prefix,
+)
 from imagemill.storage.local import LocalStore
 from imagemill.storage.location import locate, revealed
 from imagemill.storage.signing import SignatureRefused, UrlSigner
@@ -38,10 +46,13 @@ __all__ = [
     "UrlSigner",
     "check_key",
     "guess_content_type",
+    "job_of_key",
     "open_signer",
     "open_store",
     "result_key",
+    "result_prefix",
     "upload_key",
+    "upload_prefix",
 ]
 
 

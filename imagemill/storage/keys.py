@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import zlib
+
 from imagemill.storage.errors import InvalidKey
 
 MAX_KEY_BYTES = 512
 # The longest file name that ext4, XFS, APFS and NTFS all take.
 MAX_SEGMENT_BYTES = 255
+
+_UPLOAD_FOLDERS = 256
 
 OCTET_STREAM = "application/octet-stream"
 
@@ -28,14 +32,35 @@ _CONTENT_TYPES = {
 }
 
 
+def upload_prefix(job_id: str) -> str:
+    """What the keys of a job's uploads begin with, and no other job's do.
+
+    Jobs share folders: on a file system, one for each took as long as its small image.
+    """
+    return f"uploads/{zlib.crc32(job_id.encode()) % _UPLOAD_FOLDERS:02x}/{job_id}."
+
+
 def upload_key(job_id: str, index: int) -> str:
     """Where the input of item `index` of a job is stored."""
-    return check_key(f"uploads/{job_id}/{index}")
+    return check_key(f"{upload_prefix(job_id)}{index}")
+
+
+def result_prefix(job_id: str) -> str:
+    """What the keys of a job's results begin with, and no other job's do."""
+    return f"results/{job_id}/"
 
 
 def result_key(job_id: str, index: int, extension: str) -> str:
     """Where the result of item `index` is stored; `extension` comes without its dot."""
-    return check_key(f"results/{job_id}/{index}.{extension}")
+    return check_key(f"{result_prefix(job_id)}{index}.{extension}")
+
+
+def job_of_key(key: str) -> str:
+    """The id of the job whose upload or result has that key; of another key, anything."""
+    kind, _, rest = key.partition("/")
+    if kind == "uploads":
+        return rest.rpartition("/")[2].rpartition(".")[0]
+    return rest.partition("/")[0]
 
 
 def check_key(key: str) -> str:

@@ -11,6 +11,7 @@ import pytest
 import requests
 from PIL import Image
 
+from imagemill.storage import result_key, upload_key
 from tests.acceptance.conftest import StartSystem
 from tests.support.pictures import picture, png_header
 from tests.support.s3 import Bucket, s3_bucket
@@ -80,8 +81,8 @@ def test_a_result_is_read_by_redirect_and_by_its_url(on_s3: System, bucket: Buck
     assert "photo.png" in fetched.headers["Content-Disposition"]
     assert requests.get(job["items"][0]["result"]["url"], timeout=30).content == fetched.content
     kept = [key for key in bucket.all_keys() if job["id"] in key]
-    assert kept == [f"some/prefix/{kind}/{job['id']}/0" + end
-                    for kind, end in (("results", ".png"), ("uploads", ""))]  # fmt: skip
+    keys = (result_key(job["id"], 0, "png"), upload_key(job["id"], 0))
+    assert kept == [f"some/prefix/{key}" for key in keys]
 
 
 def test_a_file_may_be_uploaded_straight_to_s3(on_s3: System, bucket: Bucket) -> None:

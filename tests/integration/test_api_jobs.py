@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from imagemill.storage import upload_key
 from schemas.events import JobSubmitted
 from schemas.jobs import Item, JobStatus
 from tests.support.api import RunningApi, Topics, eventually, fresh_settings
@@ -55,7 +56,7 @@ def test_a_photo_is_stored_and_queued_before_the_answer(api: RunningApi, kafka: 
 
     event = submission(kafka, job["id"])
     (image,) = event.inputs
-    assert image.key == f"uploads/{job['id']}/0"
+    assert image.key == upload_key(job["id"], 0)
     assert (api.settings.home / "objects" / image.key).read_bytes() == photo
     assert (image.bytes, image.content_type) == (len(photo), "image/jpeg")
     assert event.webhook is not None and event.webhook.url == "https://example.org/hook"
@@ -73,7 +74,7 @@ def test_files_and_urls_keep_their_order(api: RunningApi, kafka: Topics) -> None
     job = api.post("/v1/jobs", files=parts).json()
     inputs = submission(kafka, job["id"]).inputs
     assert [entry.key for entry in inputs] == [
-        f"uploads/{job['id']}/0", None, f"uploads/{job['id']}/2",
+        upload_key(job["id"], 0), None, upload_key(job["id"], 2),
     ]  # fmt: skip
     assert inputs[1].url == "https://example.org/b.png"
     assert [item["filename"] for item in job["items"]] == ["a.jpg", None, "c.png"]

@@ -10,6 +10,7 @@ from collections.abc import Callable
 import pytest
 
 from imagemill.cli import main
+from imagemill.storage import job_of_key, upload_key
 from producer_api.projection_fold import Horizon
 from producer_api.retention import Retention
 from schemas import codec, topics
@@ -68,12 +69,12 @@ def test_what_is_old_goes_and_what_is_newer_stays(
         ended = from_epoch(time.time() - (8 if job.job_id == old else 1) * DAY_S)
         state = kafka.end(job, items=items)
         kafka.publish_state(state.model_copy(update={"revision": 6, "finished_at": ended}))
-    orphan = api.settings.home / "objects" / "uploads" / "never-used" / "0"
-    orphan.parent.mkdir()
+    orphan = api.settings.home / "objects" / upload_key("never-used", 0)
+    orphan.parent.mkdir(exist_ok=True)
     orphan.write_bytes(b"a picture")
     os.utime(orphan, (time.time() - 16 * DAY_S,) * 2)
-    fresh = api.settings.home / "objects" / "uploads" / "just-made" / "0"
-    fresh.parent.mkdir()
+    fresh = api.settings.home / "objects" / upload_key("just-made", 0)
+    fresh.parent.mkdir(exist_ok=True)
     fresh.write_bytes(b"a picture")
     expires_at = api.get(f"/v1/jobs/{short}").json()["expires_at"]
     eventually(lambda: now() > expires_at)
@@ -81,7 +82,7 @@ def test_what_is_old_goes_and_what_is_newer_stays(
 
     assert main(["retention", "--dry-run"]) == 0
     told = capsys.readouterr().out
-    assert old in told and short in told and "uploads/never-used/0" in told
+    assert old in told and short in told and upload_key("never-used", 0) in told
     assert recent not in told and running not in told
     assert "2 jobs and 1 files without a job would be removed" in told
     assert set(api.stored_files()) == files
@@ -91,7 +92,8 @@ def test_what_is_old_goes_and_what_is_newer_stays(
     kafka.forget_expired()
     eventually(lambda: api.get(f"/v1/jobs/{old}").status_code == 404)
     assert api.get(f"/v1/jobs/{short}").status_code == 404
-    kept = {path.parent.name for path in api.stored_files()}
+    objects = api.settings.home / "objects"
+    kept = {job_of_key(str(path.relative_to(objects))) for path in api.stored_files()}
     assert old not in kept and short not in kept and "never-used" not in kept
     assert {recent, running, "just-made"} <= kept
     assert api.get(f"/v1/jobs/{recent}").json()["status"] == "succeeded"
@@ -107,7 +109,7 @@ def test_what_a_job_names_but_does_not_own_stays(swept: tuple[RunningApi, Topics
     api, kafka = swept
     others = submit(api)
     objects = api.settings.home / "objects"
-    used = ["cat.jpg", "originals/cat.jpg", "uploads/an-upload/0", f"uploads/{others}/0"]
+    used = ["cat.jpg", "originals/cat.jpg", upload_key("an-upload", 0), upload_key(others, 0)]
     for key in used:
         path = objects / key
         path.parent.mkdir(exist_ok=True)

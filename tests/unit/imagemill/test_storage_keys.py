@@ -8,7 +8,16 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from imagemill.storage import InvalidKey, check_key, guess_content_type, result_key, upload_key
+from imagemill.storage import (
+    InvalidKey,
+    check_key,
+    guess_content_type,
+    job_of_key,
+    result_key,
+    result_prefix,
+    upload_key,
+    upload_prefix,
+)
 
 
 @pytest.mark.parametrize(
@@ -64,10 +73,28 @@ def test_an_accepted_key_stays_below_its_folder(key: str) -> None:
 
 
 def test_the_keys_of_a_job() -> None:
-    assert upload_key("job-1", 3) == "uploads/job-1/3"
     assert result_key("job-1", 3, "png") == "results/job-1/3.png"
+    assert upload_key("job-1", 3).startswith("uploads/")
+    assert upload_key("job-1", 3) != upload_key("job-1.3", 3)
+    for job_id in ("job-1", "job-1.3", "0123abcd-0000-7000-8000-0123456789ab"):
+        keys = [upload_key(job_id, 3), result_key(job_id, 3, "png"), f"{upload_prefix(job_id)}1f-3"]
+        assert [job_of_key(key) for key in keys] == [job_id] * 3
+        assert keys[0].startswith(upload_prefix(job_id))
+        assert keys[1].startswith(result_prefix(job_id))
     with pytest.raises(InvalidKey):
         upload_key("../job", 0)
+    with pytest.raises(InvalidKey):
+        result_key("../job", 0, "png")
+
+
+def test_the_uploads_of_many_jobs_share_some_folders() -> None:
+    folders = {upload_key(f"job-{number}", 0).rpartition("/")[0] for number in range(10_000)}
+    assert 200 < len(folders) <= 256
+
+
+def test_a_key_of_nobodys_job_is_told_apart_from_every_job() -> None:
+    for key in ("cat.jpg", "uploads/cat.jpg", "uploads/a/b", "originals/a.b.jpg"):
+        assert not key.startswith((upload_prefix(job_of_key(key)), "results/"))
 
 
 @pytest.mark.parametrize(

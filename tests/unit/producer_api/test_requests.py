@@ -284,7 +284,7 @@ def store(tmp_path: Path) -> LocalStore:
     ids=["bytes of no field", "empty files", "fields", "images"],
 )
 async def test_a_form_of_unknown_length_has_an_end(store: LocalStore, parts: list[bytes]) -> None:
-    async with Staging(store, "uploads/job-00001", ImageLimits()) as staging:
+    async with Staging(store, "uploads/job-00001.", ImageLimits()) as staging:
         with pytest.raises(Problem) as caught:
             await read_form(sent(*parts), FORM, LIMITS, staging)
     assert caught.value.status == 413
@@ -294,7 +294,7 @@ async def test_the_largest_form_is_read(store: LocalStore) -> None:
     images = [part("image", picture(), "a.jpg")] * 2
     empty = [part("image", b"", "")] * 62
     texts = [part(name, b"x" * 1024) for name in ("params", "metadata")]
-    async with Staging(store, "uploads/job-00001", ImageLimits()) as staging:
+    async with Staging(store, "uploads/job-00001.", ImageLimits()) as staging:
         form = await read_form(sent(*empty, *images, *texts), FORM, LIMITS, staging)
         assert form.items == len(staging.images) == 2
     assert form.text("metadata") == "x" * 1024
@@ -305,7 +305,7 @@ async def test_images_above_a_requests_memory_wait_on_disk(
     store: LocalStore, memory: int | None, in_memory: int
 ) -> None:
     image = picture() + bytes(24_000)
-    async with Staging(store, "uploads/job-00001", ImageLimits(), memory) as staging:
+    async with Staging(store, "uploads/job-00001.", ImageLimits(), memory) as staging:
         before = len(os.listdir("/dev/fd"))
         for index in range(12):
             incoming = staging.begin(index, "a.jpg")
