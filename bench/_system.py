@@ -109,9 +109,9 @@ class System:
         """Resident memory of the broker, in MB."""
         return psutil.Process(self.broker.pid).memory_info().rss / 1e6
 
-    def results(self) -> Results:
-        """A reader of `jobs.results` from now on."""
-        return Results(self.kafka)
+    def results(self, *, hurried: bool = True) -> Results:
+        """A reader of `jobs.results` from now on; see Results."""
+        return Results(self.kafka, hurried=hurried)
 
     def producer(self, **config: object) -> Producer:
         """A producer of this system's topics."""
@@ -132,12 +132,19 @@ def wait_ready(url: str, log: Path) -> None:
 
 
 class Results:
-    """Terminal events, or what else a topic holds, by a plain Kafka consumer on all partitions."""
+    """Terminal events, or what else a topic holds, by a plain Kafka consumer on all partitions.
 
-    def __init__(self, settings: KafkaSettings, name: str = "jobs.results") -> None:
+    One in no hurry has the broker gather them for 100 ms, as a consumer of many does.
+    """
+
+    def __init__(
+        self, settings: KafkaSettings, name: str = "jobs.results", *, hurried: bool = True
+    ) -> None:
+        waits = {"fetch.wait.max.ms": 500}
+        if not hurried:
+            waits = {"fetch.wait.max.ms": 100, "fetch.min.bytes": 1 << 20}
         self._consumer = Consumer(
-            client_config(settings)
-            | {"group.id": "bench", "enable.auto.commit": False, "fetch.wait.max.ms": 500}
+            client_config(settings) | {"group.id": "bench", "enable.auto.commit": False} | waits
         )
         topic = settings.topic(name)
         partitions = [TopicPartition(topic, p) for p in range(settings.topic_partitions)]

@@ -38,7 +38,8 @@ def workers_cpu_s(running: System) -> float:
 def throughput(running: System, jobs: int) -> tuple[float, float]:
     """Jobs a second from the first send to the last result, and CPU ms a job of all workers."""
     batch = [message() for _ in range(jobs)]
-    results, producer = running.results(), running.producer(**{"linger.ms": 5})
+    results = running.results(hurried=False)
+    producer = running.producer(**{"linger.ms": 5})
     topic = running.kafka.topic("jobs.normal")
     cpu, start = workers_cpu_s(running), time.perf_counter()
     for number, (job_id, encoded) in enumerate(batch):

@@ -53,12 +53,8 @@ class JobRecord:
     @classmethod
     def of_submission(cls, job: JobSubmitted) -> JobRecord:
         """A job that was accepted and of which nothing else is known yet."""
-        header = {name: getattr(job, name) for name in JobHeader.model_fields}
-        state = JobState.model_construct(
-            **header, outcomes=LETTERS[JobStatus.QUEUED] * job.total, items=(), error=None,
-            revision=0, status=JobStatus.QUEUED, attempts=0, started_at=None, finished_at=None,
-            model=None,
-        )  # fmt: skip
+        outcomes = LETTERS[JobStatus.QUEUED] * job.total
+        state = JobState.trusted(**job.header().__dict__, outcomes=outcomes)
         return cls(state, complete_items(state, {}, job.inputs), job.inputs)
 
 
