@@ -28,8 +28,8 @@ async def put_file(request: web.Request) -> web.Response:
     """PUT /files/{key}: what `POST /v1/uploads` gave the URL for."""
     api = request.app[API]
     signed = _verified(request, api)
-    prefix, _, index = signed.key.rpartition("/")
-    async with Staging(api.store, prefix, api.submitter.image_limits) as staging:
+    prefix, dot, index = signed.key.rpartition(".")
+    async with Staging(api.store, prefix + dot, api.submitter.image_limits) as staging:
         incoming = staging.begin(int(index), None)
         async for chunk in request.content.iter_any():
             incoming.write(chunk)
