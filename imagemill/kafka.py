@@ -25,7 +25,7 @@ _POLL_S = 0.1
 # While so many messages are sent they are handed over together, this far apart: librdkafka makes a
 # request of what it has when it looks. Its own linger would hold up a single message as well.
 _HIGH_PER_S = 200
-_GATHER_S = 0.003
+_GATHER_S = 0.005
 
 
 class KafkaUnavailable(Exception):

@@ -226,7 +226,7 @@ class ProcessorSettings(KafkaSettings, StoreSettings, LimitSettings, ListenSetti
         0.05, ge=0, description="an item still running after this is reported as started"
     )
     producer_linger_ms: int = Field(
-        5,
+        10,
         ge=0,
         le=1000,
         description="while many messages are sent, how long one waits for others to go with",

@@ -12,6 +12,7 @@ from contextlib import closing
 from confluent_kafka import KafkaException
 from confluent_kafka.cimpl import Message
 
+from imagemill.pace import Pace
 from imagemill.settings import ApiSettings
 from producer_api.projection_fill import Filling
 from producer_api.projection_fold import Changes, Fold, Horizon, Position
@@ -26,9 +27,12 @@ _POLL_S = 0.2
 # Under load a batch is gathered this long: a transaction and a wake-up for each message would
 # take a quarter of a core from the requests. A message after a pause is not held up.
 _GATHER_S = 0.01
+# While hundreds come a second: nobody waits for one of them alone.
+_BUSY_GATHER_S = 0.03
 # While a request waits for what the feed has not read yet: less, and that is noticed this soon.
 _HURRIED_S = 0.001
 _SLICE_S = 0.002
+_BUSY_SLICE_S = 0.01
 _RETRY_S = 1.0
 _DAY_S = 86_400.0
 # How many undecodable messages are told one by one in a batch.
@@ -61,6 +65,7 @@ class Feed:
         # How many wait for a transaction; set on another thread.
         self.awaited = 0
         self._last_batch = 0.0
+        self._pace = Pace()
 
     @property
     def partitions(self) -> list[Position]:
@@ -142,9 +147,13 @@ class Feed:
         """What comes with a message, or shortly after it."""
         messages = reader.read(_BATCH, _HURRIED_S if self.awaited else 0)
         now_s = time.monotonic()
-        end_s = now_s + _GATHER_S if now_s - self._last_batch < _GATHER_S else now_s
+        busy = self._pace.count(len(messages))
+        gather_s, slice_s = (_BUSY_GATHER_S, _BUSY_SLICE_S) if busy else (_GATHER_S, _SLICE_S)
+        end_s = now_s + gather_s if now_s - self._last_batch < gather_s else now_s
         while not self.awaited and len(messages) < _BATCH and time.monotonic() < end_s:
-            messages += reader.read(_BATCH - len(messages), _SLICE_S)
+            more = reader.read(_BATCH - len(messages), slice_s)
+            self._pace.count(len(more))
+            messages += more
         return messages
 
     def _apply(self, changes: Changes) -> None:

@@ -17,7 +17,7 @@ _KEY_NAMESPACE = uuid.UUID("6f1d3c1e-7c0e-5b7a-9f51-0d6b1f3a2c44")
 # From this many jobs a second on, those of one moment share a partition. Fewer may be long jobs,
 # which the workers share better when each goes to any partition.
 _HIGH_PER_S = 200
-_TURN_S = 0.02
+_TURN_S = 0.04
 # Of topics with more partitions several take a turn together: finding an id is not for nothing.
 _MAX_TURNS = 64
 

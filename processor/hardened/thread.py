@@ -20,7 +20,7 @@ FETCH_MAX_WAIT_MS = 50
 PREFETCH_BACKOFF_S = 0.0
 # While many messages come, a fetch waits this long for more of them, or for so many bytes: one
 # for every message is most of the work, the broker's too.
-BUSY_FETCH_WAIT_MS = 10
+BUSY_FETCH_WAIT_MS = 20
 BUSY_FETCH_BYTES = 64 << 10
 # After so many such fetches that brought a single message, none waits for this long: many messages
 # come, but each only when the one before is done with, as from one client that awaits its results.

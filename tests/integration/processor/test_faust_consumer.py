@@ -322,7 +322,7 @@ async def test_every_message_is_fetched_by_itself_however_many_come(
         await thread.getmany({JOBS}, 0.1)
     assert client._fetch_min_bytes == (1 if is_stock else 64 << 10)
     if not is_stock:
-        assert client._fetch_max_wait_ms == 10
+        assert client._fetch_max_wait_ms == 20
         seconds = itertools.count(1, 1)
         await thread.getmany({JOBS}, 0.1)
         assert (client._fetch_min_bytes, client._fetch_max_wait_ms) == (1, 50)
@@ -337,9 +337,9 @@ async def test_nothing_waits_for_more_when_each_message_comes_by_itself() -> Non
     client.offsets = [8]
     for _ in range(4000):
         await thread.getmany({JOBS}, 0.1)
-        waited += client._fetch_max_wait_ms == 10
+        waited += client._fetch_max_wait_ms == 20
     assert 0 < waited < 10
     client.offsets = [8, 9]
     for _ in range(3000):
         await thread.getmany({JOBS}, 0.1)
-    assert client._fetch_max_wait_ms == 10
+    assert client._fetch_max_wait_ms == 20
