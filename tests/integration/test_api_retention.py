@@ -91,7 +91,7 @@ def test_what_is_old_goes_and_what_is_newer_stays(
     assert main(["retention"]) == 0
     kafka.forget_expired()
     eventually(lambda: api.get(f"/v1/jobs/{old}").status_code == 404)
-    assert api.get(f"/v1/jobs/{short}").status_code == 404
+    eventually(lambda: api.get(f"/v1/jobs/{short}").status_code == 404)
     objects = api.settings.home / "objects"
     kept = {job_of_key(str(path.relative_to(objects))) for path in api.stored_files()}
     assert old not in kept and short not in kept and "never-used" not in kept
