@@ -2,59 +2,42 @@
 
 from __future__ import annotations
 
-import functools
 import re
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pymatting
 import pytest
 from PIL import Image
 from pydantic import ValidationError
 
 from processor.models.loader import ModelLoader
-from processor.operations.background import matting
 from processor.operations.background.mask import U2NET_INPUT
-from processor.operations.base import OperationError, Output, RunContext, SourceInfo
-from processor.operations.remove_background import run
+from processor.operations.base import OperationError, RunContext
 from schemas.errors import ErrorCode
 from schemas.params.remove_background import RemoveBackgroundParams
+from tests.support.cutouts import (
+    DATA,
+    INSIDE,
+    OUTSIDE,
+    SIZE,
+    SUBJECT,
+    brightness_loader,
+    fresh_context,
+    picture,
+    pixels,
+    result,
+)
 from tests.support.models import brightness_entry, brightness_model, install
-
-SIZE = (96, 64)
-SUBJECT = (24, 16, 72, 48)
-INSIDE, OUTSIDE = (48, 32), (4, 4)
-DATA = brightness_model()
 
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> ModelLoader:
-    home: Path = tmp_path_factory.mktemp("models")
-    entry = brightness_entry(DATA, default=True)
-    return ModelLoader(install(home, DATA, entry))
+    return brightness_loader(tmp_path_factory.mktemp("models"))
 
 
 @pytest.fixture
 def context(models: ModelLoader) -> RunContext:
-    return RunContext(models, SourceInfo("PNG", SIZE, 1), max_pixels=10**6)
-
-
-def picture(mode: str = "RGB") -> Image.Image:
-    """A yellow box, the subject, on dark blue."""
-    image = Image.new("RGB", SIZE, (0, 0, 30))
-    image.paste((255, 250, 200), SUBJECT)
-    return image.convert(mode)
-
-
-def result(context: RunContext, image: Image.Image | None = None, **options: object) -> Output:
-    params = RemoveBackgroundParams.model_validate(options)
-    return run(picture() if image is None else image, params, context)
-
-
-def pixels(output: Output) -> Image.Image:
-    assert output.image is not None
-    return output.image
+    return fresh_context(models)
 
 
 def test_the_subject_stays_and_the_rest_is_transparent(context: RunContext) -> None:
@@ -157,56 +140,6 @@ def test_jpeg_has_white_behind_the_subject(context: RunContext) -> None:
 def test_jpeg_with_a_colour_has_that_behind(context: RunContext) -> None:
     image = pixels(result(context, format="jpeg", background_color="#112233"))
     assert image.getpixel(OUTSIDE) == (0x11, 0x22, 0x33)
-
-
-EDGES = [{"decontaminate": True}, {"alpha_matting": True, "alpha_matting_erode_size": 1}]
-
-
-def test_half_transparent_pixels_lose_the_backgrounds_colour(context: RunContext) -> None:
-    plain = np.asarray(pixels(result(context)))
-    mended = np.asarray(pixels(result(context, decontaminate=True)))
-    edge = plain[..., 3] > 60
-    edge[SUBJECT[1] : SUBJECT[3], SUBJECT[0] : SUBJECT[2]] = False
-    assert plain[edge][:, 0].max() == 0
-    assert mended[edge][:, 0].min() > 100
-
-
-@pytest.mark.parametrize("options", EDGES, ids=["decontaminate", "matting"])
-@pytest.mark.parametrize("size", [(1, 1), (96, 1), (2, 64)])
-def test_pictures_without_an_inside_are_cut_out_too(
-    context: RunContext, options: dict[str, Any], size: tuple[int, int]
-) -> None:
-    image = pixels(result(context, picture().resize(size), **options))
-    assert (image.mode, image.size) == ("RGBA", size)
-
-
-def test_matting_without_a_solution_keeps_the_mask(
-    context: RunContext, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # What PyMatting's own conjugate gradient does when it gives up.
-    monkeypatch.setattr("pymatting.cg", functools.partial(pymatting.cg, maxiter=0))
-    output = result(context, **EDGES[1])
-    assert pixels(output).tobytes() == pixels(result(context, decontaminate=True)).tobytes()
-
-
-@pytest.mark.parametrize(
-    ("limit", "options", "message"),
-    [
-        ("_MOST_UNSURE", {"alpha_matting": True}, "pixels lie between the sure parts, and 99 is"),
-        ("_MOST_PIXELS", {"decontaminate": True}, "of at most 99 pixels"),
-    ],
-)
-def test_edges_that_need_too_much_memory_are_refused_with_the_reason(
-    context: RunContext,
-    monkeypatch: pytest.MonkeyPatch,
-    limit: str,
-    options: dict[str, Any],
-    message: str,
-) -> None:
-    monkeypatch.setattr(matting, limit, 99)
-    with pytest.raises(OperationError, match=message) as caught:
-        result(context, **options)
-    assert caught.value.error.code is ErrorCode.IMAGE_TOO_LARGE
 
 
 def test_a_model_that_is_no_remover_is_refused(context: RunContext) -> None:
