@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import uuid
 from collections.abc import Callable, Iterator
@@ -13,13 +14,10 @@ import pytest
 
 from imagemill.local.broker import KafkaInstall, LocalBroker, plain_clients, wait_until_served
 from imagemill.local.layout import Layout
-from imagemill.local.ports import next_free
 from imagemill.local.prerequisites import BrokerKind, choose_broker, docker_answers, look
+from tests.support.ports import PortBlock
 
 ROOT = Path(__file__).parents[1]
-# A place of its own for each run: between the look for a free port and a broker on it there are
-# seconds, in which another run's broker takes it, and then answers in its stead.
-_FIRST_TEST_PORT = 19092 + os.getpid() % 1000 * 4
 
 
 @dataclass(frozen=True)
@@ -47,14 +45,20 @@ def photos(shared: Path) -> Path:
 def kafka_install() -> KafkaInstall:
     """Java and Kafka's jars, shared with `make up` of this checkout and fetched if missing."""
     home = Path(os.environ.get("IMAGEMILL_HOME") or ROOT / ".imagemill")
-    return KafkaInstall.find(Layout.of(home).jars)
+    home.mkdir(parents=True, exist_ok=True)
+    with (home / "tests.lock").open("a") as lock:
+        # Of two processes of a run one fetches, and the other finds all there.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return KafkaInstall.find(Layout.of(home).jars)
 
 
 @pytest.fixture(scope="session")
 def broker(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    free_port: Callable[[], int],
 ) -> Iterator[Broker]:
-    """One broker for the whole run, so tests use a topic prefix of their own (`topic_prefix`).
+    """One broker for all tests of a process, which use topic prefixes of their own.
 
     KAFKA_BOOTSTRAP_SERVERS if set; else a container where a Docker daemon answers; else a local
     broker from jars. Never a skip.
@@ -63,10 +67,11 @@ def broker(
     if existing:
         yield Broker(existing)
     elif docker_answers(os.environ):
-        yield from _container()
+        yield from _container(free_port)
     else:
         install = request.getfixturevalue("kafka_install")
-        local = LocalBroker(tmp_path_factory.mktemp("kafka"), install, port=_test_port())
+        ports = (free_port(), free_port())
+        local = LocalBroker(tmp_path_factory.mktemp("kafka"), install, ports=ports)
         local.start()
         try:
             yield Broker(local.bootstrap)
@@ -76,13 +81,13 @@ def broker(
 
 @pytest.fixture(scope="session")
 def start_broker(
-    kafka_install: KafkaInstall,
+    kafka_install: KafkaInstall, free_port: Callable[[], int]
 ) -> Callable[[Path], AbstractContextManager[LocalBroker]]:
     """Starts a broker with its data in that folder, which its users may kill and restart."""
 
     @contextmanager
     def start(folder: Path) -> Iterator[LocalBroker]:
-        local = LocalBroker(folder, kafka_install, port=_test_port())
+        local = LocalBroker(folder, kafka_install, ports=(free_port(), free_port()))
         local.start()
         try:
             yield local
@@ -107,30 +112,20 @@ def topic_prefix() -> str:
     return f"t{uuid.uuid4().hex[:10]}."
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def free_port() -> Callable[[], int]:
     """Gives a free TCP port at each call, another one each time."""
-    given: set[int] = set()
-
-    def take() -> int:
-        given.add(next_free(28000 + os.getpid() % 2000, but=frozenset(given)))
-        return max(given)
-
-    return take
+    return PortBlock().take
 
 
-def _test_port() -> int:
-    return next_free(_FIRST_TEST_PORT)
-
-
-def _container() -> Iterator[Broker]:
+def _container(free_port: Callable[[], int]) -> Iterator[Broker]:
     from testcontainers.core.container import DockerContainer
 
     from imagemill.local.container import environment, image
 
-    port = _test_port()
+    port = free_port()
     container = DockerContainer(image()).with_bind_ports(port, port)
-    for name, value in environment(port, next_free(port + 1)).items():
+    for name, value in environment(port, free_port()).items():
         container.with_env(name, value)
     with container:
         wait_until_served(plain_clients(f"127.0.0.1:{port}"), 90.0)

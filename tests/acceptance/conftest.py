@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from imagemill.local.ports import next_free
 from tests.support.documents import Document
 from tests.support.models import real_store
 from tests.support.system import ROOT, System
@@ -24,25 +23,13 @@ PLUGIN = Path(__file__).parent / "plugin"
 
 
 @pytest.fixture(scope="session")
-def next_port() -> Callable[[], int]:
-    """Gives a free TCP port at each call, another one each time."""
-    given: set[int] = set()
-
-    def take() -> int:
-        given.add(next_free(26000 + os.getpid() % 1000, but=frozenset(given)))
-        return max(given)
-
-    return take
-
-
-@pytest.fixture(scope="session")
 def system(
-    broker: Any, tmp_path_factory: pytest.TempPathFactory, next_port: Callable[[], int]
+    broker: Any, tmp_path_factory: pytest.TempPathFactory, free_port: Callable[[], int]
 ) -> Iterator[System]:
     """API, processor and notifier with the default models."""
     store = real_store("u2netp", "ssdlite_mobilenet_v2")
     home = tmp_path_factory.mktemp("system")
-    running = System(broker.bootstrap, home, store.home, next_port, IMAGEMILL_URL_ALLOW="127.0.0.1")
+    running = System(broker.bootstrap, home, store.home, free_port, IMAGEMILL_URL_ALLOW="127.0.0.1")
     try:
         yield running.start()
     finally:
@@ -51,7 +38,7 @@ def system(
 
 @pytest.fixture(scope="session")
 def start_nimble(
-    broker: Any, tmp_path_factory: pytest.TempPathFactory, next_port: Callable[[], int]
+    broker: Any, tmp_path_factory: pytest.TempPathFactory, free_port: Callable[[], int]
 ) -> StartSystem:
     """Starts a system without models, with the operations of `plugin` and quick retries."""
 
@@ -64,7 +51,7 @@ def start_nimble(
             "IMAGEMILL_RETRY_BASE_S": "0.2",
             "IMAGEMILL_MAX_ATTEMPTS": "3",
         }
-        running = System(broker.bootstrap, home, home / "models", next_port, **(settings | env))
+        running = System(broker.bootstrap, home, home / "models", free_port, **(settings | env))
         try:
             yield running.start()
         finally:

@@ -32,9 +32,9 @@ _OVERFLOWS = "return document.documentElement.scrollWidth > innerWidth"
 
 @pytest.fixture(scope="module")
 def window(
-    tmp_path_factory: pytest.TempPathFactory, next_port: Callable[[], int]
+    tmp_path_factory: pytest.TempPathFactory, free_port: Callable[[], int]
 ) -> Iterator[Browser]:
-    with chromium(tmp_path_factory.mktemp("browser"), next_port()) as browser:
+    with chromium(tmp_path_factory.mktemp("browser"), free_port()) as browser:
         yield browser
 
 

@@ -17,9 +17,9 @@ from tests.support.tokens import Tokens
 
 
 @pytest.fixture(scope="module")
-def other(nimble: System, next_port: Callable[[], int]) -> Iterator[str]:
+def other(nimble: System, free_port: Callable[[], int]) -> Iterator[str]:
     """The address of a second API."""
-    port = next_port()
+    port = free_port()
     yield nimble.second_api(port)
     nimble.end(f"producer_api-{port}")
 
@@ -154,9 +154,9 @@ def test_of_two_images_with_one_key_at_once_one_is_processed(nimble: System, oth
 
 
 def test_an_id_keeps_its_winner_while_an_api_starts_again(
-    nimble: System, other: str, next_port: Callable[[], int]
+    nimble: System, other: str, free_port: Callable[[], int]
 ) -> None:
-    port = next_port()
+    port = free_port()
     third = nimble.second_api(port)
     job_id = str(uuid.uuid4())
     answers = at_once(nimble, third, lambda name, url: put(url, job_id, name))

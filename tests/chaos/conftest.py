@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-import os
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -12,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from imagemill.local.ports import next_free
 from tests.chaos.harness import Load, Results, Stage, Workers, workers
 
 
@@ -38,21 +35,14 @@ def own_stage(own_broker: Any, topic_prefix: str, tmp_path: Path) -> Stage:
     return Stage(own_broker.bootstrap, topic_prefix, tmp_path).create_topics()
 
 
-@pytest.fixture(scope="session")
-def ports() -> Callable[[], int]:
-    """Ports for workers, another one at each call."""
-    first = itertools.count(26_000 + os.getpid() % 1000, 10)
-    return lambda: next_free(next(first))
-
-
 @pytest.fixture(scope="module")
 def served(
-    broker: Any, tmp_path_factory: pytest.TempPathFactory, ports: Callable[[], int]
+    broker: Any, tmp_path_factory: pytest.TempPathFactory, free_port: Callable[[], int]
 ) -> Iterator[Served]:
     """One worker for the tests that kill nothing."""
     prefix = f"t{uuid.uuid4().hex[:10]}."
     stage = Stage(broker.bootstrap, prefix, tmp_path_factory.mktemp("served")).create_topics()
-    with workers(stage, ports, slots=2) as running:
+    with workers(stage, free_port, slots=2) as running:
         running.start("w1")
         running.wait_ready()
         yield Served(stage, running, Load(stage), Results(stage))

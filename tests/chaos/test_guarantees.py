@@ -78,11 +78,11 @@ class _Havoc:
 
 
 def test_workers_may_be_killed_restarted_joined_and_stopped_in_mid_load(
-    stage: Stage, ports: Ports
+    stage: Stage, free_port: Ports
 ) -> None:
     rng = random.Random(20260301)
     load, results = Load(stage), Results(stage)
-    with workers(stage, ports, slots=1) as running:
+    with workers(stage, free_port, slots=1) as running:
         for name in ("w1", "w2", "w3"):
             running.start(name)
         _mixed_load(load, rng, 1500)
@@ -102,9 +102,9 @@ def test_workers_may_be_killed_restarted_joined_and_stopped_in_mid_load(
         assert not running.deaths, f"{running.deaths} died by themselves: {havoc.told}"
 
 
-def test_what_the_client_loses_is_read_again(stage: Stage, ports: Ports) -> None:
+def test_what_the_client_loses_is_read_again(stage: Stage, free_port: Ports) -> None:
     load, results = Load(stage), Results(stage)
-    with workers(stage, ports, slots=1, CHAOS_LOSS="0.02") as running:
+    with workers(stage, free_port, slots=1, CHAOS_LOSS="0.02") as running:
         running.start("w1")
         running.wait_ready()
         _mixed_load(load, random.Random(20260303), 600)
@@ -117,11 +117,11 @@ def test_what_the_client_loses_is_read_again(stage: Stage, ports: Ports) -> None
 
 
 def test_a_broker_may_be_killed_in_mid_load(
-    own_stage: Stage, own_broker: LocalBroker, ports: Ports
+    own_stage: Stage, own_broker: LocalBroker, free_port: Ports
 ) -> None:
     rng = random.Random(20260302)
     load, results = Load(own_stage), Results(own_stage)
-    with workers(own_stage, ports, slots=1) as running:
+    with workers(own_stage, free_port, slots=1) as running:
         running.start("w1")
         running.start("w2")
         running.wait_ready()
@@ -137,9 +137,9 @@ def test_a_broker_may_be_killed_in_mid_load(
             checker.check(load, results, own_stage)
 
 
-def test_a_stop_finishes_what_runs_and_hands_back_the_rest(stage: Stage, ports: Ports) -> None:
+def test_a_stop_finishes_what_runs_and_hands_back_the_rest(stage: Stage, free_port: Ports) -> None:
     load, results = Load(stage), Results(stage)
-    with workers(stage, ports, slots=1) as running:
+    with workers(stage, free_port, slots=1) as running:
         running.start("w1")
         running.wait_ready()
         jobs = [load.submit("nap", seconds=2.0) for _ in range(3)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from aiokafka import AIOKafkaConsumer
@@ -25,7 +25,6 @@ from pydantic import SecretStr
 from imagemill.kafka import TopicsMissing, admin, check_topics, create_topics
 from imagemill.local.broker import KafkaInstall, LocalBroker, plain_clients, wait_until_served
 from imagemill.local.errors import LocalError
-from imagemill.local.ports import next_free
 from imagemill.settings import KafkaSettings, ProcessorSettings
 from processor.stream import client_options, credentials
 from schemas.topics import TOPICS
@@ -35,7 +34,7 @@ from tests.support.api import eventually
 class GuardedBroker(LocalBroker):
     """One that has a second port beside, for a user with a password."""
 
-    guarded_port = 0
+    guarded_port: int
 
     @property
     def guarded(self) -> str:
@@ -44,7 +43,6 @@ class GuardedBroker(LocalBroker):
 
     def prepare(self) -> list[str]:
         command = super().prepare()
-        self.guarded_port = self.guarded_port or next_free(self.port + 100)
         listeners = f"PLAINTEXT://{self.bootstrap},GUARDED://{self.guarded}"
         module = "org.apache.kafka.common.security.plain.PlainLoginModule"
         with (self.folder / "server.properties").open("a") as config:
@@ -65,11 +63,14 @@ listener.name.guarded.plain.sasl.jaas.config={module} required user_mill="opens"
 
 @pytest.fixture(scope="module")
 def guarded_broker(
-    tmp_path_factory: pytest.TempPathFactory, kafka_install: KafkaInstall
+    tmp_path_factory: pytest.TempPathFactory,
+    kafka_install: KafkaInstall,
+    free_port: Callable[[], int],
 ) -> Iterator[GuardedBroker]:
     """One for the tests here, which leave it running."""
     folder = tmp_path_factory.mktemp("kafka")
-    local = GuardedBroker(folder, kafka_install, port=next_free(24092))
+    local = GuardedBroker(folder, kafka_install, ports=(free_port(), free_port()))
+    local.guarded_port = free_port()
     local.start()
     try:
         yield local

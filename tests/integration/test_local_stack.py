@@ -79,12 +79,13 @@ class Installation:
 
 @pytest.fixture(scope="module")
 def installation(
-    kafka_install: KafkaInstall, tmp_path_factory: pytest.TempPathFactory
+    kafka_install: KafkaInstall,
+    tmp_path_factory: pytest.TempPathFactory,
+    free_port: Callable[[], int],
 ) -> Iterator[Installation]:
     folder = tmp_path_factory.mktemp("stack")
     # The folder above the jars serves as KAFKA_HOME, so that nothing is fetched again.
-    given = iter(range(27000 + os.getpid() % 900 * 3, 30000))
-    installation = Installation(folder, kafka_install.libs.parent, lambda: next(given))
+    installation = Installation(folder, kafka_install.libs.parent, free_port)
     models = ROOT / ".imagemill" / "models"
     if models.is_dir():
         installation.home.mkdir()

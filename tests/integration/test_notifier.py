@@ -13,7 +13,6 @@ import requests
 from aiohttp import web
 
 from imagemill.local.broker import LocalBroker
-from imagemill.local.ports import next_free
 from imagemill.settings import NotifierSettings
 from schemas.jobs import JobState, JobStatus, Webhook
 from schemas.webhooks import WebhookFailure
@@ -28,12 +27,14 @@ from tests.support.notifier import (
 
 
 @pytest.fixture(scope="module")
-def settings(broker: Any, tmp_path_factory: pytest.TempPathFactory) -> NotifierSettings:
+def settings(
+    broker: Any, tmp_path_factory: pytest.TempPathFactory, free_port: Callable[[], int]
+) -> NotifierSettings:
     return notifier_settings(
         broker.bootstrap,
         tmp_path_factory.mktemp("notifier"),
         f"t{uuid.uuid4().hex[:8]}.",
-        notifier_port=next_free(29500),
+        notifier_port=free_port(),
         webhook_per_host=4,
         webhook_hold_s=0.5,
     )
