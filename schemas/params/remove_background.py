@@ -40,9 +40,8 @@ class RemoveBackgroundParams(BaseModel):
     alpha_matting: bool = Field(
         default=False,
         description=(
-            "Work out the edge, such as hair, from the picture itself. Takes up to a minute, the "
-            "first time on a machine up to a minute more, and refuses an edge of more than "
-            "750,000 pixels or a picture of more than 24 million."
+            "Work out the edge, such as hair, from the picture itself. Takes up to a minute and "
+            "refuses an edge of more than 750,000 pixels or a picture of more than 24 million."
         ),
     )
     alpha_matting_foreground_threshold: int = Field(

@@ -105,7 +105,8 @@ def _closed_form_alpha(pixels: NDArray[np.uint8], trimap: NDArray[np.uint8]) -> 
     Raises:
         ValueError: no solution is found.
     """
-    from pymatting import cg, ichol  # slow to import, and compiled at first: few jobs need it
+    # Slow to import, the first time on a machine a quarter of a minute: few jobs need it.
+    from processor.operations.background.compiled import cg, ichol
 
     matrix, wanted = _equations(pixels, trimap)
     room = min(matrix.nnz * _ROOM_FOR_EACH, _MOST_ROOM)
@@ -119,7 +120,7 @@ def _equations(
     pixels: NDArray[np.uint8], trimap: NDArray[np.uint8]
 ) -> tuple[sparse.csr_matrix, NDArray[np.float64]]:
     """The matting Laplacian between unsure pixels, and what their alpha must make of it."""
-    from pymatting import cf_laplacian
+    from processor.operations.background.compiled import cf_laplacian
 
     unsure, subject = trimap == _UNSURE, trimap == _SURE_SUBJECT
     height, width = trimap.shape
@@ -146,7 +147,7 @@ def _equations(
 
 
 def _with_foreground(image: Image.Image, alpha: NDArray[np.float32]) -> Image.Image:
-    from pymatting import estimate_foreground_ml
+    from processor.operations.background.compiled import estimate_foreground_ml
 
     if alpha.size > _MOST_PIXELS:
         raise OperationError(

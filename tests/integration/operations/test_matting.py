@@ -1,16 +1,18 @@
-"""Edges finer than the mask. PyMatting is compiled at its first use, which takes a minute."""
+"""Edges finer than the mask. PyMatting is compiled at its first use, which takes a while."""
 
 from __future__ import annotations
 
 import functools
+import os
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
-import pymatting
 import pytest
 
 from processor.models.loader import ModelLoader
-from processor.operations.background import matting
+from processor.operations.background import compiled, matting
 from processor.operations.base import OperationError, RunContext
 from schemas.errors import ErrorCode
 from tests.support.cutouts import (
@@ -58,7 +60,7 @@ def test_matting_without_a_solution_keeps_the_mask(
     context: RunContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # What PyMatting's own conjugate gradient does when it gives up.
-    monkeypatch.setattr("pymatting.cg", functools.partial(pymatting.cg, maxiter=0))
+    monkeypatch.setattr(compiled, "cg", functools.partial(compiled.cg, maxiter=0))
     output = result(context, **EDGES[1])
     assert pixels(output).tobytes() == pixels(result(context, decontaminate=True)).tobytes()
 
@@ -81,3 +83,19 @@ def test_edges_that_need_too_much_memory_are_refused_with_the_reason(
     with pytest.raises(OperationError, match=message) as caught:
         result(context, **options)
     assert caught.value.error.code is ErrorCode.IMAGE_TOO_LARGE
+
+
+def test_of_pymatting_only_what_edges_need_is_compiled() -> None:
+    listing = (
+        "import sys, processor.operations.background.compiled;"
+        "print(*(name for name in sys.modules if name.startswith('pymatting')))"
+    )
+    environ = os.environ | {"NUMBA_DISABLE_JIT": "1"}
+    command = [sys.executable, "-c", listing]
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, check=True)
+    assert sorted(done.stdout.split()) == [
+        "pymatting.foreground.estimate_foreground_ml",
+        "pymatting.laplacian.cf_laplacian",
+        "pymatting.preconditioner.ichol",
+        "pymatting.solver.cg",
+    ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,12 @@ def test_one_onnxruntime_a_platform():
     )
     assert len(markers) == 2
     assert all("platform_machine" in marker for _, marker in markers)
+
+
+@pytest.mark.parametrize("file", ["deploy/local/bootstrap.py", "Dockerfile"])
+def test_what_is_compiled_ahead_of_the_first_job_is_a_module(file):
+    [name] = re.findall(r"processor(?:\.\w+)+", (ROOT / file).read_text())
+    assert find_spec(name) is not None
 
 
 def test_the_sample_photo_is_small_and_its_licence_is_noted():
