@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from typing import Any
 
 import orjson
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from processor.admission import Entry
-from processor.outbox import Delivery, Outbox
+from processor.outbox import Delivery, Outbox, Topics
 from schemas import codec
 from schemas.codec import Encoded
 from schemas.errors import ErrorCode, JobError
-from schemas.events import ItemFailed, JobSubmitted
-from schemas.jobs import JobHeader
+from schemas.events import MAX_ATTEMPTS, ItemFailed, ItemQueued, JobSubmitted
+from schemas.jobs import MAX_ITEMS, Frozen, JobHeader, JobId
 from schemas.times import now
 from schemas.topics import MAX_MESSAGE_BYTES
 
@@ -52,17 +53,44 @@ async def dead_letter(outbox: Outbox, topic: str, entry: Entry, reason: str) -> 
     return await outbox.send(topic, key, Encoded(value, headers), None)
 
 
-def unreadable_job(message: Any, reason: str) -> ItemFailed | None:
-    """The end of the job that a submission names which cannot be read as a whole.
+async def refuse(
+    outbox: Outbox, topics: Topics, source: str, entry: Entry, reason: str, *, tried: bool = False
+) -> list[Delivery]:
+    """Work that cannot be done goes to the dead letters; what is told by it to be waited for fails.
 
-    Readers that look at less of it show that job as queued, and nothing else would ever end it.
-    None where the message names no job, or another one than its key.
+    Args:
+        source: the CloudEvents source of this worker.
+        tried: it could be read, but not done. What could not be read may be anybody's: it fails
+            only what is not known to go on without it, see ItemFailed.
+    """
+    deliveries = [await dead_letter(outbox, topics.dead_letter, entry, reason)]
+    failed = failed_by(entry.message, reason)
+    if failed is not None:
+        fact = codec.encode(failed.evolve(unreadable=not tried), source)
+        # Others may have put it on any partition: the producer finds the job's.
+        deliveries.append(await outbox.send(topics.events, failed.job_id.encode(), fact, None))
+    return deliveries
+
+
+def failed_by(message: Any, reason: str) -> ItemFailed | None:
+    """The end of what waits for the work in a message that cannot be read as a whole.
+
+    Readers that look at less of it show that as queued, and nothing else would ever end it.
+    None where the message does not tell for certain what that is.
     """
     try:
-        if codec.event_type(message.headers) != JobSubmitted.TYPE:
-            return None
-        job = _header(orjson.loads(message.value or b""))
-    except (codec.DecodeError, orjson.JSONDecodeError, ValidationError):
+        kind = codec.event_type(message.headers)
+    except codec.DecodeError:
+        return None
+    if kind == JobSubmitted.TYPE:
+        return _failed_job(message, reason)
+    return _failed_item(message, reason) if kind == ItemQueued.TYPE else None
+
+
+def _failed_job(message: Any, reason: str) -> ItemFailed | None:
+    try:
+        job = _header(_fields(message.value))
+    except ValidationError:
         return None
     if job.job_id.encode() != message.key:
         return None
@@ -72,9 +100,45 @@ def unreadable_job(message: Any, reason: str) -> ItemFailed | None:
     )
 
 
-def _header(submission: Any) -> JobHeader:
+def _failed_item(message: Any, reason: str) -> ItemFailed | None:
+    """By its key, "job id/index", or by its fields, if they do not tell of two."""
+    fields = _fields(message.value)
+    by_key = (message.key or b"").decode(errors="replace").partition("/")
+    places = set()
+    for job_id, index in ((by_key[0], by_key[2]), (fields.get("job_id"), fields.get("index"))):
+        with suppress(ValidationError):
+            places.add(_Place(job_id=job_id, index=index))
+    if len(places) != 1:
+        return None
+    place, attempt = places.pop(), fields.get("attempt")
+    return ItemFailed.trusted(
+        job_id=place.job_id,
+        index=place.index,
+        at=now(),
+        attempt=attempt if isinstance(attempt, int) and 1 <= attempt <= MAX_ATTEMPTS else 1,
+        error=JobError.of(ErrorCode.INTERNAL, f"The item cannot be read: {reason}."),
+        timings_ms={},
+    )
+
+
+class _Place(Frozen):
+    """An item of a job."""
+
+    job_id: JobId
+    index: int = Field(ge=0, lt=MAX_ITEMS)
+
+
+def _fields(value: bytes | None) -> dict[str, Any]:
+    """What of a value can be read; nothing if it is no JSON object."""
+    try:
+        fields = orjson.loads(value or b"")
+    except orjson.JSONDecodeError:
+        return {}
+    return fields if isinstance(fields, dict) else {}
+
+
+def _header(fields: dict[str, Any]) -> JobHeader:
     """What can be read of it, as a job of one item. Raises ValidationError without an id."""
-    fields = submission if isinstance(submission, dict) else {}
     bare = {"total": 1, "params": {}, "pipeline": (), "metadata": {}}
     try:
         header = JobHeader.model_validate(fields | bare)

@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from processor.admission import Entry
-from processor.dead_letter import dead_letter
-from processor.outbox import Outbox
+from processor.dead_letter import refuse
+from processor.outbox import Outbox, Topics
 from schemas import codec
 from schemas.events import ItemQueued
 from schemas.jobs import Priority
@@ -30,14 +30,16 @@ class Delays:
         *,
         outbox: Outbox,
         priority_topics: Mapping[Priority, str],
-        dead_letter_topic: str,
+        topics: Topics,
+        source: str,
         limit: int,
         on_full: Callable[[Any], None],
         on_drop: Callable[[Any], None],
     ) -> None:
         self._outbox = outbox
         self._priority_topics = priority_topics
-        self._dead_letter_topic = dead_letter_topic
+        self._topics = topics
+        self._source = source
         self._limit = limit
         self._on_full = on_full
         self._on_drop = on_drop
@@ -55,8 +57,8 @@ class Delays:
                 raise codec.DecodeError(f"{event.TYPE} does not belong on this topic")
             due = to_epoch(event.due_at) if event.due_at else 0.0
         except ValueError as exc:
-            send = dead_letter(self._outbox, self._dead_letter_topic, entry, str(exc))
-            await self._outbox.finish(entry, send)
+            sends = refuse(self._outbox, self._topics, self._source, entry, str(exc))
+            await self._outbox.finish(entry, sends)
             return
         heapq.heappush(self._heap, (due, next(self._order), entry, event))
         self._held[entry.tp] += 1

@@ -11,10 +11,10 @@ from typing import Any, Protocol
 
 from processor.admission import Admission, Entry
 from processor.cancels import CancelledJobs
-from processor.dead_letter import dead_letter, unreadable_job
+from processor.dead_letter import dead_letter, refuse
 from processor.gate import PriorityGate
 from processor.inline import InlineOperations
-from processor.outbox import Delivery, Outbox
+from processor.outbox import Delivery, Outbox, Topics
 from processor.retry import RetryPolicy
 from processor.work import ItemOutcome, ItemTask
 from schemas import codec
@@ -45,17 +45,6 @@ class Pool(Protocol):
     """Where an item runs: in a process of its own that may crash, hang or outgrow its limit."""
 
     async def run(self, task: ItemTask) -> ItemOutcome: ...
-
-
-@dataclass(frozen=True)
-class Topics:
-    """Full names of the topics that inference writes to."""
-
-    events: str
-    retry: str
-    dead_letter: str
-    changelog: str
-    results: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +93,8 @@ class Inference:
         self._crash = crash
         self._source = f"/imagemill/processor/{worker_id}"
         self.busy = 0
+        # The keys of what is done just now: the track agent hears of short work when it has ended.
+        self._running: set[bytes | None] = set()
 
     async def run_slot(self) -> None:
         """Serve the gate for ever: one item at a time."""
@@ -117,11 +108,7 @@ class Inference:
         self._admission.begin()
         self.busy += 1
         try:
-            try:
-                deliveries = await self._deliveries(entry)
-            except ValueError as exc:
-                log.exception("%s-%d@%d", *entry.tp, entry.message.offset)
-                deliveries = await self._refuse(entry, f"what comes of it cannot be told: {exc}")
+            deliveries = await self._deliveries(entry)
         except BaseException as exc:
             # A failing send: without it the outcome is not in the log, so the worker restarts and
             # reads the entry again. Not for what would fail again.
@@ -133,39 +120,41 @@ class Inference:
         self._outbox.ack_when_delivered([entry], deliveries)
 
     async def _deliveries(self, entry: Entry) -> list[Delivery]:
-        message = entry.message
+        key = entry.message.key
         try:
-            event = codec.decode(message.headers, message.value)
+            event = _work_in(entry.message)
         except codec.DecodeError as exc:
+            if key in self._running:
+                # It names what runs here, and comes to its end by that.
+                topic = self._topics.dead_letter
+                return [await dead_letter(self._outbox, topic, entry, str(exc))]
             return await self._refuse(entry, str(exc))
-        if len(message.value) > _MAX_FACT_BYTES and _repeated_bytes(event) > _MAX_FACT_BYTES:
-            reason = f"params, metadata and an input take more than {_MAX_FACT_BYTES} bytes"
-            return await self._refuse(entry, reason)
-        if isinstance(event, JobSubmitted):
-            if event.total != max(1, len(event.inputs)):
-                reason = f"{event.total} items announced, {len(event.inputs)} inputs"
-                return await self._refuse(entry, reason)
-            if self._cancelled.covers(event.job_id, event.created_at):
-                return []
-            if event.total > 1:
-                return await self._fan_out(event, entry)
-            source = event.inputs[0] if event.inputs else _NO_INPUT
-            return await self._attempt(Work(event.header(), 0, 1, source), entry)
+        self._running.add(key)
+        try:
+            return await self._work(event, entry)
+        except ValueError as exc:
+            log.exception("%s-%d@%d", *entry.tp, entry.message.offset)
+            reason = f"what comes of it cannot be told: {exc}"
+            return await self._refuse(entry, reason, tried=True)
+        finally:
+            self._running.discard(key)
+
+    async def _refuse(self, entry: Entry, reason: str, *, tried: bool = False) -> list[Delivery]:
+        return await refuse(self._outbox, self._topics, self._source, entry, reason, tried=tried)
+
+    async def _work(self, event: JobSubmitted | ItemQueued, entry: Entry) -> list[Delivery]:
         if isinstance(event, ItemQueued):
             if self._cancelled.covers(event.job_id, event.job.created_at):
                 return []
             return await self._attempt(
                 Work(event.job, event.index, event.attempt, event.input), entry
             )
-        return await self._refuse(entry, f"{event.TYPE} does not belong on this topic")
-
-    async def _refuse(self, entry: Entry, reason: str) -> list[Delivery]:
-        """To the dead letters; a job that is told by it fails."""
-        deliveries = [await dead_letter(self._outbox, self._topics.dead_letter, entry, reason)]
-        failed = unreadable_job(entry.message, reason)
-        if failed is not None:
-            deliveries.append(await self._fact(failed, entry))
-        return deliveries
+        if self._cancelled.covers(event.job_id, event.created_at):
+            return []
+        if event.total > 1:
+            return await self._fan_out(event, entry)
+        source = event.inputs[0] if event.inputs else _NO_INPUT
+        return await self._attempt(Work(event.header(), 0, 1, source), entry)
 
     async def _fan_out(self, job: JobSubmitted, entry: Entry) -> list[Delivery]:
         """One message an item on the same priority topic, after the job's header is in the log."""
@@ -273,11 +262,13 @@ class Inference:
             due_at=due_at,
         )
         fact = ItemRetrying.trusted(**self._fact_fields(work), at=now(), error=error, due_at=due_at)
+        # In the log first, as a batch's header before its items: by it is known what an attempt
+        # belongs to that cannot be read.
+        await (await self._fact(fact, entry, work))
         return [
             await self._outbox.send(
                 self._topics.retry, work.key, codec.encode(again, self._source), entry.tp.partition
-            ),
-            await self._fact(fact, entry, work),
+            )
         ]
 
     def _fact_fields(self, work: Work) -> dict[str, Any]:
@@ -307,13 +298,24 @@ class Inference:
         )
 
 
-def _repeated_bytes(event: codec.AnyEvent) -> int:
+def _work_in(message: Any) -> JobSubmitted | ItemQueued:
+    """The work that a message asks for; DecodeError if it is none, or cannot be told on."""
+    event = codec.decode(message.headers, message.value)
+    if not isinstance(event, JobSubmitted | ItemQueued):
+        raise codec.DecodeError(f"{event.TYPE} does not belong on this topic")
+    if len(message.value) > _MAX_FACT_BYTES and _repeated_bytes(event) > _MAX_FACT_BYTES:
+        reason = f"params, metadata and an input take more than {_MAX_FACT_BYTES} bytes"
+        raise codec.DecodeError(reason)
+    if isinstance(event, JobSubmitted) and event.total != max(1, len(event.inputs)):
+        raise codec.DecodeError(f"{event.total} items announced, {len(event.inputs)} inputs")
+    return event
+
+
+def _repeated_bytes(event: JobSubmitted | ItemQueued) -> int:
     """What messages about an item repeat of the event that it came in."""
     if isinstance(event, ItemQueued):
         job, inputs = event.job, (event.input,)
-    elif isinstance(event, JobSubmitted):
-        job, inputs = event.header(), event.inputs
     else:
-        return 0
+        job, inputs = event.header(), event.inputs
     largest = max((len(source.model_dump_json()) for source in inputs), default=0)
     return len(job.model_dump_json()) + largest

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from processor.admission import Admission, Entry
@@ -13,6 +14,17 @@ from schemas.codec import Encoded
 log = logging.getLogger(__name__)
 
 Delivery = asyncio.Future[Any]
+
+
+@dataclass(frozen=True)
+class Topics:
+    """Full names of the topics that are written to beside the priorities' own."""
+
+    events: str
+    retry: str
+    dead_letter: str
+    changelog: str
+    results: str
 
 
 class Outbox:
@@ -52,19 +64,19 @@ class Outbox:
         """Buffer a deletion on a compacted topic."""
         return await self._producer().send(topic, key, None, partition, None, None)
 
-    async def finish(self, entry: Entry, send: Awaitable[Delivery]) -> None:
-        """Do an entry's whole work, one send, and ack it when that is delivered.
+    async def finish(self, entry: Entry, send: Awaitable[Delivery | list[Delivery]]) -> None:
+        """Do an entry's whole work, a send or several, and ack it when they are delivered.
 
         A send that fails crashes the worker, as a delivery that does.
         """
         self._admission.begin()
         try:
-            delivery = await send
+            sent = await send
         except BaseException as exc:
             self._end((entry,))
             await self._crash(exc)
             raise
-        self.ack_when_delivered([entry], [delivery])
+        self.ack_when_delivered([entry], sent if isinstance(sent, list) else [sent])
 
     def ack_when_delivered(self, entries: Iterable[Entry], deliveries: Iterable[Delivery]) -> None:
         """End and ack the entries once every delivery is confirmed.

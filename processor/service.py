@@ -23,12 +23,12 @@ from processor.cancels import CancelledJobs
 from processor.dead_letter import dead_letter
 from processor.delays import Delays
 from processor.gate import PriorityGate
-from processor.inference import Inference, Topics
+from processor.inference import Inference
 from processor.inline import InlineOperations
 from processor.jobtable import JobTable
 from processor.models.loader import ModelLoader
 from processor.models.manifest import ManifestError
-from processor.outbox import Outbox
+from processor.outbox import Outbox, Topics
 from processor.pool import InferencePool
 from processor.retry import RetryPolicy
 from processor.stream import ConsumerAccess, client_options, make_app, raw_topic, state_table
@@ -63,6 +63,7 @@ class Processor:
 
     def __init__(self, settings: ProcessorSettings) -> None:
         self.settings = settings
+        self.source = f"/imagemill/processor/{settings.worker_id}"
         self.app = make_app(settings)
         self.pool = InferencePool(settings)
         self.table = state_table(self.app, settings)
@@ -99,7 +100,7 @@ class Processor:
             outbox=self.outbox,
             topics=names,
             interval_s=settings.progress_interval_s,
-            source=f"/imagemill/processor/{settings.worker_id}",
+            source=self.source,
             crash=self.app.crash,
         )
         self.admission.before_revoke += [
@@ -117,7 +118,8 @@ class Processor:
             priority_topics={
                 p: self.settings.topic(topic.name) for p, topic in topics.PRIORITY_TOPICS.items()
             },
-            dead_letter_topic=names.dead_letter,
+            topics=names,
+            source=self.source,
             limit=_RETRIES_PER_PARTITION,
             on_full=access.pause,
             on_drop=access.resume,

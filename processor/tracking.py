@@ -11,9 +11,8 @@ from typing import Any
 
 from processor.admission import Admission, Entry
 from processor.dead_letter import dead_letter
-from processor.inference import Topics
 from processor.jobtable import JobTable
-from processor.outbox import Delivery, Outbox
+from processor.outbox import Delivery, Outbox, Topics
 from schemas import codec
 from schemas.events import CancelRequested, Fact, ItemFact, JobExpired
 from schemas.jobs import Item, JobState
@@ -101,6 +100,10 @@ class Tracker:
             await self._forget(entry, table, fact, state)
             return
         folded = fold(state, _known_item(table, state, fact), fact)
+        if state is None and not folded.changed:
+            # Of no job.
+            self._outbox.ack_when_delivered([entry], [])
+            return
         if folded.state.total == 1 or folded.state.status.ended:
             await self._publish_whole(entry, table, fact, state, folded.state, folded.item)
         else:

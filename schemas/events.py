@@ -22,7 +22,7 @@ from schemas.times import Timestamp
 
 _HEADER = tuple(JobHeader.model_fields)
 # Far above any setting: others may write numbers of thousands of digits.
-_MAX_ATTEMPTS = 1_000_000
+MAX_ATTEMPTS = 1_000_000
 
 
 class Event(Frozen):
@@ -95,7 +95,7 @@ class ItemQueued(Event):
 
     TYPE: ClassVar[str] = "io.imagemill.item.queued.v1"
     index: int = Field(ge=0, lt=MAX_ITEMS)
-    attempt: int = Field(1, ge=1, le=_MAX_ATTEMPTS)
+    attempt: int = Field(1, ge=1, le=MAX_ATTEMPTS)
     job: JobHeader
     input: ItemInput
     due_at: Timestamp | None = None
@@ -147,7 +147,7 @@ class ItemFact(Fact):
     """Something that happened to one item in one attempt."""
 
     index: int = Field(ge=0, lt=MAX_ITEMS)
-    attempt: int = Field(1, ge=1, le=_MAX_ATTEMPTS)
+    attempt: int = Field(1, ge=1, le=MAX_ATTEMPTS)
     filename: str | None = None
 
     @property
@@ -182,12 +182,24 @@ class ItemFinished(ItemFact):
 
 
 class ItemFailed(ItemFact):
-    """An item will not be tried again."""
+    """An item will not be tried again.
+
+    `unreadable`: nothing was tried, for a message of the queue could not be read: the submission
+    of a job, of which `job` is what could be read, or that of an item's attempt, without `job`.
+    Anybody may have written it, so it counts only where nothing is known yet of that job, or of
+    that attempt.
+    """
 
     TYPE: ClassVar[str] = "io.imagemill.item.failed.v1"
     started_at: Timestamp | None = None
     error: JobError
     timings_ms: dict[str, float]
+    unreadable: bool = False
+
+    @property
+    def event_id(self) -> str:
+        """As Event.event_id."""
+        return super().event_id + ("/unreadable" if self.unreadable else "")
 
 
 class JobFinished(Event):

@@ -1,7 +1,8 @@
 """The one judge of a job's state: folds facts, in any order and any number of repeats.
 
 Laws, each property-tested: an ended job never changes again; a repeated fact changes nothing;
-facts of different items commute; of a cancel request and the last item's end, the first decides.
+facts of different items commute; of a cancel request and the last item's end, the first decides;
+what cannot be read ends nothing that is known to go on without it.
 """
 
 from __future__ import annotations
@@ -57,6 +58,8 @@ def fold(state: JobState | None, item: Item | None, fact: Fact) -> Folded:
     if state is not None and state.status.ended:
         return Folded(state, item, False)
     before = state or JobState.trusted(job_id=fact.job_id)
+    if isinstance(fact, ItemFailed) and fact.unreadable and _goes_on(state, item, fact):
+        return Folded(before, item, False)
     # Worked on as one dict: a copy of the state for each step took half the time.
     draft = dict(before.__dict__)
     changed = fact.job is not None and _fill_header(draft, fact.job)
@@ -75,6 +78,19 @@ def fold(state: JobState | None, item: Item | None, fact: Fact) -> Folded:
     _settle(draft, own_item)
     draft["revision"] += 1
     return Folded(JobState.of(draft), item, True)
+
+
+def _goes_on(state: JobState | None, item: Item | None, fact: ItemFailed) -> bool:
+    """Whether the job goes on, or is none, whatever a message says that could not be read."""
+    if fact.job is not None:
+        return state is not None
+    # A job is known before its items are queued, and a failed attempt before the next one is.
+    if state is None or item is None:
+        return state is None
+    if item.status.ended:
+        # A record ahead of the state: made by this very fact, or by one that comes again.
+        return (item.finished_at, item.error) != (fact.at, fact.error)
+    return fact.attempt <= item.attempts
 
 
 def _fill_header(draft: dict[str, Any], job: JobHeader) -> bool:
@@ -111,10 +127,10 @@ def _fold_item(draft: dict[str, Any], item: Item | None, fact: ItemFact) -> Item
     status = _ITEM_STATUS[type(fact)]
     attempts = item.attempts if item else 0
     # The letter in the state is what counts: the item's own record may be ahead of it after a
-    # crash between the two writes.
+    # crash between the two writes. Then its end comes again.
     if STATUS_OF_LETTER[outcomes[index]].ended or (
         item is not None
-        and not item.status.ended
+        and not (item.status.ended and status.ended)
         and _rank(status, fact.attempt) <= _rank(item.status, attempts)
     ):
         return None

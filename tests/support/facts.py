@@ -82,6 +82,21 @@ def item_fact(kind: type[ItemFact], submitted: JobSubmitted, index: int, **field
     return kind(**(fixed | fields))
 
 
+def unreadable(submitted: JobSubmitted, index: int | None = None, attempt: int = 1) -> ItemFailed:
+    """A submission under the job's id, or an attempt of its item, could not be read."""
+    job = submitted.header().evolve(total=1) if index is None else None
+    return ItemFailed(
+        job_id=submitted.job_id,
+        job=job,
+        index=index or 0,
+        attempt=attempt,
+        at=at(5),
+        error=JobError.of(ErrorCode.INTERNAL, "cannot be read"),
+        timings_ms={},
+        unreadable=True,
+    )
+
+
 def one_item(submitted: JobSubmitted, index: int) -> st.SearchStrategy[list[ItemFact]]:
     """The facts of one item in the order a worker sends them: tries, then perhaps its end."""
 
@@ -167,6 +182,8 @@ class Reader:
         item = self.items.get(index) if index is not None else None
         ended_before = self.state is not None and self.state.status.ended
         folded = fold(self.state, item, decoded)
+        if self.state is None and not folded.changed:
+            return
         state = folded.state
         if folded.item is not None:
             self.items[folded.item.index] = codec.decode_item(

@@ -11,8 +11,8 @@ from aiokafka.errors import KafkaTimeoutError
 from faust.types import TP
 
 from processor.delays import Delays
-from processor.outbox import Outbox
-from schemas.events import ItemQueued, JobAccepted
+from processor.outbox import Outbox, Topics
+from schemas.events import ItemFailed, ItemQueued, JobAccepted
 from schemas.jobs import ItemInput, Priority
 from schemas.times import from_epoch
 from tests.support.edge import Client, Crashes, Producer, settled
@@ -34,7 +34,8 @@ class Bench:
         self.delays = Delays(
             outbox=Outbox(lambda: self.producer, self.admission, self.crashes),
             priority_topics={p: f"jobs.{p}" for p in Priority},
-            dead_letter_topic="jobs.dead-letter",
+            topics=Topics("jobs.events", "", "jobs.dead-letter", "", ""),
+            source="/imagemill/processor/w1",
             limit=limit,
             on_full=self.paused.add,
             on_drop=self.paused.discard,
@@ -118,13 +119,20 @@ async def test_after_a_revoke_nothing_is_held(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("due_at", ["soon", "2026-03-01T10:00:00"])
-async def test_what_cannot_be_read_goes_to_the_dead_letters(bench: Bench, due_at: str) -> None:
+async def test_what_cannot_be_read_goes_to_the_dead_letters_and_ends(
+    bench: Bench, due_at: str
+) -> None:
     await bench.put(accepted(job(2)))
-    await bench.put(_again(0, None).evolve(due_at=due_at))
+    await bench.put(_again(3, None).evolve(attempt=2, due_at=due_at))
     await settled()
-    assert [sent.topic for sent in bench.producer.sent] == ["jobs.dead-letter"] * 2
+    *letters, failed = bench.producer.sent
+    assert [sent.topic for sent in letters] == ["jobs.dead-letter"] * 2
     assert bench.client.acked == [0, 1]
-    assert isinstance(bench.producer.sent[0].event, JobAccepted)
+    assert isinstance(letters[0].event, JobAccepted)
+    assert (failed.topic, failed.key, failed.partition) == ("jobs.events", b"job", None)
+    fact = failed.event
+    assert isinstance(fact, ItemFailed) and fact.unreadable
+    assert (fact.index, fact.attempt, fact.error.code) == (3, 2, "internal")
 
 
 @pytest.mark.parametrize("good", [True, False])

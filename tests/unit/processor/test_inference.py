@@ -12,9 +12,9 @@ from aiokafka.errors import KafkaTimeoutError
 
 from processor.cancels import CancelledJobs
 from processor.gate import PriorityGate
-from processor.inference import Inference, Topics
+from processor.inference import Inference
 from processor.inline import InlineOperations
-from processor.outbox import Outbox
+from processor.outbox import Outbox, Topics
 from processor.retry import RetryPolicy
 from processor.work import ItemOutcome, ItemTask
 from schemas import codec
@@ -327,11 +327,77 @@ async def test_a_job_that_cannot_be_read_fails_where_it_is_certain_which_it_is(
         assert facts == []
         return
     (fact,) = facts
-    assert isinstance(fact, ItemFailed) and fact.job is not None
+    assert isinstance(fact, ItemFailed) and fact.job is not None and fact.unreadable
     assert (fact.job_id, fact.error.code) == ("job", ErrorCode.PARAMS_INVALID)
     assert {name: getattr(fact.job, name) for name in kept} == kept
     folded = fold(None, None, fact)
     assert folded.state.status is JobStatus.FAILED
+
+
+@pytest.mark.parametrize(
+    ("key", "damage", "ends"),
+    [
+        (b"job/3", b"garbage", (3, 1)),
+        (b"job/3", {"attempt": 0}, (3, 1)),
+        (b"job/3", {"input": 5}, (3, 2)),
+        (b"job/3", {"index": "x"}, (3, 2)),
+        (b"other", {"input": 5}, (3, 2)),
+        (b"job/4", {"input": 5}, None),
+        (b"job", b"garbage", None),
+        (b"job/2000", b"garbage", None),
+        (b"\xff/1", b"[1]", None),
+        (None, b"garbage", None),
+    ],
+)
+async def test_an_item_that_cannot_be_read_fails_where_it_is_certain_which_it_is(
+    bench: Bench, key: bytes | None, damage: Any, ends: tuple[int, int] | None
+) -> None:
+    """Nothing else would end it, and its batch."""
+    header = _nap(total=5).header()
+    value, headers = codec.encode(
+        ItemQueued(job_id="job", index=3, attempt=2, job=header, input=ItemInput())
+    )
+    damaged = isinstance(damage, dict) and json.dumps(json.loads(value) | damage).encode()
+    value = damaged or damage
+    facts = await bench.serve(None, key=key, value=value, headers=headers)
+    assert len(bench.producer.to(TOPICS.dead_letter)) == 1
+    told = [(fact.index, fact.attempt) for fact in facts if isinstance(fact, ItemFailed)]
+    assert told == ([ends] if ends is not None else [])
+    assert all(fact.job_id == "job" and fact.unreadable and not fact.job for fact in facts)
+
+
+@pytest.mark.parametrize("first", ["a job", "an item"])
+async def test_what_cannot_be_read_does_not_end_what_runs(bench: Bench, first: str) -> None:
+    """It has not been told yet that it does: another one under its key came right behind it."""
+    good: AnyEvent = _nap()
+    if first == "an item":
+        header = _nap(total=5).header()
+        good = ItemQueued(job_id="job", index=3, job=header, input=ItemInput())
+    key = b"job" if first == "a job" else b"job/3"
+    value, headers = codec.encode(good)
+    bench.processes.hold = asyncio.Event()
+    serving = asyncio.ensure_future(bench.serve(good, key=key))
+    await settled()
+    broken = json.dumps(json.loads(value) | {"inputs": 5, "input": 5}).encode()
+    assert await bench.serve(None, key=key, value=broken, headers=headers) == []
+    bench.processes.hold.set()
+    assert isinstance((await serving)[-1], ItemFinished)
+    (late,) = await bench.serve(None, key=key, value=broken, headers=headers)
+    assert isinstance(late, ItemFailed) and late.unreadable
+
+
+async def test_a_failed_attempt_is_in_the_log_before_the_next_is_queued(bench: Bench) -> None:
+    bench.processes.run_as = lambda task: ItemOutcome(
+        error=JobError.of(ErrorCode.STORE_UNAVAILABLE, "away")
+    )
+    bench.producer.deliver_at_once = False
+    serving = asyncio.ensure_future(bench.serve(_nap()))
+    await settled()
+    assert [sent.topic for sent in bench.producer.sent] == [TOPICS.events]
+    bench.producer.deliver_at_once = True
+    bench.producer.deliver(bench.producer.sent[0])
+    await serving
+    assert len(bench.producer.to(TOPICS.retry)) == 1
 
 
 def _nested(levels: int) -> str:
@@ -373,10 +439,14 @@ async def test_whatever_is_published_its_job_ends_and_no_worker_does(
         assert len(sent.value or b"") + written < MAX_MESSAGE_BYTES - (16 << 10)
 
 
+@pytest.mark.parametrize("attempt", [1, 2])
 async def test_what_nobody_thought_of_fails_its_job_not_the_worker(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, attempt: int
 ) -> None:
     bench.processes.run_as = lambda task: ItemOutcome(timings_ms={"infer": "\ud800"})
-    (fact,) = await bench.serve(_nap())
-    assert isinstance(fact, ItemFailed)
+    submitted = _nap()
+    event = ItemQueued(job_id="job", index=0, attempt=2, job=submitted.header(), input=ItemInput())
+    (fact,) = await bench.serve(submitted if attempt == 1 else event)
+    assert isinstance(fact, ItemFailed) and not fact.unreadable
+    assert fact.attempt == attempt
     assert (bench.client.acked, bench.crashes.reasons) == ([0], [])

@@ -11,9 +11,8 @@ from faust.types import TP
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from processor.inference import Topics
 from processor.jobtable import JobTable
-from processor.outbox import Outbox
+from processor.outbox import Outbox, Topics
 from processor.tracking import Tracker
 from schemas import codec
 from schemas.events import (
@@ -37,6 +36,7 @@ from tests.support.facts import (
     interleaved,
     item_fact,
     job,
+    unreadable,
 )
 
 EVENTS = TP("jobs.events", 0)
@@ -276,6 +276,9 @@ def test_a_crash_at_any_message_changes_no_outcome(data: st.DataObject) -> None:
     lanes = items if submitted.total == 1 else [[accepted(submitted)], *items]
     if data.draw(st.booleans()):
         lanes = [*lanes, [cancel(submitted)]]
+    for index in (None, 0):
+        strange = [unreadable(submitted, index, attempt) for attempt in (1, 2)]
+        lanes = [*lanes, data.draw(st.lists(st.sampled_from(strange), max_size=2))]
     facts: list[Fact] = data.draw(interleaved(lanes))
     tracked = data.draw(st.integers(0, len(facts)))
     published_first = data.draw(st.booleans())
@@ -364,6 +367,27 @@ async def test_a_record_stays_until_its_tombstone_is_in_the_log(bench: Bench) ->
     await tracking
     await bench.all_acked()
     assert bench.disk == {}
+
+
+async def test_what_cannot_be_read_of_no_job_makes_none(bench: Bench) -> None:
+    await bench.track(unreadable(job(5), 3))
+    await bench.all_acked()
+    assert (bench.producer.sent, bench.disk) == ([], {})
+
+
+async def test_what_cannot_be_read_lets_a_running_batch_go_on(bench: Bench) -> None:
+    submitted = job(2)
+    await bench.track(
+        accepted(submitted),
+        item_fact(ItemStarted, submitted, 0),
+        unreadable(submitted),
+        unreadable(submitted, 0),
+        unreadable(submitted, 1),
+        item_fact(ItemFinished, submitted, 0),
+    )
+    await bench.all_acked()
+    (event,) = bench.finished
+    assert [item.status for item in event.items] == [JobStatus.SUCCEEDED, JobStatus.FAILED]
 
 
 async def test_what_is_no_fact_goes_to_the_dead_letters(bench: Bench) -> None:

@@ -24,6 +24,7 @@ from tests.support.facts import (
     interleaved,
     item_fact,
     job,
+    unreadable,
 )
 
 # Seconds in all, also on a busy machine; a run with thousands finds no more.
@@ -120,6 +121,51 @@ def test_an_attempt_that_is_over_is_not_taken_up_again(data: st.DataObject) -> N
     assert reader.state is not None
     assert reader.state.status is JobStatus.SUCCEEDED
     assert reader.state.attempts == 2
+
+
+@LAW
+@given(st.data())
+def test_what_cannot_be_read_ends_nothing_that_goes_on_without_it(data: st.DataObject) -> None:
+    """A job that is known, or an attempt that was begun, comes to its end by other facts."""
+    submitted, items = data.draw(histories(ends=True))
+    facts = data.draw(interleaved(_lanes(submitted, items)))
+    if submitted.total > 1:
+        facts = sorted(facts, key=lambda fact: fact.TYPE != accepted(submitted).TYPE)
+    reader, begun = Reader(), dict[int, int]()
+    for fact in facts:
+        reader.read([fact])
+        if (index := getattr(fact, "index", None)) is not None:
+            begun[index] = max(fact.attempt, begun.get(index, 0))
+        before, known = reader.state, dict(reader.items)
+        strange = [unreadable(submitted)]
+        strange += [unreadable(submitted, *attempt) for attempt in begun.items()]
+        reader.read(data.draw(st.permutations(strange)))
+        assert (reader.state, reader.items) == (before, known)
+
+
+@LAW
+@given(st.data())
+def test_an_attempt_that_cannot_be_read_ends_its_item(data: st.DataObject) -> None:
+    """Wherever that was the next one: else the batch would never end."""
+    submitted, items = data.draw(histories(ends=True))
+    lost = data.draw(st.integers(0, submitted.total - 1))
+    attempt = items[lost][-1].attempt
+    before = [fact for fact in items[lost] if fact.attempt < attempt]
+    if submitted.total == 1 and not before:
+        return
+    items[lost] = [*before, unreadable(submitted, lost, attempt)]
+    header = [accepted(submitted)] if submitted.total > 1 else []
+    reader = Reader().read([*header, *data.draw(interleaved(items))])
+    assert reader.state is not None and reader.state.status.ended
+    assert reader.state.outcomes[lost] == "f"
+    assert reader.state.items[lost].attempts == attempt
+
+
+def test_a_submission_that_cannot_be_read_ends_a_job_of_which_nothing_is_known() -> None:
+    submitted = job(2)
+    reader = Reader().read([unreadable(submitted), accepted(submitted)])
+    assert reader.state is not None
+    assert (reader.state.status, reader.state.total) == (JobStatus.FAILED, 1)
 
 
 @LAW
