@@ -4,6 +4,11 @@ PYTHON ?= $(firstword $(foreach name,python3 python3.14 python3.13 python3.12 py
 BIN := .venv/bin
 UV_COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 \
 	--no-header --no-annotate --no-emit-index-url
+# Two processes, each with a broker of its own, take one file after the other, in order.
+BY_FILE := -n 2 --dist loadfile --no-loadscope-reorder
+
+# The tests start a hundred processes: each would compile all that it imports.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help python setup setup-dev up down status test test-fast bench lint format lock clean
@@ -32,7 +37,7 @@ status: setup ## what runs
 test: setup-dev lint ## style, imports, and every test, on a real broker
 	@$(BIN)/python -m pytest -n 2 tests/unit
 	@$(PYTHON) deploy/local/dev_programs.py
-	@$(BIN)/python -m pytest tests --ignore=tests/unit
+	@$(BIN)/python -m pytest $(BY_FILE) tests --ignore=tests/unit
 
 test-fast: setup-dev ## the tests that need no broker
 	@$(BIN)/python -m pytest -n 2 tests/unit
