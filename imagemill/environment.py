@@ -9,6 +9,9 @@ from pydantic import AliasChoices, Field, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+# Who listens on all addresses of a machine, for all of them, is reached there.
+_OWN_OF_ALL = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
+
 
 class SettingsInvalid(ValueError):
     """A setting is wrong; the text names its environment variable and never has its value."""
@@ -51,6 +54,21 @@ class HomeSettings(EnvironmentSettings):
     def on_one_machine(self) -> bool:
         """Whether all processes that belong together are sure to have this home."""
         return True
+
+
+class ListenSettings(EnvironmentSettings):
+    """Where services listen."""
+
+    host: str = Field(
+        "127.0.0.1",
+        description="address of the API and of the health ports; 0.0.0.0 opens them to the network",
+    )
+
+    @property
+    def reached_host(self) -> str:
+        """Where this machine reaches what listens there, as it stands in a URL."""
+        host = _OWN_OF_ALL.get(self.host, self.host)
+        return f"[{host}]" if ":" in host else host
 
 
 def environment_name(kind: type[BaseSettings], field: str, info: FieldInfo) -> str:

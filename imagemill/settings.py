@@ -12,7 +12,7 @@ from typing import Literal
 from pydantic import Field, SecretStr, field_validator
 
 from imagemill.addresses import AddressPolicy
-from imagemill.environment import EnvironmentSettings, HomeSettings, named
+from imagemill.environment import EnvironmentSettings, HomeSettings, ListenSettings, named
 from imagemill.storage.settings import StoreSettings
 
 _OWN_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
@@ -114,15 +114,6 @@ class LogSettings(EnvironmentSettings):
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="level")
     log_format: Literal["text", "json"] = Field("text", description="one sentence, or JSON lines")
-
-
-class ListenSettings(EnvironmentSettings):
-    """Where services listen."""
-
-    host: str = Field(
-        "127.0.0.1",
-        description="address of the API and of the health ports; 0.0.0.0 opens them to the network",
-    )
 
 
 class ApiSettings(KafkaSettings, StoreSettings, LimitSettings, ListenSettings, LogSettings):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 
 import psutil
@@ -10,14 +11,25 @@ from imagemill.local.errors import LocalError
 
 
 def is_free(port: int, host: str = "127.0.0.1") -> bool:
-    """Whether a server could listen on that port now."""
-    with socket.socket() as probe:
-        # As servers do: a port whose last connections are in TIME_WAIT counts as free.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError:
+    """Whether a server could listen on that port now, on every address of `host`.
+
+    Raises:
+        LocalError: this machine lacks that host, or the port is not for this user.
+    """
+    try:
+        for family, kind, _, _, address in socket.getaddrinfo(
+            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        ):
+            with socket.socket(family, kind) as probe:
+                # As servers do: a port whose last connections are in TIME_WAIT counts as free.
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                if family == socket.AF_INET6:
+                    probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                probe.bind(address)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
             return False
+        raise LocalError(f"nothing can listen on {host}, port {port}: {error.strerror}") from error
     return True
 
 
@@ -31,13 +43,6 @@ def next_free(first: int, *, but: frozenset[int] = frozenset()) -> int:
         if port not in but and is_free(port):
             return port
     raise LocalError(f"no TCP port between {first} and {first + 99} is free")
-
-
-def accepts(port: int, host: str = "127.0.0.1") -> bool:
-    """Whether something listens there."""
-    with socket.socket() as probe:
-        probe.settimeout(1)
-        return probe.connect_ex((host, port)) == 0
 
 
 def holder(port: int) -> str | None:

@@ -23,9 +23,9 @@ def wait_until(condition: Callable[[], bool], timeout_s: float, *, every_s: floa
     return True
 
 
-def answers_ready(port: int) -> bool:
-    """Whether GET /readyz of the local service on that port is answered 200."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+def answers_ready(host: str, port: int) -> bool:
+    """Whether GET /readyz of the service there is answered 200; `host` as in a URL."""
+    connection = http.client.HTTPConnection(f"{host}:{port}", timeout=5)
     try:
         connection.request("GET", "/readyz")
         return connection.getresponse().status == 200
@@ -41,6 +41,7 @@ def wait_until_ready(system: LocalSystem, timeout_s: float = 90.0) -> None:
     Raises:
         LocalError: one did not become ready; the text names it and has the end of its log.
     """
+    host = system.api.reached_host
     deadline = time.monotonic() + timeout_s
     for service in system.services():
         if service.name == "broker" or service.port is None:
@@ -49,10 +50,10 @@ def wait_until_ready(system: LocalSystem, timeout_s: float = 90.0) -> None:
         hopeless = _restarts(system, name) + _HOPELESS
 
         def over(port: int = port, name: str = name, hopeless: int = hopeless) -> bool:
-            return answers_ready(port) or _restarts(system, name) >= hopeless
+            return answers_ready(host, port) or _restarts(system, name) >= hopeless
 
         wait_until(over, deadline - time.monotonic())
-        if not answers_ready(port):
+        if not answers_ready(host, port):
             raise LocalError(_unready(system, name, port))
 
 

@@ -61,7 +61,7 @@ class LocalSystem:
     @property
     def url(self) -> str:
         """Where this machine reaches the API."""
-        return f"http://127.0.0.1:{self.api.port}"
+        return f"http://{self.api.reached_host}:{self.api.port}"
 
     def broker_kind(self) -> BrokerKind:
         """Where the broker comes from.
@@ -204,7 +204,7 @@ class LocalSystem:
         wanted = {self.api.port: "PORT", self._notifier.notifier_port: "IMAGEMILL_NOTIFIER_PORT"}
         wanted |= {worker + n: "IMAGEMILL_WORKER_PORT" for n in range(self._processors)}
         for port, variable in wanted.items():
-            if not is_free(port, "0.0.0.0"):
+            if not is_free(port, self.api.host):
                 by = holder(port) or "another program"
                 raise LocalError(
                     f"port {port} is taken by {by}. Stop it, or choose another: "

@@ -7,12 +7,12 @@ from typing import Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
-from imagemill.environment import HomeSettings, named
+from imagemill.environment import HomeSettings, ListenSettings, named
 from imagemill.storage.location import locate
 from imagemill.storage.signing import UrlSigner
 
 
-class StoreSettings(HomeSettings):
+class StoreSettings(HomeSettings, ListenSettings):
     """Where images and results are kept."""
 
     object_store_url: str | None = Field(
@@ -75,7 +75,8 @@ class StoreSettings(HomeSettings):
     )
     public_url: str | None = Field(
         None,
-        description="the API as clients reach it; http://localhost:<PORT> if unset",
+        description="the API as clients reach it; if unset, http://localhost:<PORT>, or with the "
+        "IMAGEMILL_HOST that it listens on alone",
     )
     signing_secret: SecretStr | None = Field(
         None,
@@ -104,4 +105,5 @@ class StoreSettings(HomeSettings):
     @property
     def public_base_url(self) -> str:
         """The API's base URL as clients reach it, without a trailing slash."""
-        return (self.public_url or f"http://localhost:{self.port}").rstrip("/")
+        host = "localhost" if self.reached_host == "127.0.0.1" else self.reached_host
+        return (self.public_url or f"http://{host}:{self.port}").rstrip("/")

@@ -43,6 +43,11 @@ class Installation:
         # What a run against an existing cluster sets; here the broker is part of the system.
         self.environ.pop("KAFKA_BOOTSTRAP_SERVERS", None)
 
+    @property
+    def host(self) -> str:
+        """Where the services listen."""
+        return self.environ.setdefault("IMAGEMILL_HOST", "127.0.0.1")
+
     def run(self, *words: str) -> subprocess.CompletedProcess[str]:
         """Run `imagemill` with these arguments."""
         return subprocess.run(
@@ -68,13 +73,13 @@ class Installation:
 
     def get(self, path: str) -> bytes:
         """The body of a GET of the API."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=30) as answer:
+        with urllib.request.urlopen(f"http://{self.host}:{self.port}{path}", timeout=30) as answer:
             return answer.read()
 
     def ready(self) -> bool:
         """Whether all services say that they are."""
         names = ("PORT", "IMAGEMILL_WORKER_PORT", "IMAGEMILL_NOTIFIER_PORT")
-        return all(answers_ready(int(self.environ[name])) for name in names)
+        return all(answers_ready(self.host, int(self.environ[name])) for name in names)
 
 
 @pytest.fixture(scope="module")
@@ -154,7 +159,7 @@ def test_what_is_killed_is_started_again_within_two_seconds(installation, name):
     assert wait_until(installation.ready, 120)
 
 
-def test_after_all_that_it_still_works_and_a_restart_loses_nothing(installation):
+def test_after_all_that_it_still_works_and_a_restart_elsewhere_loses_nothing(installation):
     installation.up()
     jobs = json.loads(installation.get("/v1/jobs?limit=100"))["jobs"]
     assert jobs
@@ -164,7 +169,8 @@ def test_after_all_that_it_still_works_and_a_restart_loses_nothing(installation)
     assert [pid for pid in pids if psutil.pid_exists(pid)] == []
     assert {service["state"] for service in installation.status().values()} == {"stopped"}
 
-    installation.up()
+    installation.environ["IMAGEMILL_HOST"] = "127.0.0.2"
+    assert f"http://127.0.0.2:{installation.port}/" in installation.up()
     kept = {job["id"] for job in json.loads(installation.get("/v1/jobs?limit=100"))["jobs"]}
     assert {job["id"] for job in jobs} <= kept
 
