@@ -291,6 +291,13 @@ class NotifierSettings(KafkaSettings, UrlSettings, ListenSettings, LogSettings):
         description="deliveries held at once; above, reading pauses. Of one host those that are "
         "posted in time at its pace, half of them at most; others wait on webhooks.retry",
     )
+    webhook_waiting: int = Field(
+        10_000,
+        ge=1,
+        le=1_000_000,
+        description="deliveries read from webhooks.retry that wait for their turn at once; above, "
+        "reading it pauses",
+    )
     webhook_hold_s: float = Field(
         5.0,
         gt=0,

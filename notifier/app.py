@@ -4,7 +4,9 @@
    `webhooks.retry`, and that is on record.
 2. Messages are taken while others are under way, up to a bound; there, reading waits.
 3. A delivery whose host is busy waits on `webhooks.retry`, out of the way of other hosts'. That
-   topic is read as well: what finds its host still busy goes to its end again.
+   topic is read as well, by a consumer that holds far more: what is read there waits for its turn
+   in memory. It is written to the topic's end again when it has waited for long, so that a crash
+   does not repeat all that was delivered since it was read.
 4. When a partition moves to another process, what is not being posted just then waits there too.
 """
 
@@ -32,7 +34,7 @@ from notifier.ledger import Ledger
 from notifier.news import News, running_state
 from notifier.payload import delivery_in
 from notifier.reader import Partition, Reader, place_of
-from notifier.schedule import RetryPolicy, outstayed
+from notifier.schedule import RetryPolicy, outstayed, patience_s
 from notifier.secret import webhook_secret
 from notifier.slots import Slots
 from schemas.times import from_epoch, now, to_epoch
@@ -46,10 +48,8 @@ _COMMIT_INTERVAL_S = 0.5
 _PAUSE_AFTER_S = 1.0
 # How long a partition that moves away waits for attempts under way.
 _RELEASE_GRACE_S = 5.0
-# How long nothing is read of what waits, when it was not the turn of some of it: until another of
-# it was delivered or given up, within these bounds.
-_REST_S = 0.1
-_LONGEST_REST_S = 1.0
+# Bodies of what waits for its turn, in bytes; above, no more of it is read.
+_WAITING_BYTES = 64 << 20
 
 
 class Notifier:
@@ -82,7 +82,7 @@ class Notifier:
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopping = asyncio.Event()
         self._progress = asyncio.Event()
-        self._turn = asyncio.Event()
+        self._waiting_bytes = 0
 
     def stop(self) -> None:
         """Makes `run` end, once attempts under way are finished and on record."""
@@ -151,24 +151,21 @@ class Notifier:
         while not self._stopping.is_set():
             # Pausing throws away what was fetched ahead: a short wait for room spares it.
             await self._wait_for_room(reader, _PAUSE_AFTER_S)
-            messages = await reader.poll(self._room(reader))
-            admitted = [self._take(reader, message) for message in messages]
+            for message in await reader.poll(self._room(reader)):
+                self._take(reader, message)
             if time.monotonic() >= commit_at:
                 reader.commit()
                 commit_at = time.monotonic() + _COMMIT_INTERVAL_S
-            if reader is self._waiting and not all(admitted):
-                await self._rest()
-
-    async def _rest(self) -> None:
-        self._turn.clear()
-        await asyncio.sleep(_REST_S)
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._turn.wait(), _LONGEST_REST_S - _REST_S)
 
     def _room(self, reader: Reader) -> int:
         settings = self._settings
-        held = len(self._news) + sum(len(each) for each in self._readers)
-        return min(settings.webhook_backlog - held, settings.webhook_repeats - reader.behind)
+        if reader is self._jobs:
+            room = settings.webhook_backlog - len(self._news) - len(reader)
+        else:
+            room = settings.webhook_waiting - len(reader)
+            if self._waiting_bytes > _WAITING_BYTES:
+                room = 0
+        return min(room, settings.webhook_repeats - reader.behind)
 
     async def _wait_for_room(self, reader: Reader, longest_s: float) -> None:
         end = time.monotonic() + longest_s
@@ -177,30 +174,34 @@ class Notifier:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._progress.wait(), left)
 
-    def _take(self, reader: Reader, message: Message) -> bool:
-        """Begins what is to be done for a message; False when it is not its turn."""
+    def _take(self, reader: Reader, message: Message) -> None:
+        """Begins what is to be done for a message."""
         try:
             delivery = self._asked_for(message)
             run = Run(delivery) if delivery is not None else None
         except ValueError as error:
             self._spawn(reader, message, self._set_aside(message, str(error)))
-            return True
+            return
         except Exception as error:
             # Whatever it is, it would come again each time that the message is read.
             log.exception("a message broke the notifier")
             self._spawn(reader, message, self._set_aside(message, f"internal error: {error!r}"))
-            return True
+            return
         if run is None:
             reader.done(*place_of(message))
-            return True
-        due_at = run.delivery.due_at
-        if (due_at is not None and due_at > now()) or not self._slots.admit(run.host):
+            return
+        if reader is self._waiting:
+            work = self._deliver_in_turn(run)
+        elif self._slots.admit(run.host):
+            work = self._deliver_at_once(run)
+        else:
             self._spawn(reader, message, self._put_aside(run))
-            return False
+            return
         partition, _ = place_of(message)
-        self._runs[partition].add(run)
-        run.task = self._spawn(reader, message, self._deliver(partition, run))
-        return True
+        runs = self._runs[partition]
+        runs.add(run)
+        run.task = self._spawn(reader, message, work)
+        run.task.add_done_callback(lambda _: runs.discard(run))
 
     def _asked_for(self, message: Message) -> WebhookDelivery | None:
         if message.topic() != self._states:
@@ -229,33 +230,69 @@ class Notifier:
         task.add_done_callback(ended)
         return task
 
-    async def _deliver(self, partition: Partition, run: Run) -> None:
+    async def _deliver_at_once(self, run: Run) -> None:
+        if not await self._deliver(run):
+            await self._put_aside(run)
+
+    async def _deliver_in_turn(self, run: Run) -> None:
+        """When it is due and its host has a place; put aside again if that takes too long."""
+        size = len(run.delivery.body)
+        self._waiting_bytes += size
         try:
-            finished = await self._deliverer.deliver(run)
+            end = time.monotonic() + patience_s(*self._waited(run), self._policy)
+            while not run.called_off and (left := end - time.monotonic()) > 0:
+                if await self._turn(run, left) and await self._deliver(run):
+                    return
+            await self._put_aside(run)
+        finally:
+            self._waiting_bytes -= size
+
+    async def _turn(self, run: Run, longest_s: float) -> bool:
+        """Whether its time came, and a place for it, before it was called off."""
+        due_at = run.delivery.due_at
+        run.waits = True
+        try:
+            async with asyncio.timeout(longest_s):
+                if due_at is not None:
+                    await asyncio.sleep(to_epoch(due_at) - time.time())
+                await self._slots.turn(run.host)
+            return True
+        except TimeoutError:
+            return False
+        except asyncio.CancelledError:
+            if run.called_off:
+                return False
+            raise
+        finally:
+            run.waits = False
+
+    async def _deliver(self, run: Run) -> bool:
+        """Whether a delivery that was admitted is over; its place is free then."""
+        try:
+            return await self._deliverer.deliver(run)
         except Exception as error:
             # A defect of ours may not stop the partition for ever: the delivery is given up.
             log.exception("the webhook of job %s broke the notifier", run.delivery.job_id)
             await self._ledger.gave_up(run.delivery, f"internal error: {type(error).__name__}")
-            finished = True
+            return True
         finally:
             self._slots.leave(run.host)
-            if runs := self._runs.get(partition):
-                runs.discard(run)
-        if not finished:
-            await self._put_aside(run)
-        elif run.delivery.since is not None:
-            self._turn.set()
 
     async def _put_aside(self, run: Run) -> None:
         """What found no place, or was called off, is gone on with later; but not for ever."""
-        delivery = run.delivery.evolve(since=run.delivery.since or now())
-        waited_s = time.time() - to_epoch(delivery.since)
-        over = outstayed(waited_s, self._slots.silent_s(run.host), self._policy)
+        run.delivery = run.delivery.evolve(since=run.delivery.since or now())
+        over = outstayed(*self._waited(run), self._policy)
         if over is None:
-            await self._ledger.put_aside(delivery)
+            await self._ledger.put_aside(run.delivery)
             return
-        log.warning("the webhook of job %s is given up: %s", delivery.job_id, over.reason)
-        await self._ledger.gave_up(delivery, over.reason)
+        log.warning("the webhook of job %s is given up: %s", run.delivery.job_id, over.reason)
+        await self._ledger.gave_up(run.delivery, over.reason)
+
+    def _waited(self, run: Run) -> tuple[float, float]:
+        """How long it has waited for its turn, and for how long its host is silent; in seconds."""
+        since = run.delivery.since
+        waited_s = time.time() - to_epoch(since) if since is not None else 0.0
+        return waited_s, self._slots.silent_s(run.host)
 
     async def _set_aside(self, message: Message, reason: str) -> None:
         """What cannot be delivered goes to the dead-letter topic, the reason in its headers."""

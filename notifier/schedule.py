@@ -13,6 +13,8 @@ from schemas.webhooks import WebhookFailure
 _GONE = 410
 # A wait is up to this share longer, so that receivers are not hit by all waiters at once.
 _JITTER = 0.2
+# After a wait of that much more it is certain that it has been one, rounding aside.
+_MARGIN_S = 0.05
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,13 @@ def outstayed(waited_s: float, silent_s: float, policy: RetryPolicy) -> GiveUp |
     if waited_s > policy.turn_s:
         return GiveUp(f"Its turn did not come in {waited_s:.0f} s: the receiver is too slow.")
     return None
+
+
+def patience_s(waited_s: float, silent_s: float, policy: RetryPolicy) -> float:
+    """How long from now it has not, whatever the host does; in seconds, more than 0."""
+    silence = min(waited_s, silent_s)
+    left_s = min(policy.turn_s - waited_s, policy.silent_s - silence)
+    return max(left_s, 0.0) + _MARGIN_S
 
 
 def parse_retry_after(header: str | None, now: float) -> float | None:

@@ -56,6 +56,8 @@ class Slots:
         self._clock = clock
         self._hosts: dict[str, _Host] = {}
         self._silent: OrderedDict[str, float] = OrderedDict()
+        # Of each host, in their order; only where it has no room.
+        self._waiting: dict[str, OrderedDict[asyncio.Future[None], None]] = {}
 
     @property
     def hosts(self) -> int:
@@ -71,12 +73,41 @@ class Slots:
         self._hosts[host] = entry
         return True
 
+    async def turn(self, host: str) -> None:
+        """Waits until one more may be held, first come, first served; then `leave` must follow."""
+        if self.admit(host):
+            return
+        turn = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(host, OrderedDict())[turn] = None
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if not turn.cancelled():
+                self.leave(host)
+            raise
+        finally:
+            if (waiting := self._waiting.get(host)) is not None:
+                waiting.pop(turn, None)
+                self._admit_waiting(host)
+
     def leave(self, host: str) -> None:
         """A delivery that was admitted is held no more."""
         entry = self._hosts[host]
         entry.held -= 1
         if not entry.held:
             del self._hosts[host]
+        self._admit_waiting(host)
+
+    def _admit_waiting(self, host: str) -> None:
+        waiting = self._waiting.get(host)
+        while waiting:
+            turn = next(iter(waiting))
+            if not turn.cancelled():
+                if not self.admit(host):
+                    return
+                turn.set_result(None)
+            del waiting[turn]
+        self._waiting.pop(host, None)
 
     @asynccontextmanager
     async def of(self, host: str) -> AsyncIterator[None]:
@@ -111,6 +142,7 @@ class Slots:
         entry.took_s = known + (took_s - known) * _NEWEST
         if answered:
             self._silent.pop(host, None)
+            self._admit_waiting(host)
             return
         self._silent.setdefault(host, self._clock())
         if len(self._silent) > _SILENT:

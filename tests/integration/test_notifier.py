@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -436,6 +437,9 @@ async def test_a_receiver_that_hangs_stops_neither_others_nor_the_log(fleet: Fle
         await slow.until(lambda it: it.jobs() == slow_jobs)
         await eventually_async(fleet.results.lag, lambda lag: lag == 0)
         assert set((slow.times() + receiver.times()).values()) == {1}
+        # Nor written again and again while it waits.
+        waited = Counter(entry.job_id for entry in await asyncio.to_thread(fleet.results.waited))
+        assert len(waited) > 50 and set(waited.values()) == {1}
 
 
 async def test_a_broker_that_dies_in_mid_delivery_costs_no_record(

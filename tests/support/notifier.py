@@ -125,8 +125,8 @@ class Results:
         found = self._records("webhooks.attempts", job_id)
         return sorted(found, key=lambda attempt: attempt.at)
 
-    def waited(self, job_id: str) -> list[WebhookDelivery]:
-        """The job's deliveries as they came to webhooks.retry."""
+    def waited(self, job_id: str | None = None) -> list[WebhookDelivery]:
+        """The job's deliveries, or all, as they came to webhooks.retry."""
         return self._records("webhooks.retry", job_id)
 
     def given_up(self, job_id: str) -> list[WebhookDelivery]:

@@ -17,6 +17,7 @@ from notifier.schedule import (
     decide,
     outstayed,
     parse_retry_after,
+    patience_s,
 )
 from schemas.webhooks import WebhookFailure
 
@@ -72,6 +73,19 @@ def test_who_waits_for_its_turn_gives_up_sooner_when_nobody_answers() -> None:
     assert outstayed(60, 3600, POLICY) is None
     assert outstayed(61, 61, POLICY) == GiveUp("The receiver has not answered for 61 s.")
     assert "too slow" in outstayed(3601, 0, POLICY).reason
+
+
+@given(st.floats(0, 4000), st.floats(0, 4000))
+def test_who_has_not_waited_for_too_long_has_not_while_its_patience_lasts(
+    waited_s: float, silent_s: float
+) -> None:
+    left_s = patience_s(waited_s, silent_s, POLICY)
+    assert 0 < left_s < 61
+    if outstayed(waited_s, silent_s, POLICY) is None:
+        soon = max(0.0, left_s - 0.1)
+        assert outstayed(waited_s + soon, silent_s + soon, POLICY) is None
+        if silent_s or waited_s > POLICY.turn_s - 60:
+            assert outstayed(waited_s + left_s, silent_s + left_s, POLICY) is not None
 
 
 @pytest.mark.parametrize(

@@ -88,3 +88,43 @@ def test_a_silent_host_is_known_though_nothing_is_held_for_it() -> None:
     slots.attempted("dead", 0.01, answered=False)
     slots.leave("dead")
     assert (slots.hosts, admitted(slots, "dead")) == (0, 2)
+
+
+async def test_turns_come_in_the_order_in_which_they_were_waited_for() -> None:
+    slots = Slots(total=64, per_host=1, backlog=8, wait_s=1)
+    assert slots.admit("busy")
+    came: list[int] = []
+
+    async def wait(number: int) -> None:
+        await slots.turn("busy")
+        came.append(number)
+
+    waiting = [asyncio.create_task(wait(number)) for number in range(5)]
+    await slots.turn("other")
+    await asyncio.sleep(0)
+    assert came == []
+    waiting[0].cancel()
+    slots.leave("busy")
+    await asyncio.sleep(0.01)
+    assert came == [1]
+    # One that is called off just when its turn came leaves it to the next.
+    slots.leave("busy")
+    waiting[2].cancel()
+    await asyncio.sleep(0.01)
+    assert came == [1, 3]
+    assert not slots.admit("busy"), "there are others before it"
+    slots.leave("busy")
+    await asyncio.sleep(0.01)
+    slots.leave("busy")
+    slots.leave("other")
+    assert (came, slots.hosts) == ([1, 3, 4], 0)
+
+
+async def test_who_waits_is_let_in_when_a_silent_host_answers() -> None:
+    slots = Slots(total=64, per_host=1, backlog=100, wait_s=1)
+    assert slots.admit("dead")
+    slots.attempted("dead", 0.01, answered=False)
+    waiting = [asyncio.create_task(slots.turn("dead")) for _ in range(3)]
+    await asyncio.sleep(0)
+    slots.attempted("dead", 0.01, answered=True)
+    await asyncio.wait_for(asyncio.gather(*waiting), 1)
