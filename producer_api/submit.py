@@ -14,7 +14,13 @@ import orjson
 from imagemill.imagecheck import ImageLimits, check_image
 from imagemill.kafka import AsyncProducer, KafkaUnavailable
 from imagemill.settings import ApiSettings
-from imagemill.storage import ObjectNotFound, ObjectStore, StoredObject, upload_key, upload_prefix
+from imagemill.storage import (
+    ObjectNotFound,
+    ObjectStore,
+    StoredObject,
+    loose_upload_key,
+    upload_prefix,
+)
 from producer_api.cancel import Canceller
 from producer_api.claims import Claims, repeat_differs
 from producer_api.forms import InputBody, SubmitBody
@@ -170,7 +176,7 @@ class Submitter:
         """An input that is no file of this request; what was uploaded before is checked now."""
         if entry.upload_id is None:
             return ItemInput(url=entry.url, filename=entry.filename)
-        key = upload_key(entry.upload_id, 0)
+        key = loose_upload_key(entry.upload_id)
         try:
             stat = await in_store(self._store, self._store.stat, key)
             if time.time() - stat.modified.timestamp() > MAX_UPLOAD_AGE_S:

@@ -45,6 +45,14 @@ def upload_key(job_id: str, index: int) -> str:
     return check_key(f"{upload_prefix(job_id)}{index}")
 
 
+def loose_upload_key(upload_id: str) -> str:
+    """Where an image is stored that was uploaded before any job named it: under no job's id.
+
+    A job's own uploads go with it, so no other job may name them; and no job's id has a tilde.
+    """
+    return upload_key(f"~{upload_id}", 0)
+
+
 def result_prefix(job_id: str) -> str:
     """What the keys of a job's results begin with, and no other job's do."""
     return f"results/{job_id}/"

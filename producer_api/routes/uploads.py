@@ -8,7 +8,7 @@ from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field
 
 from imagemill.imageformats import FORMATS
-from imagemill.storage import upload_key
+from imagemill.storage import loose_upload_key
 from producer_api.context import API
 from producer_api.documents import UploadDocument
 from producer_api.forms import parse_json
@@ -43,7 +43,7 @@ async def create_upload(request: web.Request) -> web.Response:
         )
     upload_id = new_id()
     target = await in_store(
-        api.store, api.store.upload_url, upload_key(upload_id, 0), _LIFETIME_S, body.content_type
+        api.store, api.store.upload_url, loose_upload_key(upload_id), _LIFETIME_S, body.content_type
     )
     return json_answer(
         {

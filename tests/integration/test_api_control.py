@@ -255,6 +255,14 @@ def test_an_upload_is_made_first_and_used_later(api: RunningApi, kafka: Topics) 
     assert (api.settings.home / "objects" / str(image.key)).read_bytes() == photo
 
 
+def test_a_job_s_own_file_cannot_be_named_as_an_upload(api: RunningApi) -> None:
+    """It goes with that job, whoever else may use it then."""
+    form = {"operation": "detect-objects"}
+    owner = api.post("/v1/jobs", data=form, files={"image": ("a.png", picture("png"))}).json()
+    answer = api.post("/v1/jobs", json=form | {"inputs": [{"upload_id": owner["id"]}]})
+    assert (answer.status_code, answer.json()["code"]) == (422, "not_found")
+
+
 @pytest.mark.parametrize(
     ("data", "status"), [(b"no image", 415), (b"", 422), (picture()[:-50], 422)]
 )
