@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import io
+import sys
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec, module_from_spec
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +27,7 @@ from schemas.errors import ErrorCode
 from schemas.params.remove_background import RemoveBackgroundParams
 from tests.support.models import real_store
 
+Remove = Callable[..., Image.Image]
 PHOTOS = ("astronaut", "chelsea", "coffee")
 # COCO ids of the expected best classes and their scores.
 EXPECTED = {"chelsea": (17, 0.94), "coffee": (47, 0.96), "astronaut": (1, 0.65)}
@@ -40,14 +44,25 @@ def loader(store: ModelStore) -> ModelLoader:
 
 
 @pytest.fixture(scope="module")
-def rembg_session(store: ModelStore) -> Iterator[Any]:
+def rembg_remove(store: ModelStore) -> Iterator[Remove]:
     """rembg on the same file and on onnxruntime's own CPU provider; it downloads nothing."""
-    import rembg
-
     with pytest.MonkeyPatch.context() as patch:
+        _pass_by_pymatting_packages(patch)
+        import rembg
+
         folder = store.resolve(store.manifest().models["u2netp"]).path.parent
         patch.setenv("U2NET_HOME", str(folder))
-        yield rembg.new_session("u2netp", providers=["CPUExecutionProvider"])
+        session = rembg.new_session("u2netp", providers=["CPUExecutionProvider"])
+        yield functools.partial(rembg.remove, session=session)
+
+
+def _pass_by_pymatting_packages(patch: pytest.MonkeyPatch) -> None:
+    """Keep them from importing every module there is: numba would compile for a minute."""
+    parts = ("alpha", "foreground", "laplacian", "preconditioner", "solver", "util")
+    for name in ("pymatting", *(f"pymatting.{part}" for part in parts)):
+        spec = find_spec(name)
+        assert spec is not None, f"PyMatting has no {name}"
+        patch.setitem(sys.modules, name, module_from_spec(spec))
 
 
 @pytest.fixture(params=PHOTOS)
@@ -77,19 +92,15 @@ def alpha(image: Image.Image) -> np.ndarray:
     ids=str,
 )
 def test_alpha_agrees_with_rembg(
-    loader: ModelLoader, rembg_session: Any, photo: Image.Image, options: dict[str, bool]
+    loader: ModelLoader, rembg_remove: Remove, photo: Image.Image, options: dict[str, bool]
 ) -> None:
-    import rembg
-
-    theirs = alpha(rembg.remove(photo.copy(), session=rembg_session, **options))
+    theirs = alpha(rembg_remove(photo.copy(), **options))
     assert np.abs(alpha(ours(loader, photo, **options)) - theirs).mean() <= 1.0
 
 
-def test_matting_agrees_with_rembg(loader: ModelLoader, rembg_session: Any, photos: Path) -> None:
-    import rembg
-
+def test_matting_agrees_with_rembg(loader: ModelLoader, rembg_remove: Remove, photos: Path) -> None:
     photo = Image.open(photos / "chelsea.png").convert("RGB")
-    theirs = rembg.remove(photo.copy(), session=rembg_session, alpha_matting=True)
+    theirs = rembg_remove(photo.copy(), alpha_matting=True)
     mine = ours(loader, photo, alpha_matting=True)
     assert np.abs(alpha(mine) - alpha(theirs)).mean() <= 1.0
     solid = alpha(theirs) == 255
