@@ -282,7 +282,7 @@ async def test_a_partition_of_a_busy_topic_may_only_be_waiting_for_its_turn(
     assert client.sought[:1] == [(JOBS, 0)]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 2**32), st.integers(1, 60))
 def test_no_misbehaviour_of_the_client_loses_or_repeats_an_offset(seed: int, length: int) -> None:
     """A client that drops, repeats and reorders batches, with work done in any order."""

@@ -72,7 +72,7 @@ def test_low_jobs_are_slow_under_load_but_never_starved() -> None:
     assert started == {"jobs.high": 150, "jobs.low": 160 // FAIR_EVERY}
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.sampled_from(list(Priority)), max_size=60))
 def test_everything_starts_once_and_in_order_within_its_priority(order: list[Priority]) -> None:
     gate, _ = _gate()

@@ -265,7 +265,7 @@ async def test_repeats_after_the_end_are_told_once(bench: Bench) -> None:
     assert (len(again.finished), len(again.states)) == (1, 1)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.data())
 def test_a_crash_at_any_message_changes_no_outcome(data: st.DataObject) -> None:
     """The worker dies when a part of what it sent is in the log; facts not acked come again.

@@ -27,7 +27,7 @@ from schemas.times import to_epoch
 from schemas.topics import MAX_MESSAGE_BYTES
 from tests.support.facts import Reader, cancel, histories, interleaved, item_fact, job
 
-LAW = settings(max_examples=40, deadline=None)
+LAW = settings(max_examples=40)
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 

@@ -13,7 +13,7 @@ from processor.operations.detection.letterbox import InputRecipe, prepare
 SIDES = st.integers(1, 900)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(width=SIDES, height=SIDES, fit=st.sampled_from(["center", "corner", "stretch"]))
 def test_the_whole_picture_comes_back_as_itself(width, height, fit):
     recipe = InputRecipe(320, 256, fit=fit)

@@ -144,7 +144,7 @@ def test_fixed_shapes_leave_no_shape_arithmetic() -> None:
 CHANNELS = st.dictionaries(st.integers(0, 3), st.floats(-300, 300, width=32), max_size=4)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(first=CHANNELS, second=CHANNELS)
 def test_centring_by_any_constants_is_the_same_function(
     first: dict[int, float], second: dict[int, float]

@@ -63,7 +63,7 @@ def edits(a: str, b: str) -> int:
     return row[-1]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(wanted=st.text("abc", min_size=1, max_size=6), text=st.text("abcd", max_size=12))
 def test_the_best_place_is_the_best_of_all_parts_of_the_text(wanted, text):
     parts = [text[i:j] for i in range(len(text)) for j in range(i + 1, len(text) + 1)]

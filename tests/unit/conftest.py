@@ -1,0 +1,6 @@
+"""Properties hold or do not, however busy the machine is."""
+
+from hypothesis import HealthCheck, settings
+
+settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("unhurried")
