@@ -6,7 +6,7 @@ import fcntl
 import os
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -134,9 +134,10 @@ def topic_prefix() -> str:
 
 
 @pytest.fixture(scope="session")
-def free_port() -> Callable[[], int]:
+def free_port() -> Iterator[Callable[[], int]]:
     """Gives a free TCP port at each call, another one each time."""
-    return PortBlock().take
+    with closing(PortBlock()) as block:
+        yield block.take
 
 
 def _container(free_port: Callable[[], int]) -> Iterator[Broker]:

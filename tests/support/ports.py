@@ -24,6 +24,10 @@ class PortBlock:
         self._sign, first = _claim()
         self._ports = itertools.cycle(range(first + 1, first + _SIZE))
 
+    def close(self) -> None:
+        """Leave the block to others."""
+        self._sign.close()
+
     def take(self) -> int:
         """A free port, one that was not given for as long as possible."""
         for port in itertools.islice(self._ports, _SIZE):
