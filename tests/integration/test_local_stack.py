@@ -159,6 +159,18 @@ def test_what_is_killed_is_started_again_within_two_seconds(installation, name):
     assert wait_until(installation.ready, 120)
 
 
+def test_a_taken_port_is_said_before_anything_starts(installation, tmp_path, kafka_install):
+    other = Installation(tmp_path, kafka_install.libs.parent, lambda: installation.port)
+    (other.home).mkdir()
+    (other.home / "models").symlink_to((installation.home / "models").resolve())
+    done = other.run("up")
+    if done.returncode == 0:
+        other.run("down")
+    assert done.returncode == 1
+    assert f"port {installation.port} is taken" in done.stderr
+    assert {service["state"] for service in other.status().values()} == {"stopped"}
+
+
 def test_after_all_that_it_still_works_and_a_restart_elsewhere_loses_nothing(installation):
     installation.up()
     jobs = json.loads(installation.get("/v1/jobs?limit=100"))["jobs"]
@@ -173,13 +185,3 @@ def test_after_all_that_it_still_works_and_a_restart_elsewhere_loses_nothing(ins
     assert f"http://127.0.0.2:{installation.port}/" in installation.up()
     kept = {job["id"] for job in json.loads(installation.get("/v1/jobs?limit=100"))["jobs"]}
     assert {job["id"] for job in jobs} <= kept
-
-
-def test_a_taken_port_is_said_before_anything_starts(installation, tmp_path, kafka_install):
-    other = Installation(tmp_path, kafka_install.libs.parent, lambda: installation.port)
-    (other.home).mkdir()
-    (other.home / "models").symlink_to((installation.home / "models").resolve())
-    done = other.run("up")
-    assert done.returncode == 1
-    assert f"port {installation.port} is taken" in done.stderr
-    assert {service["state"] for service in other.status().values()} == {"stopped"}
