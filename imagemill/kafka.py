@@ -15,6 +15,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
+from imagemill.environment import SettingsInvalid
 from imagemill.pace import Pace
 from imagemill.settings import KafkaSettings
 from imagemill.topicconfig import differing
@@ -29,7 +30,7 @@ _GATHER_S = 0.005
 
 
 class KafkaUnavailable(Exception):
-    """The cluster cannot be reached or did not answer in time; trying again may help."""
+    """The cluster did not answer in time, or refuses us; trying again may help."""
 
 
 class TopicsMissing(Exception):
@@ -179,21 +180,55 @@ class AsyncProducer:
             await asyncio.to_thread(self._thread.join)
 
 
-def admin(settings: KafkaSettings) -> AdminClient:
-    """An admin client of the cluster."""
+def admin(settings: KafkaSettings, heard: list[KafkaError] | None = None) -> AdminClient:
+    """An admin client of the cluster.
+
+    With a list, what its connections end of is put there when the client is polled, not logged:
+    some twenty lines a second.
+
+    Raises:
+        SettingsInvalid: a certificate or key cannot be used.
+    """
     # Without librdkafka's notes (6), one of which is of its own queue when a client is let go.
-    return AdminClient(client_config(settings) | {"socket.timeout.ms": 10_000, "log_level": 5})
+    options: dict[str, Any] = {"socket.timeout.ms": 10_000, "log_level": 5}
+    if heard is not None:
+        options |= {"log_level": 0, "error_cb": heard.append}
+    try:
+        return AdminClient(client_config(settings) | options)
+    except KafkaException as exc:
+        raise SettingsInvalid(f"the settings of Kafka do not work: {exc.args[0].str()}") from exc
+
+
+def refusal(heard: Iterable[KafkaError]) -> str | None:
+    """Why the cluster does not let us in, or we do not trust it, if that is among these errors."""
+    for error in heard:
+        if error.code() in (KafkaError._AUTHENTICATION, KafkaError._SSL):
+            return error.str()
+    return None
+
+
+def last_trouble(heard: Iterable[KafkaError]) -> str | None:
+    """What the last connection ended of, if that is among these errors."""
+    troubles = [each.str() for each in heard if each.code() != KafkaError._ALL_BROKERS_DOWN]
+    return troubles[-1] if troubles else None
 
 
 @contextmanager
-def _answering(settings: KafkaSettings) -> Iterator[None]:
-    """Makes KafkaUnavailable of a cluster that does not answer."""
+def _answering(settings: KafkaSettings) -> Iterator[AdminClient]:
+    """A client; makes KafkaUnavailable of a cluster that does not answer it."""
+    heard: list[KafkaError] = []
+    client = admin(settings, heard)
     try:
-        yield
+        yield client
     except KafkaException as exc:
-        raise KafkaUnavailable(
-            f"no Kafka broker answered at {settings.kafka_bootstrap_servers}"
-        ) from exc
+        client.poll(0)
+        where = settings.kafka_bootstrap_servers
+        if refused := refusal(heard):
+            message = f"the Kafka cluster at {where} refuses us: {refused}"
+        else:
+            reason = last_trouble(heard) or exc.args[0].str()
+            message = f"no Kafka broker answered at {where} ({reason})"
+        raise KafkaUnavailable(message) from exc
 
 
 def _partitions(client: AdminClient, timeout_s: float) -> dict[str, int]:
@@ -209,8 +244,8 @@ def create_topics(settings: KafkaSettings, *, timeout_s: float = 30.0) -> list[s
         KafkaUnavailable: no broker answered in time.
         TopicsMissing: a topic could not be created, or exists otherwise than it must be.
     """
-    with _answering(settings):
-        present = _partitions(admin(settings), timeout_s)
+    with _answering(settings) as client:
+        present = _partitions(client, timeout_s)
     missing = [topic for topic in TOPICS if settings.topic(topic.name) not in present]
     created = [settings.topic(topic.name) for topic in missing]
     failures = [failure for failure in _create(settings, missing, timeout_s) if failure]
@@ -263,8 +298,7 @@ def check_topics(settings: KafkaSettings, *, timeout_s: float = 10.0) -> None:
         KafkaUnavailable: no broker answered in time.
         TopicsMissing: the text lists what differs and says what to do.
     """
-    client = admin(settings)
-    with _answering(settings):
+    with _answering(settings) as client:
         present = _partitions(client, timeout_s)
     problems = []
     for topic in TOPICS:
@@ -280,7 +314,7 @@ def check_topics(settings: KafkaSettings, *, timeout_s: float = 10.0) -> None:
             "; ".join(problems) + ". Run `imagemill topics create`, or set IMAGEMILL_TOPIC_PREFIX "
             "or IMAGEMILL_TOPIC_PARTITIONS to what the cluster has."
         )
-    with _answering(settings):
+    with _answering(settings) as client:
         differences = differing(client, settings, timeout_s)
     if differences:
         raise TopicsDiffer(

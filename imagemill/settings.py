@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, FilePath, SecretStr, field_validator
 
 from imagemill.addresses import AddressPolicy
 from imagemill.environment import EnvironmentSettings, HomeSettings, ListenSettings, named
@@ -38,17 +38,17 @@ class KafkaSettings(HomeSettings):
     kafka_sasl_password: SecretStr | None = Field(
         None, validation_alias=named("KAFKA_SASL_PASSWORD"), description="SASL password"
     )
-    kafka_ssl_ca_location: Path | None = Field(
+    kafka_ssl_ca_location: FilePath | None = Field(
         None,
         validation_alias=named("KAFKA_SSL_CA_LOCATION"),
         description="CA certificates (PEM); the system's when unset",
     )
-    kafka_ssl_certificate_location: Path | None = Field(
+    kafka_ssl_certificate_location: FilePath | None = Field(
         None,
         validation_alias=named("KAFKA_SSL_CERTIFICATE_LOCATION"),
         description="client certificate (PEM)",
     )
-    kafka_ssl_key_location: Path | None = Field(
+    kafka_ssl_key_location: FilePath | None = Field(
         None, validation_alias=named("KAFKA_SSL_KEY_LOCATION"), description="client key (PEM)"
     )
     kafka_ssl_key_password: SecretStr | None = Field(

@@ -15,9 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka.admin import AdminClient
 
-from imagemill.kafka import client_config
+from imagemill.kafka import admin, last_trouble, refusal
 from imagemill.local.errors import LocalError
 from imagemill.local.jars import find_jars
 from imagemill.local.java import find_java, install_java
@@ -232,14 +231,8 @@ def wait_until_served(
             its process has ended.
     """
     deadline = time.monotonic() + timeout_s
-    refused: list[str] = []
-
-    def heard(error: KafkaError) -> None:
-        if error.code() in (KafkaError._AUTHENTICATION, KafkaError._SSL):
-            refused.append(error.str())
-
-    # librdkafka logs every refused connection while the broker starts.
-    client = AdminClient(client_config(settings) | {"log_level": 0, "error_cb": heard})
+    heard: list[KafkaError] = []
+    client = admin(settings, heard)
     where = settings.kafka_bootstrap_servers
     while True:
         try:
@@ -247,10 +240,10 @@ def wait_until_served(
                 return
             reason = "it knows no broker yet"
         except KafkaException as error:
-            reason = error.args[0].str()
-        client.poll(0)
-        if refused:
-            raise LocalError(f"the Kafka cluster at {where} refuses us: {refused[-1]}")
+            client.poll(0)
+            reason = last_trouble(heard) or error.args[0].str()
+        if refused := refusal(heard):
+            raise LocalError(f"the Kafka cluster at {where} refuses us: {refused}")
         if not alive():
             raise LocalError("the Kafka broker ended while it started")
         if time.monotonic() > deadline:

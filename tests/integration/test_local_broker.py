@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from aiokafka import AIOKafkaConsumer
@@ -22,40 +23,64 @@ from confluent_kafka.admin import (
 from faust.transport.drivers.aiokafka import credentials_to_aiokafka_auth
 from pydantic import SecretStr
 
-from imagemill.kafka import TopicsMissing, admin, check_topics, create_topics
+from imagemill.kafka import KafkaUnavailable, TopicsMissing, admin, check_topics, create_topics
 from imagemill.local.broker import KafkaInstall, LocalBroker, plain_clients, wait_until_served
 from imagemill.local.errors import LocalError
 from imagemill.settings import KafkaSettings, ProcessorSettings
 from processor.stream import client_options, credentials
 from schemas.topics import TOPICS
 from tests.support.api import eventually
+from tests.support.tls import certificate
 
 
 class GuardedBroker(LocalBroker):
-    """One that has a second port beside, for a user with a password."""
+    """One that has two ports beside, for a user with a password: in the clear, and over TLS."""
 
     guarded_port: int
+    sealed_port: int
 
     @property
     def guarded(self) -> str:
         """The address that asks for the password."""
         return f"127.0.0.1:{self.guarded_port}"
 
+    @property
+    def sealed(self) -> str:
+        """The same over TLS."""
+        return f"localhost:{self.sealed_port}"
+
+    @property
+    def ca(self) -> Path:
+        """What it shows there, signed by itself."""
+        return self.folder / "cert.pem"
+
     def prepare(self) -> list[str]:
         command = super().prepare()
-        listeners = f"PLAINTEXT://{self.bootstrap},GUARDED://{self.guarded}"
+        listeners = f"PLAINTEXT://{self.bootstrap},GUARDED://{self.guarded},SEALED://{self.sealed}"
+        cert, key = certificate(self.folder, "localhost")
+        store = self.folder / "store.pem"
+        store.write_bytes(key.read_bytes() + cert.read_bytes())
+        protocols = (
+            "GUARDED:SASL_PLAINTEXT",
+            "SEALED:SASL_SSL",
+            "PLAINTEXT:PLAINTEXT",
+            "CONTROLLER:PLAINTEXT",
+        )
         module = "org.apache.kafka.common.security.plain.PlainLoginModule"
         with (self.folder / "server.properties").open("a") as config:
             config.write(
                 f"""
 listeners={listeners},CONTROLLER://127.0.0.1:{self._ports[1]}
 advertised.listeners={listeners}
-listener.security.protocol.map=GUARDED:SASL_PLAINTEXT,PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
-listener.name.guarded.sasl.enabled.mechanisms=PLAIN
+listener.security.protocol.map={",".join(protocols)}
+ssl.keystore.type=PEM
+ssl.keystore.location={store}
+sasl.enabled.mechanisms=PLAIN
 authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
 super.users=User:ANONYMOUS
 allow.everyone.if.no.acl.found=true
 listener.name.guarded.plain.sasl.jaas.config={module} required user_mill="opens";
+listener.name.sealed.plain.sasl.jaas.config={module} required user_mill="opens";
 """
             )
         return command
@@ -70,7 +95,7 @@ def guarded_broker(
     """One for the tests here, which leave it running."""
     folder = tmp_path_factory.mktemp("kafka")
     local = GuardedBroker(folder, kafka_install, ports=(free_port(), free_port()))
-    local.guarded_port = free_port()
+    local.guarded_port, local.sealed_port = free_port(), free_port()
     local.start()
     try:
         yield local
@@ -126,8 +151,27 @@ def guarded(guarded_broker: GuardedBroker, topic_prefix: str) -> ProcessorSettin
     )
 
 
-async def test_a_password_opens_the_cluster_to_every_kind_of_client(guarded: ProcessorSettings):
-    settings = guarded
+def sealed(broker: GuardedBroker) -> dict[str, object]:
+    """The settings that reach it over TLS."""
+    return {
+        "kafka_bootstrap_servers": broker.sealed,
+        "kafka_security_protocol": "SASL_SSL",
+        "kafka_ssl_ca_location": broker.ca,
+    }
+
+
+@pytest.fixture(params=["in the clear", "over TLS"])
+def way_in(
+    request: pytest.FixtureRequest, guarded: ProcessorSettings, guarded_broker: GuardedBroker
+) -> ProcessorSettings:
+    """The same settings, or those for the port with TLS."""
+    if request.param == "in the clear":
+        return guarded
+    return guarded.model_copy(update=sealed(guarded_broker))
+
+
+async def test_a_password_opens_the_cluster_to_every_kind_of_client(way_in: ProcessorSettings):
+    settings = way_in
     guessed = settings.model_copy(update={"kafka_sasl_password": SecretStr("guessed")})
     with pytest.raises(LocalError, match=r"refuses us: .*Authentication failed"):
         wait_until_served(guessed, 30)
@@ -143,6 +187,27 @@ async def test_a_password_opens_the_cluster_to_every_kind_of_client(guarded: Pro
             assert settings.topic("jobs.high") in await consumer.topics()
         finally:
             await consumer.stop()
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"kafka_sasl_password": SecretStr("guessed")}, "refuses us: .*Authentication failed"),
+        ({"kafka_ssl_ca_location": None}, "refuses us: .*certificate could not be verified"),
+        ({"kafka_bootstrap_servers": "127.0.0.1:1"}, "no Kafka broker answered .*refused"),
+    ],
+)
+def test_whom_the_cluster_does_not_let_in_is_told_why(
+    guarded: ProcessorSettings,
+    guarded_broker: GuardedBroker,
+    capfd: pytest.CaptureFixture[str],
+    change: dict[str, object],
+    sentence: str,
+):
+    settings = guarded.model_copy(update=sealed(guarded_broker) | change)
+    with pytest.raises(KafkaUnavailable, match=sentence):
+        check_topics(settings, timeout_s=1.0)
+    assert capfd.readouterr().err == ""
 
 
 def test_topics_that_would_lose_messages_are_told_with_what_puts_them_right(

@@ -57,3 +57,19 @@ def test_the_table_for_the_documentation_does_not_depend_on_this_machine(monkeyp
     main(["config", "--markdown"])
     assert capsys.readouterr().out == before
     assert "| `PORT` | `8080` | api, processor |" in before
+
+
+@pytest.mark.parametrize("kind", ["CA", "CERTIFICATE", "KEY"])
+def test_a_certificate_that_is_not_there_is_said(kind, monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv(f"KAFKA_SSL_{kind}_LOCATION", str(tmp_path / "gone.pem"))
+    assert main(["config"]) == 1
+    said = f"imagemill: KAFKA_SSL_{kind}_LOCATION: path does not point to a file\n"
+    assert capsys.readouterr().err == said
+
+
+def test_a_certificate_that_cannot_be_read_is_said(monkeypatch, tmp_path, capsys):
+    (tmp_path / "ca.pem").write_text("no certificate")
+    monkeypatch.setenv("KAFKA_SECURITY_PROTOCOL", "SSL")
+    monkeypatch.setenv("KAFKA_SSL_CA_LOCATION", str(tmp_path / "ca.pem"))
+    assert main(["topics", "check"]) == 1
+    assert "the settings of Kafka do not work: " in capsys.readouterr().err

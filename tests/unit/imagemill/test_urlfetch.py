@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import gzip
 import hashlib
 import socket
@@ -14,14 +13,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from imagemill.addresses import AddressPolicy
 from imagemill.urlfetch import FetchedFile, FetchLimits, fetch
 from imagemill.urlguard import UrlBlocked, UrlGuard, UrlTooLarge, UrlUnreachable
 from schemas.errors import ErrorCode
+from tests.support.tls import certificate
 
 LIMITS = FetchLimits(max_bytes=1_000_000, total_s=5)
 GUARD = UrlGuard(AddressPolicy.parse("127.0.0.1"), lambda host, port: ["127.0.0.1"])
@@ -268,33 +265,6 @@ def test_a_compressed_answer_is_refused() -> None:
     bomb = gzip.compress(b"\0" * 10_000_000)
     with pytest.raises(UrlUnreachable, match="compressed"):
         fetched(sending(answer(bomb, Content_Encoding="gzip")))
-
-
-def certificate(folder: Path, host: str) -> tuple[Path, Path]:
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, host)])
-    now = datetime.datetime.now(datetime.UTC)
-    signed = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    paths = folder / "cert.pem", folder / "key.pem"
-    paths[0].write_bytes(signed.public_bytes(serialization.Encoding.PEM))
-    paths[1].write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
-    return paths
 
 
 def test_over_tls_the_certificate_must_be_the_named_host_s(tmp_path: Path) -> None:
