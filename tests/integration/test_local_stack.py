@@ -161,6 +161,7 @@ def test_what_is_killed_is_started_again_within_two_seconds(installation, name):
 
 def test_a_taken_port_is_said_before_anything_starts(installation, tmp_path, kafka_install):
     other = Installation(tmp_path, kafka_install.libs.parent, lambda: installation.port)
+    other.environ["IMAGEMILL_HOST"] = installation.host
     (other.home).mkdir()
     (other.home / "models").symlink_to((installation.home / "models").resolve())
     done = other.run("up")
