@@ -1,0 +1,113 @@
+"""A tracker between a client and a producer that tests drive, on a table in memory."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from faust.types import TP
+
+from processor.jobtable import JobTable
+from processor.outbox import Outbox, Topics
+from processor.tracking import Tracker
+from schemas import codec
+from schemas.events import AnyEvent, JobFinished
+from schemas.jobs import JobState
+from tests.support.edge import Client, Crashes, Producer
+
+EVENTS = TP("jobs.events", 0)
+TOPICS = Topics("jobs.events", "jobs.retry", "jobs.dead-letter", "jobs.state", "jobs.results")
+
+
+class Disk(dict[bytes, bytes]):
+    """A partition's RocksDB."""
+
+    def put(self, key: bytes, value: bytes) -> None:
+        self[key] = value
+
+    def delete(self, key: bytes) -> None:
+        self.pop(key, None)
+
+
+class FaustTable:
+    """What JobTable uses of Faust's table: the RocksDB of a partition."""
+
+    def __init__(self, disk: Disk) -> None:
+        self.data = self
+        self._disk = disk
+
+    def _db_for_partition(self, _partition: int) -> Disk:
+        return self._disk
+
+
+class Bench:
+    """A tracker between a client and a producer."""
+
+    def __init__(
+        self,
+        disk: Disk | None = None,
+        *,
+        interval_s: float = 0.02,
+        producer: Producer | None = None,
+    ) -> None:
+        self.client, self.producer, self.disk = Client(), producer or Producer(), disk or Disk()
+        self.admission = self.client.admission()
+        self.admission.start(EVENTS, 0)
+        self.crashes = Crashes()
+        self._offset = 0
+        self.tracker = Tracker(
+            table=lambda partition: JobTable(FaustTable(self.disk), partition),
+            admission=self.admission,
+            outbox=Outbox(lambda: self.producer, self.admission, self.crashes),
+            topics=TOPICS,
+            interval_s=interval_s,
+            source="/imagemill/processor/w1",
+            crash=self.crashes,
+        )
+
+    async def track(self, *facts: AnyEvent, **fields: Any) -> None:
+        """Give facts to the tracker, one after the other."""
+        for fact in facts:
+            await self.track_at_once(fact, **fields)
+            await asyncio.sleep(0)
+
+    async def track_at_once(self, fact: AnyEvent, **fields: Any) -> None:
+        """Give one to it, and go on in the same round of the loop if nothing has to wait."""
+        entry = self.admission.admit(self.client.carrying(fact, self._offset, EVENTS, **fields))
+        self._offset += 1
+        assert entry is not None
+        await self.tracker.track(entry)
+
+    async def all_acked(self) -> None:
+        """Wait until every fact so far is acked."""
+        for _ in range(1000):
+            if self.client.acked == list(range(self._offset)):
+                return
+            await asyncio.sleep(0.002)
+        raise AssertionError(f"acked {self.client.acked} of {self._offset}")
+
+    @property
+    def states(self) -> list[JobState]:
+        """What `jobs.state` got of jobs, in its order."""
+        return [
+            codec.decode_state(sent.value)
+            for sent in self.producer.to(TOPICS.changelog)
+            if sent.value is not None and b"/" not in (sent.key or b"")
+        ]
+
+    @property
+    def finished(self) -> list[JobFinished]:
+        """What `jobs.results` got."""
+        events = [sent.event for sent in self.producer.to(TOPICS.results)]
+        assert all(isinstance(event, JobFinished) for event in events)
+        return events  # type: ignore[return-value]
+
+    def compacted(self) -> dict[bytes, bytes]:
+        """What remains of `jobs.state`, and so what a table is recovered from."""
+        kept: dict[bytes, bytes] = {}
+        for sent in self.producer.to(TOPICS.changelog):
+            assert sent.key is not None
+            kept.pop(sent.key, None)
+            if sent.value is not None:
+                kept[sent.key] = sent.value
+        return kept
