@@ -302,16 +302,24 @@ def test_what_cannot_be_read_goes_to_the_dead_letters_and_stops_nothing(
         for copy in range(12):
             key = None if number == 0 and copy == 0 else f"unreadable-{number}-{copy}"
             served.load.publish(topic, key, value, headers)
-    jobs = [served.load.submit("noop") for _ in range(20)]
+    jobs = []
+    for number in range(20):
+        job = served.load.submit("noop", inputs=[ItemInput()] * (3 * (number % 2)))
+        jobs.append(job)
+        # Somebody else's, under the same id right behind it: it says which job it means.
+        broken = b'{"job_id":"%s","inputs":5}' % job.job_id.encode()
+        served.load.publish("jobs.normal", job.job_id, broken, UNREADABLE[3][1])
     served.load.flush()
     served.results.wait_for([job.job_id for job in jobs], 60)
     NoLag().check(served.load, served.results, served.stage)
+    ends = [event for job in jobs for event in served.results.events[job.job_id]]
+    assert {(event.status, event.progress.failed) for event in ends} == {(JobStatus.SUCCEEDED, 0)}
     letters = _dead_letters(served.stage)
     new = letters.keys() - before
-    assert len(new) == 12 * len(UNREADABLE)
+    assert len(new) == 12 * len(UNREADABLE) + len(jobs)
     for letter in (letters[where] for where in new):
         headers = dict(letter.headers())
-        assert letter.value() in (value, value or b"")
+        assert letter.value() in (value, value or b"") or b'"inputs":5' in letter.value()
         assert headers["imagemill-source-topic"].startswith(served.stage.prefix.encode())
         assert headers["imagemill-source-offset"].isdigit()
         assert headers["imagemill-error"]
