@@ -24,6 +24,7 @@ from typing import Any
 from bench import _bare
 from bench._pictures import SHARED, camera_photos, invoices, photos
 from bench._system import System, system
+from imagemill.storage import upload_key
 from schemas import codec
 from schemas.events import JobSubmitted
 from schemas.jobs import ItemInput
@@ -113,19 +114,20 @@ def system_rate(
     running: System, operation: str, params: dict[str, Any], files: list[bytes]
 ) -> float:
     """Images a second from the first submit to the last result event."""
-    uploads = Path(running.env["IMAGEMILL_HOME"]) / "objects" / "uploads"
+    objects = Path(running.env["IMAGEMILL_HOME"]) / "objects"
     jobs = {}
     for data in files:
         job_id = str(uuid.uuid4())
-        (uploads / job_id).mkdir(parents=True)
-        (uploads / job_id / "0").write_bytes(data)
+        key = upload_key(job_id, 0)
+        (objects / key).parent.mkdir(parents=True, exist_ok=True)
+        (objects / key).write_bytes(data)
         jobs[job_id] = JobSubmitted(
             job_id=job_id,
             operation=operation,
             params=params,
             total=1,
             created_at=now(),
-            inputs=(ItemInput(key=f"uploads/{job_id}/0"),),
+            inputs=(ItemInput(key=key),),
         )
     results, producer = running.results(), running.producer()
     start = time.perf_counter()

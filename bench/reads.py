@@ -26,6 +26,7 @@ from bench._system import Results, System, home, system
 from bench.stream import message
 from imagemill.memory import settle_memory
 from imagemill.settings import ApiSettings
+from imagemill.storage import loose_upload_key
 from producer_api.projection import Projection
 from schemas import codec
 from schemas.events import ItemQueued, JobSubmitted
@@ -213,7 +214,7 @@ async def _read_all(running: System, name: str) -> float:
 
 def big_batches(running: System, upload_id: str) -> None:
     """A batch of tiny pictures beside as many jobs of one, and how long its fan-out takes."""
-    image = ItemInput(key=f"uploads/{upload_id}/0", content_type="image/png")
+    image = ItemInput(key=loose_upload_key(upload_id), content_type="image/png")
     rows = []
     for _ in range(RUNS):
         results = running.results()
