@@ -49,7 +49,7 @@ def at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, int], 
     return system
 
 
-@pytest.mark.parametrize("host", filter(_here, HOSTS))
+@pytest.mark.parametrize("host", [*filter(_here, HOSTS)])
 async def test_a_service_is_reached_where_it_listens(host, free_port, at):
     port = free_port()
     system = at(host, port)
