@@ -21,6 +21,7 @@ from schemas import topics
 from schemas.errors import ErrorCode
 from schemas.events import ItemFinished, JobSubmitted
 from schemas.jobs import ItemInput, JobStatus, Priority, Progress
+from schemas.times import now
 from tests.chaos.conftest import Served
 from tests.chaos.harness import (
     CHECKERS,
@@ -163,12 +164,16 @@ def test_high_goes_before_low_while_low_jobs_wait(served: Served) -> None:
     low = [load.submit("nap", Priority.LOW, seconds=0.05) for _ in range(200)]
     load.flush()
     results.wait_for([low[0].job_id], 30)
+    sent = now()
     high = [load.submit("nap", Priority.HIGH, seconds=0.05) for _ in range(10)]
     load.flush()
-    results.wait_for([job.job_id for job in high], 30)
-    waiting = len(low) - sum(job.job_id in results.events for job in low)
-    assert waiting > 100, f"only {waiting} low jobs still waited for the high ones"
-    results.wait_for([job.job_id for job in low], 60)
+    results.wait_for([job.job_id for job in low + high], 60)
+    served_at = max(results.of(job).finished_at for job in high)
+    ends = [results.of(job).finished_at for job in low]
+    before, waited = sum(end <= sent for end in ends), sum(end > served_at for end in ends)
+    assert waited > 0, "no low job waited for the high ones"
+    passed = len(low) - before - waited
+    assert passed < 50, f"{passed} low jobs ended between the sending of high ones and their end"
     assert all(results.of(job).status is JobStatus.SUCCEEDED for job in low + high)
 
 
