@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 import uuid
 from collections.abc import Callable
@@ -116,7 +117,9 @@ class RunningApi:
 
     def stored_files(self) -> list[Path]:
         """All files of the folder store, drafts of uploads included."""
-        return [path for path in (self.settings.home / "objects").rglob("*") if path.is_file()]
+        # A walk passes over folders that a sweep takes away meanwhile.
+        walk = os.walk(self.settings.home / "objects")
+        return [Path(folder, name) for folder, _, names in walk for name in names]
 
 
 class Topics:
