@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 _START_TIMEOUT_S = 120.0
 _START_AGAIN_S = 1.0
 _PARENT_CHECK_S = 1.0
+_READER_END_S = 1.0
 # What an inference process has; None in the worker itself.
 _workbench: Workbench | None = None
 
@@ -194,6 +195,11 @@ def _end_all(processes: tuple[ProcessPool, ...], deadline: float) -> None:
 
 def _end(process: ProcessPool) -> None:
     process.stop()
+    reader = process._message_manager_loop
+    if reader is not None:
+        # join() closes the pipes while this thread of pebble's may still read them: it then reads
+        # those of the next process, which get their numbers, and that one never answers.
+        reader.join(_READER_END_S)
     process.join()
 
 

@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import io
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 import pytest_asyncio
+from pebble import ProcessPool
 from PIL import Image
 
 from imagemill.settings import ProcessorSettings
 from imagemill.storage import open_store
-from processor.pool import InferencePool
+from processor.pool import InferencePool, _end
 from processor.work import ItemOutcome, ItemTask
 from schemas.errors import ErrorCode
 from tests.support.misbehave import installed
@@ -167,6 +171,34 @@ async def test_the_time_of_waiting_for_a_process_does_not_count(pool: InferenceP
     assert last.error is None
 
 
+async def test_the_end_of_a_process_takes_no_message_of_the_next_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    context = multiprocessing.get_context("spawn")
+    first, second = (ProcessPool(max_workers=1, context=context) for _ in range(2))
+    assert await asyncio.wrap_future(first.schedule(os.getpid))
+    closed, answered = threading.Event(), threading.Event()
+    ending = threading.Thread(target=_end, args=(first,))
+
+    def close(pipe: Connection) -> None:
+        os.close(pipe._handle)
+        if threading.current_thread() is ending and not closed.is_set():
+            # Its number is free, and nobody knows yet that it was closed.
+            closed.set()
+            answered.wait(10)
+
+    monkeypatch.setattr(Connection, "_close", close)
+    ending.start()
+    assert await asyncio.to_thread(closed.wait, 10)
+    try:
+        answer = asyncio.wrap_future(second.schedule(os.getpid))
+        assert await asyncio.wait_for(answer, 5)
+    finally:
+        answered.set()
+        for end in (ending.join, lambda: _end(second)):
+            await asyncio.to_thread(end)
+
+
 async def test_too_much_memory_fails_the_item_and_not_the_process(pool: InferencePool) -> None:
     before = await both(pool)
     for _ in range(2):
@@ -263,7 +295,7 @@ async def test_processes_end_when_the_worker_is_killed(tmp_path: Path) -> None:
 _WORKER = """
 import asyncio
 from imagemill.settings import ProcessorSettings
-from processor.pool import InferencePool
+from processor.pool import InferencePool, _end
 
 
 async def main():
