@@ -62,7 +62,7 @@ def contents(path: Path, batches: list[Changes]) -> list[list[tuple[Any, ...]]]:
         ]
 
 
-@settings(max_examples=80)
+@settings(max_examples=40)
 @given(
     st.lists(st.sampled_from(SUBMISSIONS + STATES), max_size=24),
     st.sampled_from([1, 3, 1000]),

@@ -142,7 +142,7 @@ _SEVERAL = [
 ]
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(st.lists(st.sampled_from(_SEVERAL), min_size=1, max_size=7), st.data())
 def test_batches_make_no_difference(messages: list[FakeMessage], data: st.DataObject) -> None:
     cut = data.draw(st.integers(0, len(messages)))
