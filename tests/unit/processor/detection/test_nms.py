@@ -56,7 +56,7 @@ def suppress(boxes, scores, classes, iou: float, limit: int = 10_000) -> list[in
     ).tolist()
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(
     found=detections(),
     sixteenths=st.integers(0, 16),
