@@ -191,7 +191,10 @@ class _Parts:
     def take(self, event: multipart.MultipartSegment | bytes | bytearray | None) -> None:
         """One event: a part's head, some of its bytes, or its end."""
         if event is None:
-            self._end()
+            # Let go of what ends the part, which holds this object: a cycle each job with all its
+            # pieces, and the collector would stop the API for a tenth of a second now and then.
+            end, self._write, self._end = self._end, _discard, _nothing
+            end()
         elif isinstance(event, multipart.MultipartSegment):
             self._begin(event)
         else:

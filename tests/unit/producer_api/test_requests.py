@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import hashlib
 import json
 import os
 import uuid
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 
@@ -298,6 +300,19 @@ async def test_the_largest_form_is_read(store: LocalStore) -> None:
         form = await read_form(sent(*empty, *images, *texts), FORM, LIMITS, staging)
         assert form.items == len(staging.images) == 2
     assert form.text("metadata") == "x" * 1024
+
+
+async def test_a_form_is_let_go_of_without_the_collector(store: LocalStore) -> None:
+    """It walks all that there is, and the API answers nobody meanwhile."""
+    gc.disable()
+    try:
+        async with Staging(store, "uploads/job-00001.", ImageLimits()) as staging:
+            form = await read_form(sent(part("image", picture(), "a.jpg")), FORM, LIMITS, staging)
+        kept = weakref.ref(staging), weakref.ref(form)
+        del staging, form
+        assert [ref() for ref in kept] == [None, None]
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize(("memory", "in_memory"), [(100_000, 4), (0, 0), (None, 12)])
