@@ -2,8 +2,7 @@
 
 The bare loop is what one writes with the same libraries alone: the same files, from their bytes to
 the result, in as many processes as the system has. Both in one run, alternating; the ratio is what
-counts. CPU provider for the loops, the system's default for the system. Jobs that do nothing come
-first: a young broker takes as much CPU a job as a small picture, until Java has compiled it.
+counts. CPU provider for the loops, the system's default for the system.
 
 `python -m bench.images --operation transform` measures that one only.
 """
@@ -25,7 +24,6 @@ from typing import Any
 from bench import _bare
 from bench._pictures import SHARED, camera_photos, invoices, photos
 from bench._system import System, system
-from bench.stream import WARM_UP_JOBS, throughput
 from imagemill.storage import upload_key
 from schemas import codec
 from schemas.events import JobSubmitted
@@ -175,7 +173,6 @@ def main() -> None:
     arguments = parser.parse_args()
     print(f"{'operation':<23} {'':<21} {'images':>6} {'images/s':>9} {'to the bare loop':>17}")
     with system("processor", IMAGEMILL_MODELS=str(SHARED / "models")) as running:
-        throughput(running, WARM_UP_JOBS)
         for operation in arguments.operation or WORKS:
             for work in WORKS[operation]:
                 files = work.files(arguments.images or work.count)
