@@ -250,21 +250,13 @@ class Notifier:
     async def _turn(self, run: Run, longest_s: float) -> bool:
         """Whether its time came, and a place for it, before it was called off."""
         due_at = run.delivery.due_at
-        run.waits = True
-        try:
+        with run.waiting(), suppress(TimeoutError):
             async with asyncio.timeout(longest_s):
                 if due_at is not None:
                     await asyncio.sleep(to_epoch(due_at) - time.time())
                 await self._slots.turn(run.host)
             return True
-        except TimeoutError:
-            return False
-        except asyncio.CancelledError:
-            if run.called_off:
-                return False
-            raise
-        finally:
-            run.waits = False
+        return False
 
     async def _deliver(self, run: Run) -> bool:
         """Whether a delivery that was admitted is over; its place is free then."""

@@ -6,7 +6,8 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 
 import aiohttp
@@ -54,6 +55,18 @@ class Run:
         if self.task is not None and self.waits:
             self.task.cancel()
 
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """What may be called off is done in here; that ends the block, and nothing behind it."""
+        self.waits = True
+        try:
+            yield
+        except asyncio.CancelledError:
+            if not self.called_off:
+                raise
+        finally:
+            self.waits = False
+
 
 class Deliverer:
     """Posts deliveries; many at once, in one event loop."""
@@ -83,17 +96,9 @@ class Deliverer:
         Else it was called off, its host was busy for too long, or its next try is not due for
         long: somebody must go on with it.
         """
-        run.waits = True
-        try:
+        with run.waiting(), suppress(NoSlot):
             return await self._attempts(run)
-        except NoSlot:
-            return False
-        except asyncio.CancelledError:
-            if run.called_off:
-                return False
-            raise
-        finally:
-            run.waits = False
+        return False
 
     async def _attempts(self, run: Run) -> bool:
         while not run.called_off:
