@@ -78,6 +78,7 @@ class Inference:
         cancelled: CancelledJobs,
         started_after_s: float,
         worker_id: str,
+        source: str,
         crash: Callable[[BaseException], Any],
     ) -> None:
         self._gate = gate
@@ -91,7 +92,7 @@ class Inference:
         self._started_after_s = started_after_s
         self._worker_id = worker_id
         self._crash = crash
-        self._source = f"/imagemill/processor/{worker_id}"
+        self._source = source
         self.busy = 0
         # The keys of what is done just now: the track agent hears of short work when it has ended.
         self._running: set[bytes | None] = set()

@@ -92,6 +92,7 @@ class Processor:
             cancelled=self.cancelled,
             started_after_s=settings.started_after_s,
             worker_id=settings.worker_id,
+            source=self.source,
             crash=self.app.crash,
         )
         self.tracker = Tracker(

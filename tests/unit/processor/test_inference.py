@@ -74,6 +74,7 @@ class Bench:
             cancelled=self.cancelled,
             started_after_s=0.02,
             worker_id="w1",
+            source="/imagemill/processor/w1",
             crash=self.crashes,
         )
 
