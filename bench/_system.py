@@ -17,10 +17,11 @@ from pathlib import Path
 import psutil
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
 
-from imagemill.kafka import client_config, create_topics, producer_config
-from imagemill.local.broker import KafkaInstall, LocalBroker
+from imagemill.kafka.config import client_config, producer_config
+from imagemill.kafka.topics import create_topics
+from imagemill.local.broker.kafka import KafkaInstall, LocalBroker
+from imagemill.local.broker.ports import next_free
 from imagemill.local.layout import Layout
-from imagemill.local.ports import next_free
 from imagemill.settings import KafkaSettings
 
 ROOT = Path(__file__).parents[1]

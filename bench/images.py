@@ -25,7 +25,7 @@ from bench import _bare
 from bench._pictures import SHARED, camera_photos, invoices, photos
 from bench._system import System, system
 from imagemill.storage import upload_key
-from schemas import codec
+from schemas import cloudevents
 from schemas.events import JobSubmitted
 from schemas.jobs import ItemInput
 from schemas.times import now
@@ -132,7 +132,7 @@ def system_rate(
     results, producer = running.results(), running.producer()
     start = time.perf_counter()
     for job_id, job in jobs.items():
-        encoded = codec.encode(job)
+        encoded = cloudevents.encode(job)
         topic = running.kafka.topic("jobs.normal")
         producer.produce(topic, encoded.value, job_id, headers=encoded.headers)
     producer.flush(30)

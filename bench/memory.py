@@ -16,7 +16,7 @@ import psutil
 from bench._pictures import invoices, photos, scaled
 from bench._system import home
 from imagemill.settings import ProcessorSettings
-from processor.work import ItemTask, Workbench
+from processor.run.item import ItemProcessor, ItemTask
 
 _EVERY = 200
 _MOST_GROWTH = 0.1
@@ -59,7 +59,7 @@ def main() -> int:
     process, files = psutil.Process(), variants()
     with tempfile.TemporaryDirectory() as folder:
         settings = ProcessorSettings(IMAGEMILL_HOME=folder, IMAGEMILL_MODELS=home() / "models")
-        bench = Workbench(settings)
+        bench = ItemProcessor(settings)
         bench.warm()
         keys = [f"uploads/bench/{number}" for number in range(len(files))]
         for key, data in zip(keys, files, strict=True):

@@ -24,11 +24,11 @@ from PIL import Image
 
 from bench._system import Results, System, home, system
 from bench.stream import message
-from imagemill.memory import settle_memory
+from imagemill.process.gc import freeze_gc
 from imagemill.settings import ApiSettings
 from imagemill.storage import loose_upload_key
-from producer_api.projection import Projection
-from schemas import codec
+from producer_api.read_model.read_model import ReadModel
+from schemas import cloudevents
 from schemas.events import ItemQueued, JobSubmitted
 from schemas.jobs import ItemInput
 from schemas.times import now
@@ -188,7 +188,7 @@ def rebuild(running: System, jobs: int) -> None:
             producer.poll(0)
     producer.flush(60)
     results.wait_for({job_id for job_id, _ in batch}, 300)
-    settle_memory()
+    freeze_gc()
     print(f"rebuild of the read side, {jobs} jobs {'s':>8} {'jobs/s':>8}")
     rates = []
     for run in range(REBUILDS):
@@ -202,7 +202,7 @@ async def _read_all(running: System, name: str) -> float:
     """Seconds that a new read side takes to read the topics to their ends."""
     kafka = running.kafka.model_dump(include={"kafka_bootstrap_servers", "topic_prefix"})
     file = Path(running.env["IMAGEMILL_HOME"]) / f"{name}.db"
-    projection = Projection(ApiSettings(**kafka, projection_path=file))
+    projection = ReadModel(ApiSettings(**kafka, projection_path=file))
     start = time.perf_counter()
     await projection.start()
     try:
@@ -246,7 +246,7 @@ def _published(
     queued = _Queued(running)
     start = time.perf_counter()
     for job in jobs:
-        encoded = codec.encode(job)
+        encoded = cloudevents.encode(job)
         producer.produce(topic, encoded.value, job.job_id, headers=encoded.headers)
     producer.flush(30)
     ended = results.wait_for({job.job_id for job in jobs}, 300)
@@ -269,7 +269,7 @@ class _Queued:
                 if found.key().decode().partition("/")[0] != job_id:
                     continue
                 at_ms = found.timestamp()[1]
-                if codec.event_type(found.headers()) == ItemQueued.TYPE:
+                if cloudevents.event_type(found.headers()) == ItemQueued.TYPE:
                     queued_ms = max(queued_ms, at_ms)
                 else:
                     submitted_ms = at_ms

@@ -18,11 +18,11 @@ import numpy as np
 import onnxruntime
 from PIL import Image
 
-from processor.imaging import encode
+from imagemill.operations import OperationError, RunContext, SourceInfo
 from processor.models.loader import ModelLoader
 from processor.models.store import ModelStore
 from processor.operations import remove_background
-from processor.operations.base import OperationError, RunContext, SourceInfo
+from processor.run.imaging import encode
 from schemas.params.remove_background import RemoveBackgroundParams
 
 ROUNDS = 8

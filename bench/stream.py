@@ -13,7 +13,7 @@ import time
 import uuid
 
 from bench._system import System, system
-from schemas import codec
+from schemas import cloudevents
 from schemas.events import JobSubmitted
 from schemas.times import now
 
@@ -23,11 +23,11 @@ WARM_UP_JOBS = 20_000
 SINGLE_JOBS = 400
 
 
-def message() -> tuple[str, codec.Encoded]:
+def message() -> tuple[str, cloudevents.Encoded]:
     """A job that does nothing."""
     job_id = str(uuid.uuid4())
     job = JobSubmitted(job_id=job_id, operation="noop", total=1, created_at=now())
-    return job_id, codec.encode(job)
+    return job_id, cloudevents.encode(job)
 
 
 def workers_cpu_s(running: System) -> float:

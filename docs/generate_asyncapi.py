@@ -23,11 +23,11 @@ sys.path.insert(0, str(ROOT))
 # The checkout need not be installed.
 from imagemill import __version__  # noqa: E402
 from imagemill.settings import KafkaSettings  # noqa: E402
-from producer_api.plan import Template  # noqa: E402
-from schemas import codec, events, topics, webhooks  # noqa: E402
-from schemas.heartbeats import Heartbeat  # noqa: E402
+from producer_api.jobs.plan import Template  # noqa: E402
+from schemas import cloudevents, events, topics, webhooks  # noqa: E402
 from schemas.jobs import Item, JobState, Progress  # noqa: E402
 from schemas.topics import Topic  # noqa: E402
+from schemas.workers import Heartbeat  # noqa: E402
 
 PAGE = ROOT / "docs" / "asyncapi.yaml"
 SAMPLES = ROOT / "tests" / "unit" / "schemas" / "samples"
@@ -63,8 +63,8 @@ def _first_paragraph(model: type[BaseModel]) -> str:
 
 _EVENTS = {kind: _event(model) for kind, model in (events.EVENTS | webhooks.WEBHOOK_EVENTS).items()}
 _OF = {message.name: message for message in _EVENTS.values()}
-_STATE = _event(JobState, codec.STATE_TYPE)
-_ITEM = _event(Item, codec.ITEM_TYPE)
+_STATE = _event(JobState, cloudevents.STATE_TYPE)
+_ITEM = _event(Item, cloudevents.ITEM_TYPE)
 _DEAD = Message(
     "DeadLetter", None, "A message of another topic as it came, with the reason in its headers."
 )

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 # The checkout need not be installed.
-from schemas.builtin import BUILTIN  # noqa: E402
+from schemas.catalog import BUILTIN  # noqa: E402
 from schemas.operations import OperationSpec  # noqa: E402
 
 PAGE = ROOT / "docs" / "operations.md"

@@ -17,16 +17,17 @@ sys.path.insert(0, str(ROOT))
 # The checkout need not be installed.
 from imagemill import settings  # noqa: E402
 from imagemill.cli.config import all_settings, as_markdown  # noqa: E402
-from imagemill.environment import environment_name  # noqa: E402
+from imagemill.settings import environment  # noqa: E402
+from imagemill.settings.environment import environment_name  # noqa: E402
 
 PAGE = ROOT / "docs" / "settings.md"
 _SECTIONS: tuple[tuple[str, type[BaseSettings]], ...] = (
-    ("Home", settings.HomeSettings),
+    ("Home", environment.HomeSettings),
     ("Kafka", settings.KafkaSettings),
     ("Object store", settings.StoreSettings),
     ("URLs", settings.UrlSettings),
     ("Limits", settings.LimitSettings),
-    ("Addresses", settings.ListenSettings),
+    ("Addresses", environment.ListenSettings),
     ("Logs", settings.LogSettings),
     ("API", settings.ApiSettings),
     ("Processor", settings.ProcessorSettings),

@@ -10,10 +10,11 @@ import sys
 from confluent_kafka import KafkaException
 
 from imagemill.cli import main as command
-from imagemill.kafka import KafkaUnavailable, TopicsMissing, check_topics
-from imagemill.logs import configure_logging
+from imagemill.kafka.errors import KafkaUnavailable, TopicsMissing
+from imagemill.kafka.topics import check_topics
+from imagemill.process.logs import configure_logging
 from imagemill.settings import NotifierSettings
-from notifier.app import Notifier
+from notifier.service import Notifier
 
 log = logging.getLogger("notifier")
 

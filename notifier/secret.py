@@ -6,9 +6,9 @@ import base64
 import binascii
 import secrets
 
-from imagemill.environment import SettingsInvalid
-from imagemill.secretfile import own_secret
+from imagemill.process.secrets import own_secret
 from imagemill.settings import NotifierSettings
+from imagemill.settings.environment import SettingsInvalid
 
 _PREFIX = "whsec_"
 

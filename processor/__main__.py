@@ -7,8 +7,9 @@ import shutil
 import sys
 
 from imagemill.cli import main as command
-from imagemill.kafka import KafkaUnavailable, TopicsMissing, check_topics
-from imagemill.logs import configure_logging
+from imagemill.kafka.errors import KafkaUnavailable, TopicsMissing
+from imagemill.kafka.topics import check_topics
+from imagemill.process.logs import configure_logging
 from imagemill.settings import ProcessorSettings
 
 log = logging.getLogger("processor")
@@ -33,7 +34,7 @@ def main() -> None:
     import faust
     from faust.exceptions import ConsistencyError
 
-    from processor.service import Processor
+    from processor.worker import Processor
 
     processor = Processor(settings)
     processor.app.finalize()

@@ -12,9 +12,10 @@ import threading
 from aiohttp import web
 
 from imagemill.cli import main as command
-from imagemill.kafka import KafkaUnavailable, TopicsMissing, check_topics
-from imagemill.logs import configure_logging
-from imagemill.memory import settle_memory
+from imagemill.kafka.errors import KafkaUnavailable, TopicsMissing
+from imagemill.kafka.topics import check_topics
+from imagemill.process.gc import freeze_gc
+from imagemill.process.logs import configure_logging
 from imagemill.settings import ApiSettings
 from producer_api.app import create_app
 
@@ -39,7 +40,7 @@ def main() -> None:
         sys.exit(1)
     log.info("serving on %s:%d", settings.host, settings.port)
     app = create_app(settings)
-    settle_memory()
+    freeze_gc()
     web.run_app(
         app,
         host=settings.host,

@@ -7,13 +7,11 @@ from collections.abc import AsyncIterator
 
 from aiohttp import web
 
-from imagemill.kafka import AsyncProducer, producer_config
+from imagemill.kafka.config import producer_config
+from imagemill.kafka.producer import AsyncProducer
 from imagemill.settings import ApiSettings
 from imagemill.storage import open_signer, open_store
-from producer_api import metrics
-from producer_api.cancel import Canceller
 from producer_api.context import API, Api
-from producer_api.cors import allow_origins, parse_origins
 from producer_api.dialects import (
     background_removal,
     image_processing,
@@ -21,11 +19,16 @@ from producer_api.dialects import (
     inference,
     rembg_queue,
 )
-from producer_api.lag import Lag
-from producer_api.metrics import METRICS, Metrics, metrics_middleware
-from producer_api.problems import problems_middleware
-from producer_api.projection import Projection
-from producer_api.retention import Retention
+from producer_api.http import metrics
+from producer_api.http.cors import allow_origins, parse_origins
+from producer_api.http.metrics import METRICS, Metrics, metrics_middleware
+from producer_api.http.problems import problems_middleware
+from producer_api.http.routing import Route, add_routes
+from producer_api.jobs.cancellation import Canceller
+from producer_api.jobs.consumer_lag import ConsumerLag
+from producer_api.jobs.retention import Retention
+from producer_api.jobs.submit import Submitter
+from producer_api.read_model.read_model import ReadModel
 from producer_api.routes import (
     cancel,
     console,
@@ -40,8 +43,6 @@ from producer_api.routes import (
     uploads,
 )
 from producer_api.routes.docs import docs_routes
-from producer_api.routing import Route, add_routes
-from producer_api.submit import Submitter
 
 _API: tuple[Route, ...] = (
     *jobs.ROUTES,
@@ -79,7 +80,7 @@ def create_app(settings: ApiSettings) -> web.Application:
     producer = AsyncProducer(
         producer_config(settings, delivery_timeout_s=settings.delivery_timeout_s)
     )
-    projection = Projection(settings)
+    projection = ReadModel(settings)
     canceller = Canceller(settings, producer, projection)
     app[API] = Api(
         settings=settings,
@@ -89,7 +90,7 @@ def create_app(settings: ApiSettings) -> web.Application:
         projection=projection,
         submitter=Submitter(settings, store, producer, projection, canceller),
         canceller=canceller,
-        lag=Lag(settings, projection),
+        lag=ConsumerLag(settings, projection),
     )
     app[METRICS] = Metrics(projection)
     app.cleanup_ctx.append(_running)

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from imagemill.kafka import AsyncProducer
+from imagemill.kafka.producer import AsyncProducer
 from imagemill.settings import ApiSettings
 from imagemill.storage import ObjectStore, UrlSigner
-from producer_api.cancel import Canceller
-from producer_api.lag import Lag
-from producer_api.projection import Projection
-from producer_api.submit import Submitter
+from producer_api.jobs.cancellation import Canceller
+from producer_api.jobs.consumer_lag import ConsumerLag
+from producer_api.jobs.submit import Submitter
+from producer_api.read_model.read_model import ReadModel
 
 
 @dataclass(frozen=True)
@@ -23,10 +23,10 @@ class Api:
     store: ObjectStore
     signer: UrlSigner
     producer: AsyncProducer
-    projection: Projection
+    projection: ReadModel
     submitter: Submitter
     canceller: Canceller
-    lag: Lag
+    lag: ConsumerLag
 
 
 API = web.AppKey("api", Api)

@@ -8,7 +8,7 @@ from pathlib import Path
 import orjson
 
 from producer_api.app import ROUTES
-from producer_api.openapi import openapi_document
+from producer_api.http.openapi import openapi_document
 
 
 def document() -> bytes:

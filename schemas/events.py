@@ -12,7 +12,7 @@ from schemas.jobs import (
     Frozen,
     Item,
     ItemInput,
-    JobHeader,
+    Job,
     JobId,
     JobStatus,
     Progress,
@@ -20,7 +20,7 @@ from schemas.jobs import (
 )
 from schemas.times import Timestamp
 
-_HEADER = tuple(JobHeader.model_fields)
+_HEADER = tuple(Job.model_fields)
 # Far above any setting: others may write numbers of thousands of digits.
 MAX_ATTEMPTS = 1_000_000
 
@@ -45,7 +45,7 @@ class Event(Frozen):
         return None
 
 
-class JobSubmitted(JobHeader):
+class JobSubmitted(Job):
     """A job as the API accepted it; one message a job on its priority topic."""
 
     TYPE: ClassVar[str] = "io.imagemill.job.submitted.v1"
@@ -62,10 +62,10 @@ class JobSubmitted(JobHeader):
         """As Event.trace."""
         return self.traceparent
 
-    def header(self) -> JobHeader:
+    def header(self) -> Job:
         """The job without its inputs."""
         known = self.__dict__
-        return JobHeader.of({name: known[name] for name in _HEADER})
+        return Job.of({name: known[name] for name in _HEADER})
 
 
 class JobClaimed(Event):
@@ -96,7 +96,7 @@ class ItemQueued(Event):
     TYPE: ClassVar[str] = "io.imagemill.item.queued.v1"
     index: int = Field(ge=0, lt=MAX_ITEMS)
     attempt: int = Field(1, ge=1, le=MAX_ATTEMPTS)
-    job: JobHeader
+    job: Job
     input: ItemInput
     due_at: Timestamp | None = None
 
@@ -115,7 +115,7 @@ class Fact(Event):
     """Something that happened to a job. `job` is its header where the reader may not know it."""
 
     at: Timestamp = Field(min_length=1)
-    job: JobHeader | None = None
+    job: Job | None = None
 
     @property
     def trace(self) -> str | None:
@@ -127,7 +127,7 @@ class JobAccepted(Fact):
     """A batch was fanned out: its header, before any fact of its items."""
 
     TYPE: ClassVar[str] = "io.imagemill.job.accepted.v1"
-    job: JobHeader
+    job: Job
 
 
 class CancelRequested(Fact):

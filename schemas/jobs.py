@@ -124,7 +124,7 @@ class Webhook(Frozen):
     style: str | None = None
 
 
-class JobHeader(Frozen):
+class Job(Frozen):
     """What was asked for, without the inputs: it never changes while the job lives."""
 
     job_id: JobId
@@ -184,7 +184,7 @@ LETTERS = {
 STATUS_OF_LETTER = {letter: status for status, letter in LETTERS.items()}
 
 
-class JobState(JobHeader):
+class JobState(Job):
     """A job's public state, as `jobs.state` holds it after each change.
 
     `items` is filled for jobs of one item and for ended jobs; the items of a running batch have

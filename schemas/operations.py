@@ -1,15 +1,11 @@
-"""What can be asked for: the table of operations and the models of their params."""
+"""One operation as every service sees it; `schemas.catalog` has the table of all."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
-from importlib.metadata import entry_points
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
-
-ENTRY_POINT_GROUP = "imagemill.operations"
 
 
 class NoParams(BaseModel):
@@ -39,26 +35,3 @@ class OperationSpec:
     inputs: Literal["image", "none"] = "image"
     inline: bool = False
     batch_by: tuple[str, ...] | None = None
-
-
-@cache
-def operations() -> dict[str, OperationSpec]:
-    """All operations by name: the built-in ones, then those of installed packages.
-
-    Raises:
-        ValueError: a package registers a name that is already taken.
-    """
-    from schemas.builtin import BUILTIN  # the params modules import this one
-
-    table = {spec.name: spec for spec in BUILTIN}
-    for point in entry_points(group=ENTRY_POINT_GROUP):
-        spec = point.load()
-        if spec.name in table:
-            raise ValueError(f"operation {spec.name!r} of {point.value} is already registered")
-        table[spec.name] = spec
-    return table
-
-
-def find_operation(name: str) -> OperationSpec | None:
-    """The operation of that name, or None."""
-    return operations().get(name)

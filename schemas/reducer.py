@@ -27,13 +27,13 @@ from schemas.jobs import (
     STATUS_OF_LETTER,
     Item,
     ItemInput,
-    JobHeader,
+    Job,
     JobState,
     JobStatus,
     cancelled_error,
 )
 
-_HEADER = tuple(JobHeader.model_fields)
+_HEADER = tuple(Job.model_fields)
 _WAITING = LETTERS[JobStatus.QUEUED]
 
 
@@ -93,7 +93,7 @@ def _goes_on(state: JobState | None, item: Item | None, fact: ItemFailed) -> boo
     return fact.attempt <= item.attempts
 
 
-def _fill_header(draft: dict[str, Any], job: JobHeader) -> bool:
+def _fill_header(draft: dict[str, Any], job: Job) -> bool:
     """Fill in what was asked for; False when it was known already."""
     if draft["total"]:
         return False

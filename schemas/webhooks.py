@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from pydantic import ValidationError
 
-from schemas.codec import DecodeError, UnknownType, event_type
+from schemas.cloudevents import DecodeError, UnknownType, event_type
 from schemas.events import Event
 from schemas.times import Timestamp
 

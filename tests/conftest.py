@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from imagemill.local.broker import KafkaInstall, LocalBroker, plain_clients, wait_until_served
+from imagemill.local.broker.kafka import KafkaInstall, LocalBroker, plain_clients, wait_until_served
+from imagemill.local.broker.prerequisites import BrokerKind, choose_broker, docker_answers, look
 from imagemill.local.layout import Layout
-from imagemill.local.prerequisites import BrokerKind, choose_broker, docker_answers, look
 from tests.support.ports import PortBlock
 
 ROOT = Path(__file__).parents[1]
@@ -143,7 +143,7 @@ def free_port() -> Iterator[Callable[[], int]]:
 def _container(free_port: Callable[[], int]) -> Iterator[Broker]:
     from testcontainers.core.container import DockerContainer
 
-    from imagemill.local.container import environment, image
+    from imagemill.local.broker.container import environment, image
 
     port = free_port()
     container = DockerContainer(image()).with_bind_ports(port, port)

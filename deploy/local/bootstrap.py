@@ -22,10 +22,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
+from imagemill.local.broker.jars import jars_present  # noqa: E402
+from imagemill.local.broker.prerequisites import choose_broker, look, with_dotenv  # noqa: E402
 from imagemill.local.errors import LocalError  # noqa: E402
-from imagemill.local.jars import jars_present  # noqa: E402
 from imagemill.local.layout import Layout  # noqa: E402
-from imagemill.local.prerequisites import choose_broker, look, with_dotenv  # noqa: E402
 
 VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"

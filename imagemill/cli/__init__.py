@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from imagemill import __version__
-from imagemill.environment import SettingsInvalid
 from imagemill.local.errors import LocalError
+from imagemill.settings.environment import SettingsInvalid
 from imagemill.storage import StoreUnavailable
 
 # Each is a module of this package with `arguments(parser)` and `run(args) -> int`.

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from pydantic import SecretStr
 
-from imagemill.environment import environment_name
 from imagemill.settings import SERVICES
+from imagemill.settings.environment import environment_name
 
 
 @dataclass(frozen=True)

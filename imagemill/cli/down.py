@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from imagemill.local.system import LocalSystem
+from imagemill.local.stack.system import LocalSystem
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

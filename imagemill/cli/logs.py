@@ -6,8 +6,8 @@ import argparse
 import subprocess
 
 from imagemill.local.errors import LocalError
-from imagemill.local.supervision import NAMES
-from imagemill.local.system import LocalSystem
+from imagemill.local.stack.supervision import NAMES
+from imagemill.local.stack.system import LocalSystem
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 
 from imagemill.cli.services import MODELS, SOME_MODELS, load
-from imagemill.kafka import KafkaUnavailable, TopicsMissing, create_topics
+from imagemill.kafka.errors import KafkaUnavailable, TopicsMissing
+from imagemill.kafka.topics import create_topics
 from imagemill.local.errors import LocalError
 from imagemill.settings import KafkaSettings, StoreSettings
 from imagemill.storage import StoreUnavailable, open_store

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 
 from imagemill.cli.services import RETENTION, load
-from imagemill.kafka import KafkaUnavailable, TopicsMissing, check_topics
+from imagemill.kafka.errors import KafkaUnavailable, TopicsMissing
+from imagemill.kafka.topics import check_topics
 from imagemill.local.errors import LocalError
 from imagemill.settings import ApiSettings
 from imagemill.storage import StoreError

@@ -10,10 +10,10 @@ SERVICES = {
     "processor": "processor.__main__:main",
     "notifier": "notifier.__main__:main",
 }
-MODELS = "processor.models.cli:main"
+MODELS = "processor.models.fetch.cli:main"
 # What MODELS exits with where `fetch` brought some of the models, and could not bring the others.
 SOME_MODELS = 3
-RETENTION = "producer_api.retention_command:main"
+RETENTION = "producer_api.jobs.retention_command:main"
 
 
 def load(path: str) -> Callable[..., object]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from imagemill.local.supervisor import ORPHANED
-from imagemill.local.system import LocalSystem, as_json
+from imagemill.local.stack.supervisor import ORPHANED
+from imagemill.local.stack.system import LocalSystem, as_json
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 
 from imagemill.cli.prepare import ensure_topics
-from imagemill.kafka import KafkaUnavailable, TopicsMissing, check_topics
+from imagemill.kafka.errors import KafkaUnavailable, TopicsMissing
+from imagemill.kafka.topics import check_topics
 from imagemill.local.errors import LocalError
 from imagemill.settings import KafkaSettings
 from schemas.topics import TOPICS

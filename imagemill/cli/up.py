@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 
 from imagemill.cli.prepare import ensure_models, ensure_topics
+from imagemill.local.broker.prerequisites import BrokerKind
 from imagemill.local.errors import LocalError
-from imagemill.local.prerequisites import BrokerKind
-from imagemill.local.ready import wait_until_ready
-from imagemill.local.sample import send_sample
-from imagemill.local.supervision import API, NOTIFIER, PROCESSOR
-from imagemill.local.system import LocalSystem
+from imagemill.local.stack.ready import wait_until_ready
+from imagemill.local.stack.sample import send_sample
+from imagemill.local.stack.supervision import API, NOTIFIER, PROCESSOR
+from imagemill.local.stack.system import LocalSystem
 from imagemill.storage import open_store
 
 

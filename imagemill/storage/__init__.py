@@ -6,7 +6,8 @@ import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from imagemill.secretfile import own_secret
+from imagemill.process.secrets import own_secret
+from imagemill.settings.storage import locate, revealed
 from imagemill.storage.base import (
     ObjectStat,
     ObjectStore,
@@ -26,7 +27,6 @@ from imagemill.storage.keys import (
     upload_prefix,
 )
 from imagemill.storage.local import LocalStore
-from imagemill.storage.location import locate, revealed
 from imagemill.storage.signing import SignatureRefused, UrlSigner
 
 if TYPE_CHECKING:

@@ -16,10 +16,10 @@ from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from imagemill.settings.storage import S3Location
 from imagemill.storage.base import ObjectStat, ObjectWriter, StoredObject, UploadTarget
 from imagemill.storage.errors import ObjectNotFound, StoreUnavailable
 from imagemill.storage.keys import OCTET_STREAM, check_key, check_prefix, guess_content_type
-from imagemill.storage.location import S3Location
 
 if TYPE_CHECKING:
     from imagemill.settings import StoreSettings

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from typing import NamedTuple
 from urllib.parse import quote, urlencode
 
+from imagemill.settings.storage import MIN_SIGNING_SECRET_CHARS
+
 # Other query names may be added by proxies and trackers and mean nothing to us.
 _SIGNED_EXTRAS = ("content_type", "filename")
 
@@ -31,13 +33,17 @@ class UrlSigner:
     """Signs and checks URLs with HMAC-SHA256 over method, key, expiry and the response's names."""
 
     def __init__(self, secret: str) -> None:
-        """`secret` is any text of 16 characters or more, the same in every process.
+        """`secret` is any text, the same in every process.
+
+        It has at least MIN_SIGNING_SECRET_CHARS characters.
 
         Raises:
             ValueError: the secret is too short to protect anything.
         """
-        if len(secret) < 16:
-            raise ValueError("the signing secret must have at least 16 characters")
+        if len(secret) < MIN_SIGNING_SECRET_CHARS:
+            raise ValueError(
+                f"the signing secret must have at least {MIN_SIGNING_SECRET_CHARS} characters"
+            )
         self._secret = secret.encode()
 
     def path(

@@ -8,13 +8,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
-from processor.models import cpu, prepare, providers, runtime
+from imagemill.operations import OperationError, UsedModel
+from processor.models import cpu, providers, runtime
+from processor.models.convert import prepare
 from processor.models.manifest import Manifest, ManifestError, ModelEntry
 from processor.models.session import Session
 from processor.models.store import ModelCorrupt, ModelFile, ModelMissing, ModelStore
-from processor.operations.base import OperationError, UsedModel
 from schemas.errors import ErrorCode
-from schemas.heartbeats import KnownModel
+from schemas.workers import KnownModel
 
 if TYPE_CHECKING:
     from imagemill.settings import ProcessorSettings

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from processor.models import meeting, runtime
+from imagemill.operations import OperationError, UsedModel
+from processor.models import batching, runtime
 from processor.models.manifest import picture_axes
-from processor.operations.base import OperationError, UsedModel
 from schemas.errors import ErrorCode
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ class Session:
             self._infer(self.output, {picture.name: zeros})
 
     def _run(self, output: str | None, feeds: Feeds) -> Outputs:
-        here = meeting.current()
+        here = batching.current()
         if here is None or not self.batches or any(one.shape[:1] != (1,) for one in feeds.values()):
             return self._infer(output, feeds)
         shapes = tuple((name, one.shape, one.dtype.str) for name, one in feeds.items())

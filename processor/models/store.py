@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from processor.models.manifest import Manifest, ManifestFile, ModelEntry, files, load
-from schemas.heartbeats import KnownModel
+from schemas.workers import KnownModel
 
 if TYPE_CHECKING:
     from imagemill.settings import ProcessorSettings

@@ -6,8 +6,8 @@ from typing import Any
 
 from PIL import Image
 
+from imagemill.operations import OperationError, Output, RunContext
 from processor.models.session import Session
-from processor.operations.base import OperationError, Output, RunContext
 from processor.operations.detection.annotate import annotate
 from processor.operations.detection.detector import Detector, Prediction, Wanted, facts_of
 from schemas.errors import ErrorCode

@@ -8,7 +8,7 @@ from typing import Any
 
 from PIL import Image
 
-from processor.operations.base import OperationError, Output, RunContext
+from imagemill.operations import OperationError, Output, RunContext
 from processor.operations.describing.image_facts import image_facts
 from processor.operations.describing.sentence import message
 from processor.operations.describing.text_facts import COMMON_WORDS, text_facts, words

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from processor.operations.base import Output
+from imagemill.operations import Output
 
 
 def run(image: Any, params: Any, context: Any) -> Output:

@@ -6,7 +6,7 @@ from typing import Any
 
 from PIL import Image
 
-from processor.operations.base import OperationError, Output, RunContext, UsedModel
+from imagemill.operations import OperationError, Output, RunContext, UsedModel
 from processor.operations.reading.engine import (
     Line,
     RecogniserMissing,

@@ -6,6 +6,7 @@ from typing import Any
 
 from PIL import Image, ImageChops
 
+from imagemill.operations import EncodeOptions, OperationError, Output, RunContext
 from processor.operations.background.mask import (
     U2NET_INPUT,
     smoothed,
@@ -14,7 +15,6 @@ from processor.operations.background.mask import (
     to_tensor,
 )
 from processor.operations.background.matting import Thresholds, decontaminated, matted
-from processor.operations.base import EncodeOptions, OperationError, Output, RunContext
 from schemas.errors import ErrorCode
 from schemas.params.remove_background import RemoveBackgroundParams
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from PIL import Image
 
-from processor.operations.base import EncodeOptions, OperationError, Output, RunContext
+from imagemill.operations import EncodeOptions, OperationError, Output, RunContext
 from processor.operations.transforming.geometry import Size, plan_resize
 from processor.operations.transforming.steps import Frame, apply
 from schemas.errors import JobError

@@ -16,10 +16,10 @@ from producer_api.dialects.common import (
     result_url,
     submit,
 )
-from producer_api.multipart import Form, FormSpec
-from producer_api.requests import json_answer
-from producer_api.routing import FILE, TEXT, Docs, Route
-from producer_api.staging import Staging
+from producer_api.http.multipart import Form, FormSpec
+from producer_api.http.query import json_answer
+from producer_api.http.routing import FILE, TEXT, Docs, Route
+from producer_api.jobs.staging import Staging
 from schemas.jobs import JobStatus, Priority
 
 NAME = "background_removal"

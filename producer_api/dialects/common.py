@@ -8,16 +8,16 @@ from typing import Any
 
 from aiohttp import web
 
-from imagemill.imageformats import extension_of
+from imagemill.images.formats import extension_of
 from producer_api.context import API, Api
-from producer_api.forms import SubmitBody, validate
-from producer_api.ids import is_job_id
-from producer_api.multipart import Form, FormSpec, read_form
-from producer_api.problems import Problem, as_problem
-from producer_api.projection_reads import JobRecord
-from producer_api.requests import json_answer, traceparent_of
-from producer_api.staging import Staging, in_store
-from producer_api.submit import SubmitRequest
+from producer_api.http.forms import SubmitBody, validate
+from producer_api.http.multipart import Form, FormSpec, read_form
+from producer_api.http.problems import Problem, as_problem
+from producer_api.http.query import json_answer, traceparent_of
+from producer_api.jobs.ids import is_job_id
+from producer_api.jobs.staging import Staging, in_store
+from producer_api.jobs.submit import SubmitRequest
+from producer_api.read_model.queries import JobRecord
 from schemas.jobs import Item, JobStatus
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -111,7 +111,7 @@ async def submit(
 
 
 async def find(request: web.Request, job_id: str) -> JobRecord | None:
-    """The job of that id, if there is one. Raises as Projection.find."""
+    """The job of that id, if there is one. Raises as ReadModel.find."""
     if not is_job_id(job_id):
         return None
     return await request.app[API].projection.find(job_id)

@@ -18,13 +18,13 @@ from producer_api.dialects.common import (
     single_image,
     submit,
 )
-from producer_api.multipart import Form, FormSpec
-from producer_api.projection_reads import JobRecord
-from producer_api.requests import json_answer
+from producer_api.http.files import serve_object
+from producer_api.http.multipart import Form, FormSpec
+from producer_api.http.query import json_answer
+from producer_api.http.routing import FILE, TEXT, Docs, Route
+from producer_api.jobs.staging import Staging
+from producer_api.read_model.queries import JobRecord
 from producer_api.routes.items import finished_result, result_filename
-from producer_api.routing import FILE, TEXT, Docs, Route
-from producer_api.serving import serve_object
-from producer_api.staging import Staging
 from schemas.jobs import JobStatus
 
 NAME = "image_processing"

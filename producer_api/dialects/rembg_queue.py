@@ -18,13 +18,13 @@ from producer_api.dialects.common import (
     result_url,
     submit,
 )
-from producer_api.multipart import Form, FormSpec
-from producer_api.problems import Problem
-from producer_api.projection_reads import JobRecord, ListFilter
-from producer_api.requests import json_answer, query_int
+from producer_api.http.multipart import Form, FormSpec
+from producer_api.http.problems import Problem
+from producer_api.http.query import json_answer, query_int
+from producer_api.http.routing import FILE, TEXT, Docs, Route
+from producer_api.jobs.staging import Staging
+from producer_api.read_model.queries import JobRecord, ListFilter
 from producer_api.routes.stats import stats_view, workers_view
-from producer_api.routing import FILE, TEXT, Docs, Route
-from producer_api.staging import Staging
 from schemas.jobs import Item, JobStatus
 
 NAME = "rembg_queue"

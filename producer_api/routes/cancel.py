@@ -5,11 +5,11 @@ from __future__ import annotations
 from aiohttp import web
 
 from producer_api.context import API
-from producer_api.documents import JobDocument
-from producer_api.problems import Problem
-from producer_api.requests import job_id_of, json_answer, unknown_job
-from producer_api.routing import Docs, Route
-from producer_api.views import job_view
+from producer_api.http.documents import JobDocument
+from producer_api.http.problems import Problem
+from producer_api.http.query import job_id_of, json_answer, unknown_job
+from producer_api.http.routing import Docs, Route
+from producer_api.http.views import job_view
 from schemas.jobs import JobStatus
 
 

@@ -7,8 +7,8 @@ from importlib.resources import files
 from aiohttp import web
 
 from producer_api.context import API
-from producer_api.problems import Problem
-from producer_api.routing import Docs, Route
+from producer_api.http.problems import Problem
+from producer_api.http.routing import Docs, Route
 
 _TYPES = {
     ".css": "text/css",

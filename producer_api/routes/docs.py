@@ -8,8 +8,8 @@ from importlib.resources import files
 import orjson
 from aiohttp import web
 
-from producer_api.openapi import openapi_document
-from producer_api.routing import Docs, Route
+from producer_api.http.openapi import openapi_document
+from producer_api.http.routing import Docs, Route
 
 # Only what the page itself brings may run in it.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'self'; connect-src 'self'"

@@ -9,10 +9,10 @@ import orjson
 from aiohttp import web
 
 from producer_api.context import API, Api
-from producer_api.projection_reads import JobRecord
-from producer_api.requests import job_id_of, unknown_job, whole_number
-from producer_api.routing import TEXT, Docs, Route
-from producer_api.views import job_view
+from producer_api.http.query import job_id_of, unknown_job, whole_number
+from producer_api.http.routing import TEXT, Docs, Route
+from producer_api.http.views import job_view
+from producer_api.read_model.queries import JobRecord
 
 # Proxies close connections that are silent for a minute, some for half of one.
 _COMMENT_S = 15.0

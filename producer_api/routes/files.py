@@ -9,10 +9,10 @@ from aiohttp import web
 from imagemill.storage import InvalidKey, SignatureRefused
 from imagemill.storage.signing import SignedRequest
 from producer_api.context import API, Api
-from producer_api.problems import Problem
-from producer_api.routing import TEXT, Docs, Route
-from producer_api.serving import serve_object
-from producer_api.staging import Staging
+from producer_api.http.files import serve_object
+from producer_api.http.problems import Problem
+from producer_api.http.routing import TEXT, Docs, Route
+from producer_api.jobs.staging import Staging
 
 
 async def get_file(request: web.Request) -> web.StreamResponse:

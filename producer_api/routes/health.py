@@ -6,12 +6,12 @@ import asyncio
 
 from aiohttp import web
 
-from imagemill.kafka import KafkaUnavailable
+from imagemill.kafka.errors import KafkaUnavailable
 from imagemill.storage import StoreUnavailable
 from producer_api.context import API, Api
-from producer_api.problems import Problem
-from producer_api.requests import json_answer
-from producer_api.routing import Route
+from producer_api.http.problems import Problem
+from producer_api.http.query import json_answer
+from producer_api.http.routing import Route
 
 _CHECK_TIMEOUT_S = 3.0
 

@@ -7,11 +7,11 @@ from pathlib import PurePosixPath
 from aiohttp import web
 
 from producer_api.context import API
-from producer_api.problems import Problem
-from producer_api.projection_reads import JobRecord
-from producer_api.requests import job_id_of, json_answer, unknown_job, whole_number
-from producer_api.routing import Docs, Route
-from producer_api.serving import serve_object
+from producer_api.http.files import serve_object
+from producer_api.http.problems import Problem
+from producer_api.http.query import job_id_of, json_answer, unknown_job, whole_number
+from producer_api.http.routing import Docs, Route
+from producer_api.read_model.queries import JobRecord
 from schemas.jobs import Item, JobStatus
 
 

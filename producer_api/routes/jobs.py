@@ -5,13 +5,11 @@ from __future__ import annotations
 from aiohttp import web
 
 from producer_api.context import API, Api
-from producer_api.documents import JobDocument, JobList
-from producer_api.forms import FIELDS, SubmitBody, from_fields, parse_json
-from producer_api.ids import id_of_key, is_job_id
-from producer_api.multipart import FormSpec, read_body, read_form
-from producer_api.problems import Problem, field_problem
-from producer_api.projection_reads import Cursor, InvalidCursor, JobRecord, ListFilter
-from producer_api.requests import (
+from producer_api.http.documents import JobDocument, JobList
+from producer_api.http.forms import FIELDS, SubmitBody, from_fields, parse_json
+from producer_api.http.multipart import FormSpec, read_body, read_form
+from producer_api.http.problems import Problem, field_problem
+from producer_api.http.query import (
     job_id_of,
     json_answer,
     prefer_wait,
@@ -22,10 +20,12 @@ from producer_api.requests import (
     traceparent_of,
     unknown_job,
 )
-from producer_api.routing import FILE, TEXT, Docs, Route
-from producer_api.staging import Staging
-from producer_api.submit import Submission, SubmitRequest
-from producer_api.views import job_view
+from producer_api.http.routing import FILE, TEXT, Docs, Route
+from producer_api.http.views import job_view
+from producer_api.jobs.ids import id_of_key, is_job_id
+from producer_api.jobs.staging import Staging
+from producer_api.jobs.submit import Submission, SubmitRequest
+from producer_api.read_model.queries import Cursor, InvalidCursor, JobRecord, ListFilter
 from schemas.jobs import JobStatus
 
 _FORM = FormSpec(files=frozenset({"image"}), fields=FIELDS, url_fields=frozenset({"image_url"}))

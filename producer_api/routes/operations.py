@@ -8,11 +8,11 @@ from typing import Any
 from aiohttp import web
 
 from producer_api.context import API
-from producer_api.documents import ModelList, OperationList
-from producer_api.requests import json_answer
+from producer_api.http.documents import ModelList, OperationList
+from producer_api.http.query import json_answer
+from producer_api.http.routing import Docs, Route
 from producer_api.routes.stats import workers_view
-from producer_api.routing import Docs, Route
-from schemas.operations import operations
+from schemas.catalog import operations
 
 
 @cache

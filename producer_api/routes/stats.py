@@ -9,12 +9,12 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from imagemill.kafka import KafkaUnavailable
+from imagemill.kafka.errors import KafkaUnavailable
 from producer_api.context import API, Api
-from producer_api.problems import Problem
-from producer_api.projection_reads import Totals
-from producer_api.requests import json_answer
-from producer_api.routing import Route
+from producer_api.http.problems import Problem
+from producer_api.http.query import json_answer
+from producer_api.http.routing import Route
+from producer_api.read_model.queries import Totals
 from schemas.jobs import JobStatus, Priority
 from schemas.times import elapsed_ms, from_epoch, now, to_epoch
 

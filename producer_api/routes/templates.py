@@ -8,13 +8,13 @@ from aiohttp import web
 from pydantic import Field
 
 from producer_api.context import API, Api
-from producer_api.documents import AnyDocument
-from producer_api.forms import SubmitBody, parse_json
-from producer_api.multipart import read_body
-from producer_api.plan import Template, make_plan
-from producer_api.problems import Problem
-from producer_api.requests import json_answer
-from producer_api.routing import Docs, Route
+from producer_api.http.documents import AnyDocument
+from producer_api.http.forms import SubmitBody, parse_json
+from producer_api.http.multipart import read_body
+from producer_api.http.problems import Problem
+from producer_api.http.query import json_answer
+from producer_api.http.routing import Docs, Route
+from producer_api.jobs.plan import Template, make_plan
 from schemas import topics
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"

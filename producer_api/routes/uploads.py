@@ -7,17 +7,17 @@ import time
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field
 
-from imagemill.imageformats import FORMATS
+from imagemill.images.formats import FORMATS
 from imagemill.storage import loose_upload_key
 from producer_api.context import API
-from producer_api.documents import UploadDocument
-from producer_api.forms import parse_json
-from producer_api.ids import new_id
-from producer_api.multipart import read_body
-from producer_api.problems import field_problem
-from producer_api.requests import json_answer
-from producer_api.routing import Docs, Route
-from producer_api.staging import in_store
+from producer_api.http.documents import UploadDocument
+from producer_api.http.forms import parse_json
+from producer_api.http.multipart import read_body
+from producer_api.http.problems import field_problem
+from producer_api.http.query import json_answer
+from producer_api.http.routing import Docs, Route
+from producer_api.jobs.ids import new_id
+from producer_api.jobs.staging import in_store
 from schemas.times import from_epoch
 
 _LIFETIME_S = 3600

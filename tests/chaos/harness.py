@@ -27,10 +27,11 @@ from confluent_kafka import (
     TopicPartition,
 )
 
-from imagemill.kafka import client_config, create_topics, producer_config
+from imagemill.kafka.config import client_config, producer_config
+from imagemill.kafka.topics import create_topics
 from imagemill.settings import KafkaSettings, StoreSettings
 from imagemill.storage import ObjectStore, open_store
-from schemas import codec, topics
+from schemas import cloudevents, topics
 from schemas.events import AnyEvent, CancelRequested, JobFinished, JobSubmitted
 from schemas.jobs import ItemInput, JobState, Priority
 from schemas.times import now
@@ -233,7 +234,7 @@ class Load:
             created_at=now(),
         )
         self.jobs[job.job_id] = job
-        self.publish(topics.PRIORITY_TOPICS[priority].name, job.job_id, *codec.encode(job))
+        self.publish(topics.PRIORITY_TOPICS[priority].name, job.job_id, *cloudevents.encode(job))
         return job
 
     def batch(
@@ -250,7 +251,7 @@ class Load:
     def cancel(self, job: JobSubmitted) -> None:
         """Ask for a job to be cancelled, as the API does."""
         event = CancelRequested(job_id=job.job_id, at=now(), job=job)
-        self.publish(topics.JOBS_CONTROL.name, job.job_id, *codec.encode(event))
+        self.publish(topics.JOBS_CONTROL.name, job.job_id, *cloudevents.encode(event))
 
     def publish(self, topic: str, key: str | None, value: bytes | None, headers: Any) -> None:
         """Publish any message."""
@@ -306,7 +307,7 @@ class Results:
     def read(self, timeout_s: float = 0.1) -> None:
         """Take in what has come."""
         for message in self._reader.read(timeout_s):
-            event = codec.decode(message.headers(), message.value())
+            event = cloudevents.decode(message.headers(), message.value())
             assert isinstance(event, JobFinished)
             if event.job_id not in self.events:
                 self.order.append(event.job_id)
@@ -345,7 +346,7 @@ def read_states(stage: Stage) -> dict[bytes, list[bytes | None]]:
 def read_facts(stage: Stage, job: JobSubmitted) -> list[AnyEvent]:
     """All that `jobs.events` has of one job, in its order."""
     return [
-        codec.decode(message.headers(), message.value())
+        cloudevents.decode(message.headers(), message.value())
         for message in read_topic(stage, topics.JOBS_EVENTS.name)
         if message.key() == job.job_id.encode()
     ]
@@ -428,7 +429,7 @@ class StatesAgree:
             if b"/" in key:
                 assert values[-1] is None, f"{key!r}: an item's record outlived its batch"
                 continue
-            history = [codec.decode_state(value) for value in values if value is not None]
+            history = [cloudevents.decode_state(value) for value in values if value is not None]
             self._check_one(history, results.events[key.decode()])
         lost = results.events.keys() - {key.decode() for key in states}
         assert not lost, f"{len(lost)} jobs have a terminal event and no state"

@@ -15,7 +15,7 @@ from cloudevents.core.bindings.kafka import KafkaMessage, from_binary_event
 from confluent_kafka import Consumer
 from PIL import Image
 
-from imagemill.local.broker import LocalBroker
+from imagemill.local.broker.kafka import LocalBroker
 from imagemill.storage import upload_key
 from schemas import topics
 from schemas.errors import ErrorCode
@@ -113,7 +113,7 @@ def test_what_the_client_loses_is_read_again(stage: Stage, free_port: Ports) -> 
         results.wait_for(load.jobs, 90)
         for checker in CHECKERS:
             checker.check(load, results, stage)
-        assert running.lines(r"processor.admission: .* back to \d+"), "nothing was lost"
+        assert running.lines(r"processor.messages.admission: .* back to \d+"), "nothing was lost"
         assert not running.deaths
 
 

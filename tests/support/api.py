@@ -15,10 +15,11 @@ from aiohttp import web
 from confluent_kafka import OFFSET_BEGINNING, Consumer, Producer, TopicPartition
 from confluent_kafka.admin import OffsetSpec
 
-from imagemill.kafka import admin, client_config, create_topics, producer_config
+from imagemill.kafka.config import client_config, producer_config
+from imagemill.kafka.topics import admin, create_topics
 from imagemill.settings import ApiSettings
 from producer_api.app import create_app
-from schemas import codec, topics
+from schemas import cloudevents, topics
 from schemas.events import JobExpired, JobSubmitted
 from schemas.jobs import JobState
 from schemas.times import now
@@ -155,7 +156,7 @@ class Topics:
 
     def publish_state(self, state: JobState) -> None:
         """Write a job's state as the track agent does."""
-        value, headers = codec.encode_state(state)
+        value, headers = cloudevents.encode_state(state)
         self.publish(topics.JOBS_STATE.name, state.job_id, value, headers)
 
     def end(self, job: JobSubmitted, revision: int = 5, **fields: Any) -> JobState:
@@ -171,7 +172,7 @@ class Topics:
     def forget_expired(self) -> None:
         """Do what the track agent does with jobs that a sweep gave up."""
         for message in self.messages(topics.JOBS_CONTROL.name):
-            event = codec.decode(message.headers(), message.value())
+            event = cloudevents.decode(message.headers(), message.value())
             if isinstance(event, JobExpired):
                 self.publish(topics.JOBS_STATE.name, event.job_id, None, None)
 
@@ -203,5 +204,7 @@ class Topics:
     def submissions(self) -> list[JobSubmitted]:
         """All jobs in the priority topics."""
         names = [topic.name for topic in topics.PRIORITY_TOPICS.values()]
-        events = [codec.decode(found.headers(), found.value()) for found in self.messages(*names)]
+        events = [
+            cloudevents.decode(found.headers(), found.value()) for found in self.messages(*names)
+        ]
         return [event for event in events if isinstance(event, JobSubmitted)]

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from PIL import Image
 
+from imagemill.operations import Output, RunContext, SourceInfo
 from processor.models.loader import ModelLoader
-from processor.operations.base import Output, RunContext, SourceInfo
 from processor.operations.remove_background import run
 from schemas.params.remove_background import RemoveBackgroundParams
 from tests.support.models import brightness_entry, brightness_model, install

@@ -10,8 +10,8 @@ from typing import Any
 from aiokafka.producer.message_accumulator import MessageAccumulator
 from faust.types import TP
 
-from processor.admission import Admission
-from schemas import codec
+from processor.messages.admission import Admission
+from schemas import cloudevents
 from schemas.events import AnyEvent
 
 JOBS = TP("jobs.normal", 0)
@@ -88,7 +88,7 @@ class Client:
 
     def carrying(self, event: AnyEvent, offset: int, tp: TP = JOBS, **fields: Any) -> Message:
         """A message with one of our events in it."""
-        value, headers = codec.encode(event)
+        value, headers = cloudevents.encode(event)
         key = event.job_id.encode()
         return self.message(
             offset, tp, **({"key": key, "value": value, "headers": headers} | fields)
@@ -122,7 +122,7 @@ class Sent:
     @property
     def event(self) -> AnyEvent:
         """The event in it."""
-        return codec.decode(self.headers, self.value)
+        return cloudevents.decode(self.headers, self.value)
 
 
 class Producer:

@@ -7,7 +7,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from schemas import codec
+from schemas import cloudevents
 from schemas.errors import ErrorCode, JobError
 from schemas.events import (
     CancelRequested,
@@ -176,7 +176,7 @@ class Reader:
         return self
 
     def _fold(self, fact: Fact) -> None:
-        decoded = codec.decode(*reversed(codec.encode(fact)))
+        decoded = cloudevents.decode(*reversed(cloudevents.encode(fact)))
         assert isinstance(decoded, Fact)
         index = getattr(decoded, "index", None)
         item = self.items.get(index) if index is not None else None
@@ -186,13 +186,13 @@ class Reader:
             return
         state = folded.state
         if folded.item is not None:
-            self.items[folded.item.index] = codec.decode_item(
-                codec.encode_item(state.job_id, folded.item).value
+            self.items[folded.item.index] = cloudevents.decode_item(
+                cloudevents.encode_item(state.job_id, folded.item).value
             )
         self._inputs = getattr(decoded.job, "inputs", ()) or self._inputs
         if state.status.ended and not ended_before:
             state = with_items(state, complete_items(state, self.items, self._inputs))
-        self.state = codec.decode_state(codec.encode_state(state).value)
+        self.state = cloudevents.decode_state(cloudevents.encode_state(state).value)
         if self.state.status.ended:
             self.finished.append(finished_event(self.state))
 

@@ -12,7 +12,7 @@ from faust.types import TP
 from faust.types.tuples import Message
 from yarl import URL
 
-from processor.hardened.consumer import HardenedConsumer, HardenedTransport
+from processor.faust_fixes.consumer import HardenedConsumer, HardenedTransport
 from tests.support.edge import JOBS
 
 OTHER = TP("jobs.normal", 1)
@@ -65,7 +65,7 @@ class ClientThread:
         return True
 
 
-class Gatekeeper:
+class RevokeListener:
     """What the admission was told."""
 
     def __init__(self) -> None:
@@ -84,7 +84,7 @@ def make_app() -> faust.App:
     """An app that is never started."""
     app = faust.App("defects", broker=BROKER, stream_wait_empty=False, topic_disable_leader=True)
     app.transport = HardenedTransport([URL(BROKER)], app)
-    app.gatekeeper = Gatekeeper()
+    app.revoke_listener = RevokeListener()
     app.topics.acks_enabled_for = lambda topic: True
     app.consumer_generation_id = 1
     return app

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from schemas import codec
+from schemas import cloudevents
 from schemas.events import JobClaimed, JobSubmitted
 from schemas.jobs import Item, ItemInput, JobState, JobStatus
 
@@ -67,19 +67,19 @@ def state_of(job: JobSubmitted, revision: int, status: str, outcomes: str, **fie
 
 def submission_message(job: JobSubmitted, offset: int = 0, topic: str = NORMAL) -> FakeMessage:
     """The message on its priority topic."""
-    value, headers = codec.encode(job)
+    value, headers = cloudevents.encode(job)
     return FakeMessage(topic, job.job_id.encode(), value, headers, offset_=offset)
 
 
 def state_message(state: JobState, offset: int = 0) -> FakeMessage:
     """The message on jobs.state."""
-    value, headers = codec.encode_state(state)
+    value, headers = cloudevents.encode_state(state)
     return FakeMessage(STATE, state.job_id.encode(), value, headers, offset_=offset)
 
 
 def item_message(job_id: str, item: Item, offset: int = 0) -> FakeMessage:
     """The message of one item of a running batch."""
-    value, headers = codec.encode_item(job_id, item)
+    value, headers = cloudevents.encode_item(job_id, item)
     return FakeMessage(STATE, f"{job_id}/{item.index}".encode(), value, headers, offset_=offset)
 
 
@@ -88,7 +88,7 @@ def claim_message(
 ) -> FakeMessage:
     """A claim of an id on jobs.control."""
     claim = JobClaimed(job_id=job_id, claim_id=claim_id, fingerprint=fingerprint, at=at)
-    value, headers = codec.encode(claim)
+    value, headers = cloudevents.encode(claim)
     return FakeMessage(CONTROL, (key or job_id).encode(), value, headers)
 
 

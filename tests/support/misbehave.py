@@ -16,8 +16,9 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from processor.operations.base import Output
-from schemas.operations import NoParams, OperationSpec, operations
+from imagemill.operations import Output
+from schemas.catalog import operations
+from schemas.operations import NoParams, OperationSpec
 
 _MEETING_S = 30.0
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from onnx import TensorProto, helper
 
-from processor.models.fetch import fetch
+from processor.models.fetch.fetch import fetch
 from processor.models.manifest import ModelEntry, ModelInput, render
 from processor.models.store import ModelStore
 

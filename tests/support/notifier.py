@@ -20,9 +20,9 @@ from aiohttp import web
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from standardwebhooks import Webhook as Standard
 
-from imagemill.kafka import client_config
+from imagemill.kafka.config import client_config
 from imagemill.settings import NotifierSettings
-from schemas import codec
+from schemas import cloudevents
 from schemas.events import JobFinished
 from schemas.jobs import Item, JobState, JobStatus, Progress, Webhook
 from schemas.topics import JOBS_RESULTS, JOBS_STATE
@@ -107,13 +107,13 @@ class Results:
         """Publish the end of a job with that webhook."""
         webhook = Webhook(url=url, style=changes.pop("style", None)) if url else None
         event = finished(job_id, webhook, **changes)
-        value, headers = codec.encode(event)
+        value, headers = cloudevents.encode(event)
         self._topics.publish(JOBS_RESULTS.name, job_id, value, headers)
         return event
 
     def state(self, state: JobState) -> None:
         """Publish how a job is."""
-        value, headers = codec.encode_state(state)
+        value, headers = cloudevents.encode_state(state)
         self._topics.publish(JOBS_STATE.name, state.job_id, value, headers)
 
     def publish(self, key: str, value: bytes | None, headers: list[tuple[str, bytes]]) -> None:

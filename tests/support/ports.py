@@ -6,7 +6,7 @@ import itertools
 import os
 import socket
 
-from imagemill.local.ports import is_free
+from imagemill.local.broker.ports import is_free
 
 _SIZE = 500
 # Below those that the system itself gives to connections.

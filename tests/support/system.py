@@ -12,7 +12,7 @@ from typing import Any
 
 import requests
 
-from imagemill.kafka import create_topics
+from imagemill.kafka.topics import create_topics
 from imagemill.settings import KafkaSettings
 from tests.support.api import eventually
 

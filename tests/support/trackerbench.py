@@ -7,10 +7,10 @@ from typing import Any
 
 from faust.types import TP
 
-from processor.jobtable import JobTable
-from processor.outbox import Outbox, Topics
-from processor.tracking import Tracker
-from schemas import codec
+from processor.messages.publisher import Publisher, Topics
+from processor.state.job_table import JobTable
+from processor.state.tracker import Tracker
+from schemas import cloudevents
 from schemas.events import AnyEvent, JobFinished
 from schemas.jobs import JobState
 from tests.support.edge import Client, Crashes, Producer
@@ -58,7 +58,7 @@ class Bench:
         self.tracker = Tracker(
             table=lambda partition: JobTable(FaustTable(self.disk), partition),
             admission=self.admission,
-            outbox=Outbox(lambda: self.producer, self.admission, self.crashes),
+            publisher=Publisher(lambda: self.producer, self.admission, self.crashes),
             topics=TOPICS,
             interval_s=interval_s,
             source="/imagemill/processor/w1",
@@ -90,7 +90,7 @@ class Bench:
     def states(self) -> list[JobState]:
         """What `jobs.state` got of jobs, in its order."""
         return [
-            codec.decode_state(sent.value)
+            cloudevents.decode_state(sent.value)
             for sent in self.producer.to(TOPICS.changelog)
             if sent.value is not None and b"/" not in (sent.key or b"")
         ]

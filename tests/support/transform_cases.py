@@ -10,11 +10,11 @@ from typing import Any
 
 from PIL import Image, ImageDraw
 
-from processor.operations.base import Output, RunContext, SourceInfo
+from imagemill.operations import Output, RunContext, SourceInfo
 from processor.operations.transform import run
 from schemas.params.transform import TransformParams
 
-GOLDEN = Path(__file__).parents[1] / "unit" / "processor" / "golden"
+GOLDEN = Path(__file__).parents[1] / "unit" / "processor" / "operations" / "golden"
 
 ORANGE = "#ff8800"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from schemas.operations import OperationSpec
+from imagemill.operations import OperationSpec
 
 
 class SepiaParams(BaseModel):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
+from imagemill.operations import Output, RunContext
 from imagemill_sepia import SepiaParams
-from processor.operations.base import Output, RunContext
 
 # Rows give red, green and blue of the result from red, green and blue of the picture.
 SEPIA = np.array(

@@ -12,7 +12,7 @@ from PIL import Image
 from scipy import sparse
 from scipy.ndimage import binary_erosion
 
-from processor.operations.base import OperationError
+from imagemill.operations import OperationError
 from schemas.errors import ErrorCode
 
 log = logging.getLogger(__name__)

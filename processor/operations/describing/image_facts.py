@@ -8,7 +8,7 @@ from typing import Any
 
 from PIL import Image
 
-from processor.operations.base import SourceInfo
+from imagemill.operations import SourceInfo
 
 Colour = tuple[int, int, int]
 

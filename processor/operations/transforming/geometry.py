@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from imagemill.imagecheck import ImageRejected, check_pixels
-from processor.operations.base import OperationError
+from imagemill.images.check import ImageRejected, check_pixels
+from imagemill.operations import OperationError
 from schemas.params.transform import Crop, Gravity, Resize
 
 Size = tuple[int, int]

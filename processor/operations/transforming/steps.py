@@ -8,7 +8,7 @@ from typing import Any
 
 from PIL import Image, ImageFilter
 
-from processor.operations.base import OperationError
+from imagemill.operations import OperationError
 from processor.operations.transforming import geometry
 from processor.operations.transforming.colours import TRANSPARENT, has_alpha, holding, in_mode
 from processor.operations.transforming.geometry import Size

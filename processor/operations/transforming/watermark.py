@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from PIL import Image, ImageDraw
 
-from processor.operations.base import OperationError
+from imagemill.operations import OperationError
 from processor.operations.fonts import Font, find_font
 from processor.operations.transforming import geometry
 from processor.operations.transforming.colours import Rgba, holding

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from processor.operations.base import Output
+from imagemill.operations import Output
 from schemas.operations import OperationSpec
 
 OPEN = "open"

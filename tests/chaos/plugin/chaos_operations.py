@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from processor.operations.base import Output
+from imagemill.operations import Output
 from schemas.operations import NoParams, OperationSpec
 
 
@@ -39,7 +39,7 @@ HALVE = OperationSpec("halve", "Half the size.", NoParams, "chaos_operations:hal
 
 def _lose_messages(share: float) -> None:
     """Have the consumer lose that share of what it fetched, as clients did in the past."""
-    from processor.hardened.consumer import HardenedConsumer
+    from processor.faust_fixes.consumer import HardenedConsumer
 
     fetched = HardenedConsumer.getmany
     chance = random.Random(7)

@@ -20,7 +20,7 @@ from pathlib import Path
 from pydantic import ValidationError
 from imagemill.settings import ProcessorSettings
 from imagemill.storage import open_store
-from processor.work import ItemTask, Workbench
+from processor.work import ItemTask, ItemProcessor
 from schemas.operations import find_operation, operations
 
 photo, home, result = map(Path, sys.argv[1:])
@@ -33,7 +33,7 @@ settings = ProcessorSettings(_env_file=None, home=home)
 store = open_store(settings)
 store.put("uploads/job/0", photo.read_bytes(), "image/png")
 task = ItemTask("job", 0, (("sepia", {"strength": 0.8}),), key="uploads/job/0")
-outcome = Workbench(settings).run_item(task)
+outcome = ItemProcessor(settings).run_item(task)
 if outcome.result:
     result.write_bytes(store.get(outcome.result["key"]))
 print(json.dumps({

@@ -17,11 +17,11 @@ from aiokafka import TopicPartition
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
-from imagemill.pace import Pace
+from imagemill.kafka.load import Pace
 from imagemill.settings import ProcessorSettings
-from processor.hardened.consumer import HardenedConsumer
-from processor.hardened.thread import HardenedConsumerThread
-from processor.stream import make_app
+from processor.faust_app import make_app
+from processor.faust_fixes.consumer import HardenedConsumer
+from processor.faust_fixes.thread import HardenedConsumerThread
 from tests.support.edge import JOBS
 from tests.support.faustparts import CHANGELOG, OTHER, both, make_consumer, make_thread, message
 
@@ -78,7 +78,7 @@ async def test_what_still_runs_is_not_waited_for(kind: Any, is_stock: bool) -> N
     """Stock can wait for it, without a limit (stream_wait_empty); then the group waits too."""
     consumer = make_consumer(kind)
     running = message(0)
-    consumer.app.gatekeeper.on_revoke = lambda: consumer.ack(running)
+    consumer.app.revoke_listener.on_revoke = lambda: consumer.ack(running)
     await consumer.on_partitions_revoked({JOBS, OTHER})
     assert consumer._thread.committed == ([] if is_stock else [{JOBS: 1}])
 
@@ -106,7 +106,7 @@ async def test_partitions_without_a_commit_are_not_sought_to_their_start(
     await consumer.perform_seek()
     assert consumer._thread.sought == ([(OTHER, 7)] if is_stock else [(OTHER, 7), (JOBS, 3)])
     if not is_stock:
-        assert consumer.app.gatekeeper.started == {JOBS: 3, OTHER: 7}
+        assert consumer.app.revoke_listener.started == {JOBS: 3, OTHER: 7}
 
 
 class Fetcher:

@@ -18,10 +18,10 @@ from faust.tables.recovery import Recovery, ServiceStopped
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
-from imagemill.pace import Pace
-from processor.hardened.producer import HardenedProducer
-from processor.hardened.recovery import HardenedRecovery
-from processor.hardened.table import HardenedTable
+from imagemill.kafka.load import Pace
+from processor.faust_fixes.producer import HardenedProducer
+from processor.faust_fixes.recovery import HardenedRecovery
+from processor.faust_fixes.table import HardenedTable
 from tests.support.edge import JOBS, settled
 from tests.support.faustparts import (
     CHANGELOG,

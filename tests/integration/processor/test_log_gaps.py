@@ -15,9 +15,10 @@ import pytest
 from aiokafka import AIOKafkaConsumer
 from confluent_kafka import Producer, TopicPartition
 
-from imagemill.kafka import admin, producer_config
-from processor.hardened.thread import HardenedConsumerThread
-from schemas import codec, topics
+from imagemill.kafka.config import producer_config
+from imagemill.kafka.topics import admin
+from processor.faust_fixes.thread import HardenedConsumerThread
+from schemas import cloudevents, topics
 from schemas.events import JobSubmitted
 from schemas.jobs import JobState, JobStatus, Priority
 from tests.chaos.harness import ROOT, Load, NoLag, Results, Stage, Workers, lag, wait_for, workers
@@ -45,7 +46,7 @@ class Transactions:
         self._producer = Producer(config)
         self._producer.init_transactions(30)
 
-    def send(self, topic: str, key: str, encoded: codec.Encoded, partition: int) -> None:
+    def send(self, topic: str, key: str, encoded: cloudevents.Encoded, partition: int) -> None:
         """One transaction."""
         self._producer.begin_transaction()
         name = self._stage.kafka.topic(topic)
@@ -59,7 +60,7 @@ def test_markers_of_transactions_stop_neither_recovery_nor_partitions(
     transactions = Transactions(stage)
     for partition in range(stage.partitions):
         ended = JobState(job_id=f"old-{partition}", total=1, status=JobStatus.SUCCEEDED)
-        message = codec.encode_state(ended)
+        message = cloudevents.encode_state(ended)
         transactions.send(topics.JOBS_STATE.name, ended.job_id, message, partition)
     running.start("w1")
     running.wait_ready()
@@ -68,7 +69,7 @@ def test_markers_of_transactions_stop_neither_recovery_nor_partitions(
     jobs = [JobSubmitted(job_id=uuid.uuid4().hex, operation="noop", total=1) for _ in range(6)]
     for number, job in enumerate(jobs):
         partition = number % stage.partitions
-        transactions.send(topics.JOBS_NORMAL.name, job.job_id, codec.encode(job), partition)
+        transactions.send(topics.JOBS_NORMAL.name, job.job_id, cloudevents.encode(job), partition)
     results.wait_for([job.job_id for job in jobs], 60)
     later = [load.submit("noop") for _ in range(10)]
     load.flush()

@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas import codec
+from schemas import cloudevents
 from schemas.errors import ErrorClass, ErrorCode, JobError
 from schemas.events import Event, ItemFailed, ItemFinished, ItemRetrying, ItemStarted
 from schemas.jobs import MAX_ITEMS, Item, JobState, JobStatus, Progress
 from schemas.reducer import finished_event, fold
-from schemas.shortening import shortened
 from schemas.topics import MAX_MESSAGE_BYTES
+from schemas.truncation import shortened
 from tests.support.facts import (
     Reader,
     accepted,
@@ -340,8 +340,8 @@ def test_the_end_of_every_job_can_be_made_to_fit_a_message(character: str) -> No
         traceparent=long,
     )
     *_, last = shortened(state)
-    assert len(codec.encode_state(last).value) < MAX_MESSAGE_BYTES * 3 // 4
-    assert len(codec.encode(finished_event(last)).value) < MAX_MESSAGE_BYTES - (1 << 16)
+    assert len(cloudevents.encode_state(last).value) < MAX_MESSAGE_BYTES * 3 // 4
+    assert len(cloudevents.encode(finished_event(last)).value) < MAX_MESSAGE_BYTES - (1 << 16)
     assert {(i.status, i.attempts, i.finished_at) for i in last.items} == {
         (JobStatus.FAILED, 3, at(2))
     }

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from schemas import codec
+from schemas import cloudevents
 from schemas.events import EVENTS, JobSubmitted
 from schemas.webhooks import WEBHOOK_EVENTS, decode_webhook
 
@@ -27,13 +27,15 @@ def _read(path: Path) -> tuple[list[tuple[str, bytes]], dict[str, Any]]:
 
 
 def _decode(headers: list[tuple[str, bytes]], value: bytes) -> Any:
-    kind = codec.event_type(headers)
+    kind = cloudevents.event_type(headers)
     if kind == _STATE:
-        return codec.decode_state(value)
+        return cloudevents.decode_state(value)
     if kind == _ITEM:
-        return codec.decode_item(value)
+        return cloudevents.decode_item(value)
     return (
-        decode_webhook(headers, value) if kind in WEBHOOK_EVENTS else codec.decode(headers, value)
+        decode_webhook(headers, value)
+        if kind in WEBHOOK_EVENTS
+        else cloudevents.decode(headers, value)
     )
 
 
@@ -58,7 +60,7 @@ def test_a_sample_is_read_with_all_its_fields(path: Path) -> None:
     decoded = _decode(headers, json.dumps(value).encode())
     read = decoded.model_dump(mode="json", by_alias=True)
     # Counted out for readers that do not count letters.
-    if codec.event_type(headers) == _STATE:
+    if cloudevents.event_type(headers) == _STATE:
         value.pop("progress")
     assert list(_missing(value, read)) == []
 
@@ -82,12 +84,12 @@ def test_ids_of_repeats_do_not_change_between_versions(path: Path) -> None:
 
 
 def test_every_event_has_a_sample() -> None:
-    sampled = {codec.event_type(_read(path)[0]) for path in SAMPLES}
+    sampled = {cloudevents.event_type(_read(path)[0]) for path in SAMPLES}
     assert {*EVENTS, *WEBHOOK_EVENTS, _STATE, _ITEM} <= sampled
 
 
 def test_the_smallest_job_that_a_client_may_publish_itself() -> None:
     headers, value = _read(Path(__file__).parent / "samples" / "job.submitted.v1.smallest.json")
-    event = codec.decode(headers, json.dumps(value).encode())
+    event = cloudevents.decode(headers, json.dumps(value).encode())
     assert isinstance(event, JobSubmitted)
     assert (event.operation, event.total, event.inputs) == ("noop", 1, ())

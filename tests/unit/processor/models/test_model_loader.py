@@ -9,10 +9,10 @@ import numpy as np
 import onnxruntime
 import pytest
 
+from imagemill.operations import OperationError
 from processor.models import cpu, providers
 from processor.models.loader import ModelLoader
 from processor.models.store import ModelStore
-from processor.operations.base import OperationError
 from schemas.errors import ErrorCode
 from tests.support.models import brightness_entry, brightness_model, install
 

@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 from pydantic import ValidationError
 
+from imagemill.operations import OperationError, RunContext
 from processor.models.loader import ModelLoader
 from processor.operations.background.mask import U2NET_INPUT
-from processor.operations.base import OperationError, RunContext
 from schemas.errors import ErrorCode
 from schemas.params.remove_background import RemoveBackgroundParams
 from tests.support.cutouts import (

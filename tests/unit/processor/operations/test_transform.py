@@ -11,12 +11,12 @@ import pytest
 from PIL import Image
 from pydantic import ValidationError
 
-from imagemill.imagecheck import ImageLimits
-from processor.imaging import decode, encode
-from processor.operations.base import OperationError, RunContext, SourceInfo
+from imagemill.images.check import ImageLimits
+from imagemill.operations import OperationError, RunContext, SourceInfo
 from processor.operations.transform import run, wanted_size
+from processor.run.imaging import decode, encode
+from schemas.catalog import find_operation
 from schemas.errors import ErrorCode
-from schemas.operations import find_operation
 from schemas.params.transform import TransformParams
 from tests.support.transform_cases import CASES, GOLDEN, card, cutout, made, transformed
 

@@ -1,0 +1,1 @@
+"""Kafka clients: their configurations, the producer, topics, offsets in order, load."""

@@ -1,0 +1,161 @@
+"""The topics on the cluster: created, checked, compared with the table in schemas.topics."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+
+from imagemill.kafka.config import client_config
+from imagemill.kafka.errors import KafkaUnavailable, TopicsDiffer, TopicsMissing
+from imagemill.kafka.topic_config import differing
+from imagemill.settings import KafkaSettings
+from imagemill.settings.environment import SettingsInvalid
+from schemas.topics import TOPICS, Topic
+
+
+def admin(settings: KafkaSettings, heard: list[KafkaError] | None = None) -> AdminClient:
+    """An admin client of the cluster.
+
+    With a list, what its connections end of is put there when the client is polled, not logged:
+    some twenty lines a second.
+
+    Raises:
+        SettingsInvalid: a certificate or key cannot be used.
+    """
+    # Without librdkafka's notes (6), one of which is of its own queue when a client is let go.
+    options: dict[str, Any] = {"socket.timeout.ms": 10_000, "log_level": 5}
+    if heard is not None:
+        options |= {"log_level": 0, "error_cb": heard.append}
+    try:
+        return AdminClient(client_config(settings) | options)
+    except KafkaException as exc:
+        raise SettingsInvalid(f"the settings of Kafka do not work: {exc.args[0].str()}") from exc
+
+
+def refusal(heard: Iterable[KafkaError]) -> str | None:
+    """Why the cluster does not let us in, or we do not trust it, if that is among these errors."""
+    for error in heard:
+        if error.code() in (KafkaError._AUTHENTICATION, KafkaError._SSL):
+            return error.str()
+    return None
+
+
+def last_trouble(heard: Iterable[KafkaError]) -> str | None:
+    """What the last connection ended of, if that is among these errors."""
+    troubles = [each.str() for each in heard if each.code() != KafkaError._ALL_BROKERS_DOWN]
+    return troubles[-1] if troubles else None
+
+
+@contextmanager
+def _answering(settings: KafkaSettings) -> Iterator[AdminClient]:
+    """A client; makes KafkaUnavailable of a cluster that does not answer it."""
+    heard: list[KafkaError] = []
+    client = admin(settings, heard)
+    try:
+        yield client
+    except KafkaException as exc:
+        client.poll(0)
+        where = settings.kafka_bootstrap_servers
+        if refused := refusal(heard):
+            message = f"the Kafka cluster at {where} refuses us: {refused}"
+        else:
+            reason = last_trouble(heard) or exc.args[0].str()
+            message = f"no Kafka broker answered at {where} ({reason})"
+        raise KafkaUnavailable(message) from exc
+
+
+def _partitions(client: AdminClient, timeout_s: float) -> dict[str, int]:
+    """Partition counts of the cluster's topics."""
+    topics = client.list_topics(timeout=timeout_s).topics
+    return {name: len(topic.partitions) for name, topic in topics.items()}
+
+
+def create_topics(settings: KafkaSettings, *, timeout_s: float = 30.0) -> list[str]:
+    """Create the topics that are missing; returns their names. Safe to call at any time.
+
+    Raises:
+        KafkaUnavailable: no broker answered in time.
+        TopicsMissing: a topic could not be created, or exists otherwise than it must be.
+    """
+    with _answering(settings) as client:
+        present = _partitions(client, timeout_s)
+    missing = [topic for topic in TOPICS if settings.topic(topic.name) not in present]
+    created = [settings.topic(topic.name) for topic in missing]
+    failures = [failure for failure in _create(settings, missing, timeout_s) if failure]
+    if failures:
+        raise TopicsMissing("topics could not be created: " + "; ".join(failures))
+    _await_topics(settings, timeout_s)
+    return created
+
+
+def _await_topics(settings: KafkaSettings, timeout_s: float) -> None:
+    """Check the topics until they are right: a broker shows new ones only after a moment."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            return check_topics(settings, timeout_s=timeout_s)
+        except TopicsDiffer:
+            raise
+        except TopicsMissing:
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(0.05)
+
+
+def _create(settings: KafkaSettings, topics: Iterable[Topic], timeout_s: float) -> Iterable[str]:
+    new = [
+        NewTopic(
+            settings.topic(topic.name),
+            num_partitions=settings.topic_partitions,
+            replication_factor=settings.topic_replication_factor,
+            config=dict(topic.config()),
+        )
+        for topic in topics
+    ]
+    if not new:
+        return
+    client = admin(settings)  # must outlive the futures: its end cancels them
+    for name, future in client.create_topics(new, operation_timeout=timeout_s).items():
+        try:
+            future.result(timeout_s)
+        except KafkaException as exc:
+            # Another process may create them at the same moment; that is as good.
+            if exc.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                yield f"{name}: {exc.args[0].str()}"
+
+
+def check_topics(settings: KafkaSettings, *, timeout_s: float = 10.0) -> None:
+    """Check that every topic is there, with the right number of partitions, and rightly kept.
+
+    Raises:
+        KafkaUnavailable: no broker answered in time.
+        TopicsMissing: the text lists what differs and says what to do.
+    """
+    with _answering(settings) as client:
+        present = _partitions(client, timeout_s)
+    problems = []
+    for topic in TOPICS:
+        name = settings.topic(topic.name)
+        if name not in present:
+            problems.append(f"{name} is missing")
+        elif present[name] != settings.topic_partitions:
+            problems.append(
+                f"{name} has {present[name]} partitions, not {settings.topic_partitions}"
+            )
+    if problems:
+        raise TopicsMissing(
+            "; ".join(problems) + ". Run `imagemill topics create`, or set IMAGEMILL_TOPIC_PREFIX "
+            "or IMAGEMILL_TOPIC_PARTITIONS to what the cluster has."
+        )
+    with _answering(settings) as client:
+        differences = differing(client, settings, timeout_s)
+    if differences:
+        raise TopicsDiffer(
+            "\n".join(["topics are kept otherwise than they must be:", *differences])
+        )

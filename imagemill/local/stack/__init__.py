@@ -1,0 +1,1 @@
+"""The broker and the services of one machine under supervisord."""

@@ -1,0 +1,186 @@
+"""Talking to supervisord: launch it, start and stop its programs, ask what runs."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import subprocess
+import sys
+import time
+import xmlrpc.client
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import psutil
+from supervisor.xmlrpc import Faults, SupervisorTransport
+
+from imagemill.local.errors import LocalError
+from imagemill.local.layout import Layout
+from imagemill.local.stack.supervision import STOP_ORDER
+
+# Of a process whose supervisord was killed: nothing starts it again.
+ORPHANED = "orphaned"
+
+
+@dataclass(frozen=True)
+class ProcessState:
+    """One supervised process. `restarts` counts since the system was last brought up."""
+
+    name: str
+    pid: int | None
+    state: str
+    restarts: int
+
+
+def record_start(layout: Layout, name: str) -> None:
+    """Note that a supervised process starts now; what `restarts` is counted from."""
+    now = datetime.now(UTC).isoformat(timespec="milliseconds")
+    with layout.starts(name).open("a") as starts:
+        starts.write(f"{now} {os.getpid()}\n")
+
+
+def read_starts(layout: Layout, name: str) -> list[int]:
+    """The process ids of all its starts, oldest first."""
+    try:
+        lines = layout.starts(name).read_text().splitlines()
+    except FileNotFoundError:
+        return []
+    return [int(line.split()[1]) for line in lines]
+
+
+class Supervisor:
+    """The supervisord of one home folder."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+
+    def _ask(self, method: str, *arguments: object) -> Any:
+        """Call it over its socket; raises OSError and http.client's errors when it is not there."""
+        transport = SupervisorTransport(None, None, f"unix://{self._layout.supervisor_socket}")
+        with xmlrpc.client.ServerProxy("http://127.0.0.1", transport=transport) as server:
+            return getattr(server.supervisor, method)(*arguments)
+
+    def running(self) -> bool:
+        """Whether it answers."""
+        try:
+            return self._ask("getState")["statename"] == "RUNNING"
+        except (OSError, http.client.HTTPException, xmlrpc.client.Error):
+            return False
+
+    def launch(self, config: str, environ: dict[str, str], timeout_s: float = 20.0) -> None:
+        """Start supervisord in the background with that configuration.
+
+        Raises:
+            LocalError: it did not come up; the text has what it said.
+        """
+        layout = self._layout
+        layout.create()
+        for starts in layout.run.glob("*.starts"):
+            starts.unlink()
+        layout.supervisor_config.write_text(config)
+        command = [sys.executable, "-m", "supervisor.supervisord", "-c"]
+        done = subprocess.run(
+            [*command, str(layout.supervisor_config)], env=environ, capture_output=True, text=True
+        )
+        if done.returncode != 0:
+            raise LocalError(f"the supervisor did not start:\n{done.stdout}{done.stderr}".strip())
+        deadline = time.monotonic() + timeout_s
+        while not self.running():
+            if time.monotonic() > deadline:
+                raise LocalError(
+                    f"the supervisor did not answer within {timeout_s:.0f} s; see "
+                    f"{layout.log('supervisord')}"
+                )
+            time.sleep(0.05)
+
+    def _orphans(self) -> list[tuple[str, psutil.Process]]:
+        """What a supervisord that was itself killed has left running, by name."""
+        left = []
+        for starts in self._layout.run.glob("*.starts"):
+            pids = read_starts(self._layout, starts.stem)
+            try:
+                process = psutil.Process(pids[-1]) if pids else None
+                # A process id is used again: one that began after the note was written is not ours.
+                if (
+                    process is not None
+                    and process.status() != psutil.STATUS_ZOMBIE
+                    and process.create_time() <= starts.stat().st_mtime + 1
+                ):
+                    left.append((starts.stem, process))
+            except psutil.NoSuchProcess:
+                continue
+        return left
+
+    def end_orphans(self) -> bool:
+        """End, in order, what a supervisord that was itself killed has left running.
+
+        Their ports and the broker's data are still held, so nothing could start beside them.
+        False if there was nothing.
+        """
+        orphans = self._orphans()
+        for kind in STOP_ORDER:
+            left = [process for name, process in orphans if name.partition("-")[0] == kind]
+            for process in left:
+                with suppress(psutil.NoSuchProcess):
+                    process.terminate()
+            _, stubborn = psutil.wait_procs(left, timeout=40)
+            for process in stubborn:
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
+        return bool(orphans)
+
+    def start(self, name: str) -> None:
+        """Start a program's processes; those that run already go on.
+
+        Raises:
+            LocalError: its command could not be run.
+        """
+        try:
+            self._ask("startProcessGroup", name)
+        except xmlrpc.client.Fault as fault:
+            raise LocalError(f"{name} could not be started: {fault.faultString}") from fault
+
+    def stop(self, name: str) -> None:
+        """Stop a program's processes and wait until they have ended."""
+        try:
+            self._ask("stopProcessGroup", name)
+        except xmlrpc.client.Fault as fault:
+            if fault.faultCode != Faults.NOT_RUNNING:
+                raise
+
+    def processes(self) -> list[ProcessState]:
+        """What runs: without a supervisord that is what it has left behind, as ORPHANED.
+
+        Empty while supervisord itself starts or ends.
+        """
+        try:
+            found = [
+                (info["name"], info["pid"] or None, info["statename"].lower())
+                for info in self._ask("getAllProcessInfo")
+            ]
+        except xmlrpc.client.Error:
+            return []
+        except (OSError, http.client.HTTPException):
+            found = [(name, process.pid, ORPHANED) for name, process in self._orphans()]
+        return [
+            ProcessState(name, pid, state, max(0, len(read_starts(self._layout, name)) - 1))
+            for name, pid, state in found
+        ]
+
+    def shutdown(self, timeout_s: float = 120.0) -> None:
+        """Stop all programs in order, then supervisord itself.
+
+        Raises:
+            LocalError: something still runs after that time.
+        """
+        pid = self._ask("getPID")
+        self._ask("shutdown")
+        deadline = time.monotonic() + timeout_s
+        while psutil.pid_exists(pid):
+            if time.monotonic() > deadline:
+                raise LocalError(
+                    f"the services did not end within {timeout_s:.0f} s; see {self._layout.logs}"
+                )
+            time.sleep(0.05)

@@ -1,0 +1,1 @@
+"""Outgoing requests to addresses that a user named, behind the URL guard."""

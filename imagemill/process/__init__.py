@@ -1,0 +1,1 @@
+"""Parts of every service process: logs, health port, garbage collector, secrets."""

@@ -1,0 +1,33 @@
+"""Every setting of every service: name in the environment, default, unit and effect.
+
+One class per service; what services share is in the base classes. `imagemill config` lists them.
+"""
+
+from __future__ import annotations
+
+from imagemill.settings.api import ApiSettings
+from imagemill.settings.environment import EnvironmentSettings
+from imagemill.settings.kafka import KafkaSettings
+from imagemill.settings.notifier import NotifierSettings
+from imagemill.settings.processor import ProcessorSettings
+from imagemill.settings.shared import LimitSettings, LogSettings, UrlSettings
+from imagemill.settings.storage import StoreSettings
+
+__all__ = [
+    "SERVICES",
+    "ApiSettings",
+    "EnvironmentSettings",
+    "KafkaSettings",
+    "LimitSettings",
+    "LogSettings",
+    "NotifierSettings",
+    "ProcessorSettings",
+    "StoreSettings",
+    "UrlSettings",
+]
+
+SERVICES: dict[str, type[EnvironmentSettings]] = {
+    "api": ApiSettings,
+    "processor": ProcessorSettings,
+    "notifier": NotifierSettings,
+}

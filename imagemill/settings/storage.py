@@ -1,0 +1,205 @@
+"""Settings of the object store, and the store that they choose: a folder, or a bucket of S3."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+from urllib.parse import unquote, urlsplit
+
+from pydantic import Field, SecretStr, field_validator, model_validator
+
+from imagemill.settings.environment import HomeSettings, ListenSettings, named
+
+# A shorter key of signed URLs could be guessed.
+MIN_SIGNING_SECRET_CHARS = 16
+
+
+@dataclass(frozen=True)
+class S3Location:
+    """Which bucket, at which server, with whose keys; what is unset is found as the AWS CLI does.
+
+    `prefix` comes without slashes at its ends. `public_endpoint_url` is how clients reach the
+    server, where that differs from how we do.
+    """
+
+    bucket: str
+    prefix: str = ""
+    endpoint_url: str | None = None
+    public_endpoint_url: str | None = None
+    region: str | None = None
+    access_key_id: str | None = None
+    secret_access_key: str | None = field(default=None, repr=False)
+    session_token: str | None = field(default=None, repr=False)
+
+
+class StoreSettings(HomeSettings, ListenSettings):
+    """Where images and results are kept."""
+
+    object_store_url: str | None = Field(
+        None,
+        validation_alias=named("OBJECT_STORE_URL"),
+        description="file:/path or s3://bucket[/prefix]; unset: R2_*, UPLOAD_FOLDER, then the home",
+    )
+    upload_folder: Path | None = Field(
+        None, validation_alias=named("UPLOAD_FOLDER"), description="folder of the local store"
+    )
+    s3_endpoint_url: str | None = Field(
+        None, validation_alias=named("S3_ENDPOINT_URL"), description="S3 server other than AWS"
+    )
+    s3_public_endpoint_url: str | None = Field(
+        None,
+        validation_alias=named("S3_PUBLIC_ENDPOINT_URL"),
+        description="the S3 server as clients reach it, for presigned URLs",
+    )
+    aws_access_key_id: str | None = Field(
+        None, validation_alias=named("AWS_ACCESS_KEY_ID"), description="S3 access key"
+    )
+    aws_secret_access_key: SecretStr | None = Field(
+        None, validation_alias=named("AWS_SECRET_ACCESS_KEY"), description="S3 secret key"
+    )
+    aws_session_token: SecretStr | None = Field(
+        None, validation_alias=named("AWS_SESSION_TOKEN"), description="S3 session token"
+    )
+    aws_region: str | None = Field(
+        None, validation_alias=named("AWS_REGION"), description="S3 region"
+    )
+    s3_path_style: bool | None = Field(
+        None, description="bucket in the path, not the host name; if unset: when not on AWS"
+    )
+    s3_connect_timeout_s: float = Field(
+        5.0, gt=0, description="seconds to wait for a connection to the S3 server"
+    )
+    s3_read_timeout_s: float = Field(
+        30.0, gt=0, description="seconds to wait for the S3 server's next bytes"
+    )
+    s3_attempts: int = Field(
+        3, ge=1, le=20, description="tries of a request to the S3 server, the first included"
+    )
+    object_store_sync: bool = Field(
+        False, description="local store: flush each object to disk at its commit, some ms each"
+    )
+    r2_endpoint_url: str | None = Field(
+        None, validation_alias=named("R2_ENDPOINT_URL"), description="Cloudflare R2 endpoint"
+    )
+    r2_access_key_id: str | None = Field(
+        None, validation_alias=named("R2_ACCESS_KEY_ID"), description="R2 access key"
+    )
+    r2_secret_access_key: SecretStr | None = Field(
+        None, validation_alias=named("R2_SECRET_ACCESS_KEY"), description="R2 secret key"
+    )
+    r2_region_name: str = Field(
+        "auto", validation_alias=named("R2_REGION_NAME"), description="R2 region"
+    )
+    r2_bucket_name: str | None = Field(
+        None, validation_alias=named("R2_BUCKET_NAME"), description="R2 bucket"
+    )
+    public_url: str | None = Field(
+        None,
+        description="the API as clients reach it; if unset, http://localhost:<PORT>, or with the "
+        "IMAGEMILL_HOST that it listens on alone",
+    )
+    signing_secret: SecretStr | None = Field(
+        None,
+        description="key of signed URLs, one for all APIs and processors; if unset, made once and "
+        "kept in <home>/signing.secret",
+    )
+    url_expires_s: int = Field(
+        7 * 24 * 3600, ge=60, le=7 * 24 * 3600, description="lifetime of signed URLs, seconds"
+    )
+    port: int = Field(
+        8080, ge=0, le=65535, validation_alias=named("PORT"), description="port of the API"
+    )
+
+    @field_validator("signing_secret")
+    @classmethod
+    def _long_enough(cls, secret: SecretStr | None) -> SecretStr | None:
+        if secret and 0 < len(secret.get_secret_value()) < MIN_SIGNING_SECRET_CHARS:
+            raise ValueError(
+                f"the signing secret must have at least {MIN_SIGNING_SECRET_CHARS} characters"
+            )
+        return secret
+
+    @model_validator(mode="after")
+    def _a_store_is_chosen(self) -> Self:
+        locate(self)
+        return self
+
+    @property
+    def public_base_url(self) -> str:
+        """The API's base URL as clients reach it, without a trailing slash."""
+        host = "localhost" if self.reached_host == "127.0.0.1" else self.reached_host
+        return (self.public_url or f"http://{host}:{self.port}").rstrip("/")
+
+
+def locate(settings: StoreSettings) -> Path | S3Location:
+    """The folder or bucket.
+
+    In this order: OBJECT_STORE_URL (`file:` and a path, or `s3://bucket/prefix`), R2_BUCKET_NAME,
+    UPLOAD_FOLDER, and else the folder `objects` in IMAGEMILL_HOME.
+
+    Raises:
+        ValueError: a setting is wrong; the text is a sentence for the operator.
+    """
+    url = settings.object_store_url
+    if url and url.startswith("s3:"):
+        return _s3(settings, url)
+    if url:
+        return _folder(url)
+    if settings.r2_bucket_name:
+        return _r2(settings, settings.r2_bucket_name)
+    return settings.upload_folder or settings.home / "objects"
+
+
+def _folder(url: str) -> Path:
+    parts = urlsplit(url)
+    if parts.scheme != "file" or parts.netloc not in ("", "localhost") or not parts.path:
+        raise ValueError(
+            "OBJECT_STORE_URL must be file: with a path, or s3://bucket with an optional prefix"
+        )
+    return Path(unquote(parts.path))
+
+
+def _s3(settings: StoreSettings, url: str) -> S3Location:
+    parts = urlsplit(url)
+    if not parts.netloc:
+        raise ValueError("OBJECT_STORE_URL must name a bucket: s3://bucket or s3://bucket/prefix")
+    return S3Location(
+        bucket=parts.netloc,
+        prefix=unquote(parts.path).strip("/"),
+        endpoint_url=_server("S3_ENDPOINT_URL", settings.s3_endpoint_url),
+        public_endpoint_url=_server("S3_PUBLIC_ENDPOINT_URL", settings.s3_public_endpoint_url),
+        region=settings.aws_region,
+        access_key_id=settings.aws_access_key_id,
+        secret_access_key=revealed(settings.aws_secret_access_key),
+        session_token=revealed(settings.aws_session_token),
+    )
+
+
+def _r2(settings: StoreSettings, bucket: str) -> S3Location:
+    secret = revealed(settings.r2_secret_access_key)
+    needed = {
+        "R2_ENDPOINT_URL": settings.r2_endpoint_url,
+        "R2_ACCESS_KEY_ID": settings.r2_access_key_id,
+        "R2_SECRET_ACCESS_KEY": secret,
+    }
+    if missing := [name for name, value in needed.items() if not value]:
+        raise ValueError(f"R2_BUCKET_NAME is set, but not {' and '.join(missing)}")
+    return S3Location(
+        bucket=bucket,
+        endpoint_url=_server("R2_ENDPOINT_URL", settings.r2_endpoint_url),
+        region=settings.r2_region_name,
+        access_key_id=settings.r2_access_key_id,
+        secret_access_key=secret,
+    )
+
+
+def _server(name: str, url: str | None) -> str | None:
+    if url and not (urlsplit(url).scheme in ("http", "https") and urlsplit(url).hostname):
+        raise ValueError(f"{name} must be a URL such as https://s3.example.com")
+    return url
+
+
+def revealed(secret: SecretStr | None) -> str | None:
+    """The secret itself, None when it is unset."""
+    return secret.get_secret_value() if secret else None

@@ -1,0 +1,1 @@
+"""Messages in and out: admission and acks in offset order, publishing, dead letters."""

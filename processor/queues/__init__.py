@@ -1,0 +1,1 @@
+"""Where admitted messages wait: priority queue, retry queue; and the list of cancelled jobs."""

@@ -1,0 +1,1 @@
+"""Running an item: from an admitted message to the events that say what came out."""

@@ -1,0 +1,49 @@
+"""Operations that take microseconds: they run in the worker's event loop, not in the pool."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+from pydantic import ValidationError
+
+from processor.run.item import ItemOutcome
+from schemas.catalog import operations
+from schemas.errors import ErrorCode, JobError
+from schemas.jobs import Job
+from schemas.operations import OperationSpec
+
+log = logging.getLogger(__name__)
+
+
+def load_run(spec: OperationSpec) -> Callable[..., Any]:
+    """The function that an operation's spec names."""
+    module, _, function = spec.run.partition(":")
+    return getattr(import_module(module), function)
+
+
+class InlineOperations:
+    """The inline ones of the table of operations."""
+
+    def __init__(self) -> None:
+        self._specs = {
+            name: (spec, load_run(spec)) for name, spec in operations().items() if spec.inline
+        }
+
+    def find(self, job: Job) -> Callable[[Job], ItemOutcome] | None:
+        """How to run the job here, or None when it belongs in the pool."""
+        return self._run if not job.pipeline and job.operation in self._specs else None
+
+    def _run(self, job: Job) -> ItemOutcome:
+        spec, run = self._specs[job.operation]
+        try:
+            output = run(None, spec.params.model_validate(job.params), None)
+        except ValidationError as exc:
+            return ItemOutcome(error=JobError.of(ErrorCode.PARAMS_INVALID, str(exc)))
+        except Exception as exc:
+            log.exception("operation %s of job %s", job.operation, job.job_id)
+            message = f"The operation failed unexpectedly ({type(exc).__name__})."
+            return ItemOutcome(error=JobError.of(ErrorCode.INTERNAL, message))
+        return ItemOutcome(result={"data": output.data} if output.data is not None else None)

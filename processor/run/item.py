@@ -1,0 +1,309 @@
+"""What an inference process does for one item: fetch, decode, run, encode, store."""
+
+from __future__ import annotations
+
+import io
+import logging
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import cache
+from importlib import import_module
+from typing import Any, BinaryIO
+
+from PIL import Image
+from pydantic import BaseModel, ValidationError
+
+from imagemill.images.check import ImageLimits
+from imagemill.images.formats import FORMATS
+from imagemill.net.addresses import AddressPolicy
+from imagemill.net.fetch import FetchLimits, fetch
+from imagemill.net.guard import UrlGuard, UrlRefused
+from imagemill.operations import (
+    EncodeOptions,
+    OperationError,
+    Output,
+    RunContext,
+    SourceInfo,
+    UsedModel,
+)
+from imagemill.settings import ProcessorSettings
+from imagemill.storage import ObjectNotFound, StoreUnavailable, open_store, result_key
+from processor.models.batching import BatchBarrier
+from processor.models.loader import ModelLoader
+from processor.run.imaging import decode, encode
+from schemas.catalog import find_operation
+from schemas.errors import ErrorCode, JobError
+from schemas.operations import OperationSpec
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ItemTask:
+    """One item to run: `steps` are (operation, params); the image is at `key` or `url`."""
+
+    job_id: str
+    index: int
+    steps: tuple[tuple[str, dict[str, Any]], ...]
+    key: str | None = None
+    url: str | None = None
+    filename: str | None = None
+
+
+@dataclass
+class ItemOutcome:
+    """What came out: `result` and `model` as in the terminal event, or `error`.
+
+    `timings_ms` has fetch, infer (decoding and encoding included) and store.
+    """
+
+    result: dict[str, Any] | None = None
+    model: dict[str, Any] | None = None
+    timings_ms: dict[str, float] = field(default_factory=dict)
+    error: JobError | None = None
+    permanent: bool = False
+    """Trying again cannot help, though it can with most errors of this code."""
+    batches: bool = False
+    """A model that it used takes several pictures in a call: run_items() pays for such items."""
+
+
+class _Clock:
+    """Takes the time of each stage, in milliseconds."""
+
+    def __init__(self) -> None:
+        self.timings_ms: dict[str, float] = {}
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.timings_ms[name] = round((time.perf_counter() - start) * 1000, 1)
+
+
+class ItemProcessor:
+    """What an inference process keeps between items: the store, the models, the URL guard."""
+
+    def __init__(self, settings: ProcessorSettings) -> None:
+        self._store = open_store(settings)
+        self._url_expires_s = settings.url_expires_s
+        self.models = ModelLoader.from_settings(settings)
+        self._limits = ImageLimits(
+            max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels
+        )
+        self._fetch_limits = FetchLimits(
+            max_bytes=settings.max_image_bytes, total_s=settings.url_timeout_s
+        )
+        self._guard = UrlGuard(AddressPolicy.parse(settings.url_allow))
+
+    def warm(self) -> None:
+        """Load the default model and run it once, so that the first job pays for neither."""
+        spec, params = _step("remove-background", {})
+        picture = Image.new("RGB", (64, 64))
+        source = SourceInfo(format="png", size=picture.size, bytes=0)
+        try:
+            _function(spec)(picture, params, RunContext(self.models, source, 64 * 64))
+        except OperationError as exc:
+            # Jobs that need it will say so; the others can be served.
+            log.warning("the default model is not loaded: %s", exc)
+
+    def run_item(self, task: ItemTask) -> ItemOutcome:
+        """Run one item. Never raises: whatever goes wrong is an outcome with an error."""
+        clock = _Clock()
+        try:
+            outcome = self._run(task, clock)
+        except OperationError as exc:
+            outcome = ItemOutcome(error=exc.error, permanent=exc.permanent)
+        except MemoryError:
+            message = "The image needs more memory than an item may use; scale it down."
+            outcome = ItemOutcome(error=JobError.of(ErrorCode.OUT_OF_MEMORY, message))
+        except StoreUnavailable as exc:
+            outcome = ItemOutcome(error=JobError.of(ErrorCode.STORE_UNAVAILABLE, str(exc)))
+        # Of sys.exit() in an own operation too: passed on, it would end the worker.
+        except BaseException as exc:
+            log.exception("item %d of job %s", task.index, task.job_id)
+            message = f"The operation failed unexpectedly ({type(exc).__name__})."
+            outcome = ItemOutcome(error=JobError.of(ErrorCode.INTERNAL, message))
+        outcome.timings_ms = clock.timings_ms
+        return outcome
+
+    def run_items(self, tasks: Sequence[ItemTask]) -> list[ItemOutcome]:
+        """Run items side by side, each as run_item() does; their models are asked in one call.
+
+        Decoding and encoding run at once where there are cores, as they need no Python meanwhile.
+        """
+        if len(tasks) == 1:
+            return [self.run_item(tasks[0])]
+        meeting = BatchBarrier(len(tasks))
+        unknown = JobError.of(ErrorCode.INTERNAL, "The item's thread ended without an outcome.")
+        outcomes = [ItemOutcome(error=unknown)] * len(tasks)
+
+        def run(place: int) -> None:
+            with meeting.attended():
+                outcomes[place] = self.run_item(tasks[place])
+
+        threads = [threading.Thread(target=run, args=[place]) for place in range(len(tasks))]
+        started: list[threading.Thread] = []
+        for place, thread in enumerate(threads):
+            try:
+                thread.start()
+            except RuntimeError as exc:
+                meeting.leave()
+                error = JobError.of(ErrorCode.OUT_OF_MEMORY, f"No room for a thread: {exc}")
+                outcomes[place] = ItemOutcome(error=error)
+            else:
+                started.append(thread)
+        for thread in started:
+            thread.join()
+        return outcomes
+
+    @property
+    def batch_limit(self) -> int:
+        """How many items run_items() should get at most."""
+        try:
+            return self.models.batch_limit
+        except OperationError as exc:
+            log.warning("items are run one by one: %s", exc)
+            return 1
+
+    def _run(self, task: ItemTask, clock: _Clock) -> ItemOutcome:
+        steps = [_step(name, params) for name, params in task.steps]
+        if all(spec.inputs == "none" for spec, _ in steps):
+            outputs = [_function(spec)(None, params, None) for spec, params in steps]
+            return ItemOutcome(result={"data": _merged(steps, outputs)})
+        with clock.stage("fetch"):
+            file = self._open(task)
+        with file, clock.stage("infer"):
+            image, source = decode(file, task.filename, self._limits, _shrink_hook(steps))
+            context = RunContext(self.models, source, self._limits.max_pixels)
+            outputs = []
+            for spec, params in steps:
+                output = _function(spec)(image, params, context)
+                image = output.image if output.image is not None else image
+                outputs.append(output)
+                # Only the first has said that it can do with less.
+                context.source = replace(source, shrunk=1)
+            pictured = any(output.image is not None for output in outputs)
+            encoded = encode(image, _combined(outputs), source) if pictured else None
+        result: dict[str, Any] = {"data": _merged(steps, outputs)}
+        if encoded is not None:
+            with clock.stage("store"):
+                result |= self._store_result(task, *encoded)
+            result |= {"width": image.width, "height": image.height}
+        used = context.used_models
+        return ItemOutcome(result=result, model=_described(used), batches=self.models.batches(used))
+
+    def _open(self, task: ItemTask) -> BinaryIO:
+        if task.key is not None:
+            try:
+                return io.BytesIO(self._store.get(task.key))
+            except ObjectNotFound as exc:
+                message = "The uploaded image is no longer in the store; send it again."
+                raise OperationError(ErrorCode.IMAGE_MISSING, message) from exc
+        if task.url is None:
+            raise OperationError(ErrorCode.IMAGE_MISSING, "The item has no image.")
+        try:
+            return fetch(task.url, self._fetch_limits, self._guard).file
+        except UrlRefused as exc:
+            raise OperationError(exc.code, str(exc), permanent=not exc.transient) from exc
+
+    def _store_result(self, task: ItemTask, data: bytes, format_name: str) -> dict[str, Any]:
+        known = FORMATS[format_name]
+        key = result_key(task.job_id, task.index, known.extension)
+        stored = self._store.put(key, data, known.content_type)
+        return {
+            "key": key,
+            "url": self._store.url(key, self._url_expires_s, content_type=known.content_type),
+            "content_type": known.content_type,
+            "bytes": stored.bytes,
+            "sha256": stored.sha256,
+        }
+
+
+def _step(name: str, params: dict[str, Any]) -> tuple[OperationSpec, BaseModel]:
+    spec = find_operation(name)
+    if spec is None:
+        raise OperationError(
+            ErrorCode.OPERATION_UNKNOWN, f"This worker does not know the operation {name!r}."
+        )
+    try:
+        return spec, spec.params.model_validate(params)
+    except ValidationError as exc:
+        first = exc.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"])) or "params"
+        raise OperationError(ErrorCode.PARAMS_INVALID, f"{where}: {first['msg']}") from exc
+
+
+@cache
+def _module(spec: OperationSpec) -> Any:
+    return import_module(spec.run.partition(":")[0])
+
+
+def _function(spec: OperationSpec) -> Any:
+    return getattr(_module(spec), spec.run.partition(":")[2])
+
+
+def _shrink_hook(steps: list[tuple[OperationSpec, BaseModel]]) -> Any:
+    """The first operation's word on how small a picture it can work with."""
+    spec, params = steps[0]
+    wanted_size = getattr(_module(spec), "wanted_size", None)
+    return (lambda size: wanted_size(params, size)) if wanted_size else None
+
+
+def _combined(outputs: list[Output]) -> EncodeOptions:
+    """How the one file of all steps is written.
+
+    Metadata is left out if any step asked for that; format and quality are those of the last step
+    that named one.
+    """
+    asked = [output.encode for output in outputs]
+    format_name = quality = None
+    for options in asked:
+        format_name = options.format or format_name
+        quality = options.quality or quality
+    return EncodeOptions(
+        format=format_name,
+        quality=quality,
+        png_level=max(options.png_level for options in asked),
+        strip_metadata=any(options.strip_metadata for options in asked),
+    )
+
+
+def _merged(
+    steps: list[tuple[OperationSpec, BaseModel]], outputs: list[Output]
+) -> dict[str, Any] | None:
+    """One step's data as it is; that of several under the names of their operations.
+
+    An operation that occurs more than once has a list there, with an entry each time.
+    """
+    if len(outputs) == 1:
+        return outputs[0].data
+    made: dict[str, list[dict[str, Any] | None]] = {}
+    for (spec, _), output in zip(steps, outputs, strict=True):
+        made.setdefault(spec.name, []).append(output.data)
+    named = {
+        name: data if len(data) > 1 else data[0]
+        for name, data in made.items()
+        if any(one is not None for one in data)
+    }
+    return named or None
+
+
+def _described(used: list[UsedModel]) -> dict[str, Any] | None:
+    """The models of a result; the first stands for the job, the others are listed with it."""
+    described = [
+        {
+            "name": model.name,
+            "sha256": model.sha256,
+            "provider": model.provider,
+            "precision": model.precision,
+        }
+        for model in dict.fromkeys(used)
+    ]
+    if not described:
+        return None
+    return described[0] | ({"others": described[1:]} if len(described) > 1 else {})

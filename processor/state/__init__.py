@@ -1,0 +1,1 @@
+"""The state table of jobs and the tracker, its only writer."""

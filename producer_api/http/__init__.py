@@ -1,0 +1,1 @@
+"""HTTP as such: routes and their documentation, bodies, queries, answers, errors."""

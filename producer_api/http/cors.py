@@ -1,0 +1,75 @@
+"""Lets pages of other origins call the API from a browser, where the setting names them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable
+
+from aiohttp import hdrs, web
+
+from imagemill.settings.environment import SettingsInvalid
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+_ORIGIN = re.compile(r"https?://[a-z0-9.\-\[\]:]+")
+_METHODS = "GET, HEAD, POST, PUT, DELETE"
+_EXPOSED = "Content-Disposition, Idempotent-Replayed, Location, Preference-Applied, Retry-After"
+# What browsers keep of a permission; the most that all of them accept.
+_KEPT_S = "600"
+
+
+def parse_origins(text: str) -> frozenset[str]:
+    """The origins of a comma separated list, as browsers write them; `*` stands for all.
+
+    Raises:
+        SettingsInvalid: one is no origin; the text says which.
+    """
+    origins = frozenset(part.strip().rstrip("/").lower() for part in text.split(",")) - {""}
+    for origin in sorted(origins - {"*"}):
+        if not _ORIGIN.fullmatch(origin):
+            raise SettingsInvalid(
+                f"IMAGEMILL_CORS_ORIGINS: {origin!r} is no origin; expected the scheme, host and "
+                "port of pages, as in https://example.org:8443, or *"
+            )
+    return origins
+
+
+def allow_origins(app: web.Application, origins: frozenset[str]) -> None:
+    """Answer preflights of those origins, and mark every response as theirs to read.
+
+    No credentials are allowed: the API takes none from browsers.
+    """
+    if not origins:
+        return
+
+    def allowed(request: web.Request) -> str | None:
+        origin = request.headers.get(hdrs.ORIGIN)
+        if origin is None or not ("*" in origins or origin in origins):
+            return None
+        return "*" if "*" in origins else origin
+
+    @web.middleware
+    async def preflights(request: web.Request, handler: Handler) -> web.StreamResponse:
+        asked = hdrs.ACCESS_CONTROL_REQUEST_METHOD in request.headers
+        if request.method != hdrs.METH_OPTIONS or not asked or allowed(request) is None:
+            return await handler(request)
+        answer = web.Response(status=204)
+        answer.headers[hdrs.ACCESS_CONTROL_ALLOW_METHODS] = _METHODS
+        wanted = request.headers.get(hdrs.ACCESS_CONTROL_REQUEST_HEADERS)
+        if wanted:
+            answer.headers[hdrs.ACCESS_CONTROL_ALLOW_HEADERS] = wanted
+        answer.headers[hdrs.ACCESS_CONTROL_MAX_AGE] = _KEPT_S
+        return answer
+
+    # When headers are about to be sent: streams and files are on their way before a middleware
+    # sees them.
+    async def mark(request: web.Request, response: web.StreamResponse) -> None:
+        origin = allowed(request)
+        if origin is not None:
+            response.headers[hdrs.ACCESS_CONTROL_ALLOW_ORIGIN] = origin
+            response.headers[hdrs.ACCESS_CONTROL_EXPOSE_HEADERS] = _EXPOSED
+        if "*" not in origins:
+            # A cache must not give one origin's answer to another.
+            response.headers.add(hdrs.VARY, hdrs.ORIGIN)
+
+    app.middlewares.append(preflights)
+    app.on_response_prepare.append(mark)

@@ -1,0 +1,116 @@
+"""The OpenAPI 3.1 document, made from the route table and the models."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from http import HTTPStatus
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from imagemill import __version__
+from producer_api.http.documents import ProblemDocument
+from producer_api.http.routing import TEXT, Docs, Route
+
+_PLACEHOLDER = re.compile(r"{(\w+)(?::[^{}]*)?}")
+_REFERENCE = "#/components/schemas/{model}"
+
+
+def openapi_document(routes: Iterable[Route]) -> dict[str, Any]:
+    """The document of these routes; the same routes give the same document."""
+    table = list(routes)
+    paths: dict[str, dict[str, Any]] = {}
+    for route in table:
+        path = _PLACEHOLDER.sub(r"{\1}", route.path)
+        paths.setdefault(path, {})[route.method.lower()] = _operation(route)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "imagemill",
+            "version": __version__,
+            "description": "Images in over HTTP, models run on them as a stream on Apache Kafka.",
+        },
+        "tags": [{"name": tag} for tag in dict.fromkeys(route.tag for route in table)],
+        "paths": paths,
+        "components": {"schemas": _schemas(table)},
+    }
+
+
+def _schemas(routes: list[Route]) -> dict[str, Any]:
+    models = {ProblemDocument}
+    for route in routes:
+        models.update(answer for answer in route.docs.answers.values() if _is_model(answer))
+        if route.docs.body is not None:
+            models.add(route.docs.body)
+    ordered = sorted(models, key=lambda model: model.__name__)
+    _, schema = models_json_schema(
+        [(model, "serialization") for model in ordered], ref_template=_REFERENCE
+    )
+    return schema["$defs"]
+
+
+def _is_model(answer: object) -> bool:
+    return isinstance(answer, type) and issubclass(answer, BaseModel)
+
+
+def _operation(route: Route) -> dict[str, Any]:
+    docs = route.docs
+    operation: dict[str, Any] = {
+        "operationId": f"{route.method.lower()}_{_slug(route.path)}",
+        "summary": route.summary,
+        "tags": [route.tag],
+        "parameters": [
+            *(_parameter("path", name, TEXT, True) for name in _PLACEHOLDER.findall(route.path)),
+            *(_parameter("query", name, schema) for name, schema in docs.query.items()),
+            *(_parameter("header", name, schema) for name, schema in docs.headers.items()),
+        ],
+        "responses": _responses(docs),
+    }
+    # The first line of a handler's docstring repeats the route.
+    _, _, description = (route.handler.__doc__ or "").partition("\n")
+    if description.strip():
+        operation["description"] = " ".join(description.split())
+    if content := _request(docs):
+        operation["requestBody"] = {"content": content, "required": True}
+    return operation
+
+
+def _slug(path: str) -> str:
+    words = re.sub(r"\W+", "_", _PLACEHOLDER.sub(r"by_\1", path)).strip("_")
+    return f"{words}_slash" if path.endswith("/") else words
+
+
+def _parameter(where: str, name: str, schema: Any, required: bool = False) -> dict[str, Any]:
+    return {"in": where, "name": name, "required": required, "schema": dict(schema)}
+
+
+def _reference(model: type[BaseModel]) -> dict[str, str]:
+    return {"$ref": _REFERENCE.format(model=model.__name__)}
+
+
+def _request(docs: Docs) -> dict[str, Any]:
+    content: dict[str, Any] = {}
+    if docs.form:
+        properties = {name: dict(schema) for name, schema in docs.form.items()}
+        content["multipart/form-data"] = {"schema": {"type": "object", "properties": properties}}
+    if docs.body is not None:
+        content["application/json"] = {"schema": _reference(docs.body)}
+    return content
+
+
+def _responses(docs: Docs) -> dict[str, Any]:
+    responses: dict[str, Any] = {}
+    for status, answer in (docs.answers or {200: "application/json"}).items():
+        response: dict[str, Any] = {"description": HTTPStatus(status).phrase}
+        if isinstance(answer, str):
+            response["content"] = {answer: {}}
+        elif answer is not None:
+            response["content"] = {"application/json": {"schema": _reference(answer)}}
+        responses[str(status)] = response
+    responses["default"] = {
+        "description": "A problem",
+        "content": {"application/problem+json": {"schema": _reference(ProblemDocument)}},
+    }
+    return responses
