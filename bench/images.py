@@ -154,8 +154,8 @@ def measured(
             # Each process loads the models at its first image.
             system_rate(running, operation, params, files[: PROCESSES * 2])
             possible[name] = params
-        except JobsFailed as exc:
-            print(f"{operation:<23} {name:<21} not here: {exc}")
+        except JobsFailed as error:
+            print(f"{operation:<23} {name:<21} not here: {error}")
     rates: dict[str, list[float]] = {name: [] for name in ("bare loop", *possible) if possible}
     for _ in range(runs if possible else 0):
         rates["bare loop"].append(bare_rate(work, files))

@@ -30,11 +30,11 @@ def main() -> None:
     try:
         check_topics(settings)
         asyncio.run(_serve(settings))
-    except (KafkaUnavailable, TopicsMissing, ValueError, OSError) as exc:
-        log.error("%s", exc)
+    except (KafkaUnavailable, TopicsMissing, ValueError, OSError) as error:
+        log.error("%s", error)
         sys.exit(1)
-    except KafkaException as exc:
-        log.error("the Kafka consumer cannot go on: %s", exc.args[0].str())
+    except KafkaException as error:
+        log.error("the Kafka consumer cannot go on: %s", error.args[0].str())
         sys.exit(1)
 
 

@@ -24,8 +24,8 @@ def main() -> None:
     configure_logging(settings)
     try:
         check_topics(settings)
-    except (KafkaUnavailable, TopicsMissing) as exc:
-        log.error("%s", exc)
+    except (KafkaUnavailable, TopicsMissing) as error:
+        log.error("%s", error)
         sys.exit(1)
     # Not at the top: the inference processes import this module again, and need none of it.
     import mode.loop

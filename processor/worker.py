@@ -164,9 +164,11 @@ class Processor:
                 return
             if not isinstance(event, Fact):
                 raise cloudevents.DecodeError(f"{event.TYPE} does not belong on this topic")
-        except cloudevents.DecodeError as exc:
+        except cloudevents.DecodeError as error:
             topic = self.settings.topic(topics.JOBS_DEAD_LETTER.name)
-            await self.publisher.finish(entry, dead_letter(self.publisher, topic, entry, str(exc)))
+            await self.publisher.finish(
+                entry, dead_letter(self.publisher, topic, entry, str(error))
+            )
             return
         key, encoded = (
             event.job_id.encode(),
@@ -249,8 +251,8 @@ class Processor:
     def _known_models(self) -> tuple[KnownModel, ...]:
         try:
             return ModelLoader.from_settings(self.settings).known()
-        except ManifestError as exc:
-            log.warning("the models are not told: %s", exc)
+        except ManifestError as error:
+            log.warning("the models are not told: %s", error)
             return ()
 
     async def _beat(self) -> None:
@@ -269,6 +271,6 @@ class Processor:
             value = beat.model_dump_json().encode()
             try:
                 await self.app.producer.send(topic, key, value, None, None, None)
-            except (KafkaError, ProducerSendError) as exc:
-                log.warning("a heartbeat was not sent, the next one follows: %s", exc)
+            except (KafkaError, ProducerSendError) as error:
+                log.warning("a heartbeat was not sent, the next one follows: %s", error)
             await asyncio.sleep(_HEARTBEAT_S)

@@ -116,10 +116,10 @@ def decode(headers: Iterable[tuple[str, bytes]] | None, value: bytes | None) -> 
         raise DecodeError(f"{kind}: {len(value)} bytes, more than {_MAX_VALUE_BYTES}")
     try:
         event = model.model_validate_json(value)
-    except ValidationError as exc:
-        first = exc.errors(include_url=False, include_input=False)[0]
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise DecodeError(f"{kind}: {where}: {first['msg']}") from exc
+        raise DecodeError(f"{kind}: {where}: {first['msg']}") from error
     if model is JobSubmitted and not can_be_told_on(value):
         raise DecodeError(f"{kind}: nested too deep")
     return event
@@ -141,13 +141,13 @@ def decode_state(value: bytes) -> JobState:
     """A job's state from its record; DecodeError when it is none."""
     try:
         return JobState.model_validate_json(value)
-    except ValidationError as exc:
-        raise DecodeError(f"not a job state: {exc.error_count()} errors") from exc
+    except ValidationError as error:
+        raise DecodeError(f"not a job state: {error.error_count()} errors") from error
 
 
 def decode_item(value: bytes) -> Item:
     """An item from its record; DecodeError when it is none."""
     try:
         return Item.model_validate_json(value)
-    except ValidationError as exc:
-        raise DecodeError(f"not an item: {exc.error_count()} errors") from exc
+    except ValidationError as error:
+        raise DecodeError(f"not an item: {error.error_count()} errors") from error

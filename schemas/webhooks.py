@@ -104,5 +104,5 @@ def decode_webhook(
         raise UnknownType(f"unknown event type {kind!r}")
     try:
         return model.model_validate_json(value or b"")
-    except ValidationError as exc:
-        raise DecodeError(f"{kind}: {exc.error_count()} errors") from exc
+    except ValidationError as error:
+        raise DecodeError(f"{kind}: {error.error_count()} errors") from error

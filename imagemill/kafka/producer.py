@@ -79,9 +79,9 @@ class AsyncProducer:
             try:
                 produce()
                 self._under_way += 1
-            except (BufferError, KafkaException) as exc:
+            except (BufferError, KafkaException) as error:
                 if not delivered.done():
-                    delivered.set_exception(KafkaUnavailable(str(exc)))
+                    delivered.set_exception(KafkaUnavailable(str(error)))
         if gathered and self._thread.ident is None:
             self._thread.start()
 

@@ -34,8 +34,10 @@ def admin(settings: KafkaSettings, heard: list[KafkaError] | None = None) -> Adm
         options |= {"log_level": 0, "error_cb": heard.append}
     try:
         return AdminClient(client_config(settings) | options)
-    except KafkaException as exc:
-        raise SettingsInvalid(f"the settings of Kafka do not work: {exc.args[0].str()}") from exc
+    except KafkaException as error:
+        raise SettingsInvalid(
+            f"the settings of Kafka do not work: {error.args[0].str()}"
+        ) from error
 
 
 def refusal(heard: Iterable[KafkaError]) -> str | None:
@@ -59,15 +61,15 @@ def _answering(settings: KafkaSettings) -> Iterator[AdminClient]:
     client = admin(settings, heard)
     try:
         yield client
-    except KafkaException as exc:
+    except KafkaException as error:
         client.poll(0)
         where = settings.kafka_bootstrap_servers
         if refused := refusal(heard):
             message = f"the Kafka cluster at {where} refuses us: {refused}"
         else:
-            reason = last_trouble(heard) or exc.args[0].str()
+            reason = last_trouble(heard) or error.args[0].str()
             message = f"no Kafka broker answered at {where} ({reason})"
-        raise KafkaUnavailable(message) from exc
+        raise KafkaUnavailable(message) from error
 
 
 def _partitions(client: AdminClient, timeout_s: float) -> dict[str, int]:
@@ -124,10 +126,10 @@ def _create(settings: KafkaSettings, topics: Iterable[Topic], timeout_s: float) 
     for name, future in client.create_topics(new, operation_timeout=timeout_s).items():
         try:
             future.result(timeout_s)
-        except KafkaException as exc:
+        except KafkaException as error:
             # Another process may create them at the same moment; that is as good.
-            if exc.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
-                yield f"{name}: {exc.args[0].str()}"
+            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                yield f"{name}: {error.args[0].str()}"
 
 
 def check_topics(settings: KafkaSettings, *, timeout_s: float = 10.0) -> None:

@@ -79,8 +79,8 @@ class HardenedConsumer(driver.Consumer):
         if revoked:
             try:
                 await asyncio.wait_for(self.commit(), COMMIT_ON_REVOKE_TIMEOUT_S)
-            except Exception as exc:  # noqa: BLE001 - what is not committed is done again
-                self.log.warning("commit before a rebalance failed: %r", exc)
+            except Exception as error:  # noqa: BLE001 - what is not committed is done again
+                self.log.warning("commit before a rebalance failed: %r", error)
         self._buffered_partitions.clear()
         self._passed_over.clear()
         await super().on_partitions_revoked(revoked)
@@ -154,8 +154,8 @@ class HardenedConsumer(driver.Consumer):
         if not self.flow_active:
             try:
                 await self.perform_seek()
-            except Exception as exc:  # noqa: BLE001 - the seek at the flow's resumption counts
-                self.log.warning("seek while the flow is stopped: %r", exc)
+            except Exception as error:  # noqa: BLE001 - the seek at the flow's resumption counts
+                self.log.warning("seek while the flow is stopped: %r", error)
             return
         for tp, batch in records.items():
             if not self.flow_active or self.app.consumer_generation_id != generation:

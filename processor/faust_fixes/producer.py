@@ -59,8 +59,8 @@ class HardenedProducer(driver.Producer):
                 timeout_s = producer._request_timeout_ms / 1000
                 return await batches.add_message(where, key, value, timeout_s, None, headers or [])
             delivery = await producer.send(topic, value, key, partition, None, headers)
-        except KafkaError as exc:
-            raise ProducerSendError(f"a message to {topic} cannot be sent: {exc!r}") from exc
+        except KafkaError as error:
+            raise ProducerSendError(f"a message to {topic} cannot be sent: {error!r}") from error
         if partition is not None:
             self._known.add(where)
         return delivery

@@ -151,8 +151,8 @@ class Admission:
         wanted = partition.expected
         try:
             first = await self._reader().first_at(tp, wanted)
-        except (KafkaError, OSError, TimeoutError) as exc:
-            log.warning("%s-%d: the broker cannot be asked: %r", tp.topic, tp.partition, exc)
+        except (KafkaError, OSError, TimeoutError) as error:
+            log.warning("%s-%d: the broker cannot be asked: %r", tp.topic, tp.partition, error)
             return  # asked again at the next seek back
         if first > wanted == partition.expected:
             log.warning(

@@ -152,6 +152,6 @@ def _header(fields: dict[str, Any]) -> Job:
         header = Job.model_validate(fields | bare)
         if len(header.model_dump_json()) <= _MAX_HEADER_BYTES:
             return header
-    except ValidationError as exc:
-        log.debug("only the id of the job can be read: %s", exc)
+    except ValidationError as error:
+        log.debug("only the id of the job can be read: %s", error)
     return Job.model_validate({"job_id": fields.get("job_id"), "total": 1})

@@ -74,9 +74,9 @@ class Publisher:
         self._admission.begin()
         try:
             sent = await send
-        except BaseException as exc:
+        except BaseException as error:
             self._end((entry,))
-            await self._crash(exc)
+            await self._crash(error)
             raise
         self.ack_when_delivered([entry], sent if isinstance(sent, list) else [sent])
 

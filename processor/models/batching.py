@@ -89,8 +89,8 @@ class BatchBarrier:
 def _answers(group: Sequence[_Question]) -> Sequence[Any]:
     try:
         return group[0].ask([question.content for question in group])
-    except Exception as exc:  # noqa: BLE001 raised again by the thread of each item
-        return [exc] * len(group)
+    except Exception as error:  # noqa: BLE001 raised again by the thread of each item
+        return [error] * len(group)
 
 
 def current() -> BatchBarrier | None:

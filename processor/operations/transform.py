@@ -27,9 +27,9 @@ def run(image: Image.Image, params: TransformParams, context: RunContext) -> Out
     for number, step in enumerate(params.steps):
         try:
             frame = apply(step, frame, context.max_pixels)
-        except OperationError as exc:
-            exc.error = JobError.of(
-                exc.error.code, f"steps.{number}.{step.do}: {exc.error.message}"
+        except OperationError as error:
+            error.error = JobError.of(
+                error.error.code, f"steps.{number}.{step.do}: {error.error.message}"
             )
             raise
     options = EncodeOptions(

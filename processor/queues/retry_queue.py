@@ -56,8 +56,8 @@ class RetryQueue:
             if not isinstance(event, ItemQueued):
                 raise cloudevents.DecodeError(f"{event.TYPE} does not belong on this topic")
             due = to_epoch(event.due_at) if event.due_at else 0.0
-        except ValueError as exc:
-            sends = refuse(self._outbox, self._topics, self._source, entry, str(exc))
+        except ValueError as error:
+            sends = refuse(self._outbox, self._topics, self._source, entry, str(error))
             await self._outbox.finish(entry, sends)
             return
         heapq.heappush(self._heap, (due, next(self._order), entry, event))

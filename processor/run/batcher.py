@@ -117,9 +117,9 @@ class Batches:
                 async with asyncio.timeout(self._delay_s):
                     await batch.full.wait()
             outcomes = await self._serve(take)
-        except Exception as exc:  # noqa: BLE001 raised again by every caller
+        except Exception as error:  # noqa: BLE001 raised again by every caller
             for _, future in batch.wanted():
-                future.set_exception(exc)
+                future.set_exception(error)
         else:
             for (_, future), outcome in zip(taken, outcomes, strict=True):
                 if not future.done():

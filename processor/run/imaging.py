@@ -65,8 +65,8 @@ def decode(
         file.seek(0)
         image = _open(file, facts.format, filename)
         check_pixels(*image.size, limits.max_pixels)
-    except ImageRejected as exc:
-        raise OperationError(exc.code, exc.message) from exc
+    except ImageRejected as error:
+        raise OperationError(error.code, error.message) from error
     try:
         if facts.format != "jpeg":
             # Reading a PNG's EXIF data would load it too, and hide that its pixels are damaged.
@@ -81,8 +81,8 @@ def decode(
         if orientation != 1:
             ImageOps.exif_transpose(image, in_place=True)
         plain = _plain_mode(image)
-    except _DECODING_ERRORS as exc:
-        raise _undecodable(filename, exc) from exc
+    except _DECODING_ERRORS as error:
+        raise _undecodable(filename, error) from error
     return plain, SourceInfo(
         format=facts.format,
         size=size,
@@ -104,13 +104,13 @@ def _draft(image: Image.Image, target: tuple[int, int]) -> int:
 def _open(file: BinaryIO, name: str, filename: str | None) -> Image.Image:
     try:
         return Image.open(file, formats=[FORMATS[name].pillow])
-    except _DECODING_ERRORS as exc:
-        raise _undecodable(filename, exc) from exc
+    except _DECODING_ERRORS as error:
+        raise _undecodable(filename, error) from error
 
 
-def _undecodable(filename: str | None, exc: Exception) -> OperationError:
+def _undecodable(filename: str | None, error: Exception) -> OperationError:
     named = filename or "The image"
-    return OperationError(ErrorCode.IMAGE_UNDECODABLE, f"{named} cannot be decoded: {exc}")
+    return OperationError(ErrorCode.IMAGE_UNDECODABLE, f"{named} cannot be decoded: {error}")
 
 
 def _exif_of(image: Image.Image) -> tuple[int, bytes | None]:
@@ -124,8 +124,8 @@ def _exif_of(image: Image.Image) -> tuple[int, bytes | None]:
             rest.load(image.info["exif"])
             rest.pop(_ORIENTATION, None)
             kept = rest.tobytes()
-    except _EXIF_ERRORS as exc:
-        log.info("the EXIF data of an image is left out: %r", exc)
+    except _EXIF_ERRORS as error:
+        log.info("the EXIF data of an image is left out: %r", error)
         return 1, None
     return (orientation if orientation in _ORIENTATIONS else 1), kept
 
@@ -158,8 +158,8 @@ def _printed_colours(image: Image.Image) -> Image.Image:
         profile = ImageCms.ImageCmsProfile(io.BytesIO(image.info["icc_profile"]))
         screen = ImageCms.createProfile("sRGB")
         return ImageCms.profileToProfile(image, profile, screen, outputMode="RGB")
-    except (ImageCms.PyCMSError, OSError) as exc:
-        log.info("the colour profile of an image is not used: %s", exc)
+    except (ImageCms.PyCMSError, OSError) as error:
+        log.info("the colour profile of an image is not used: %s", error)
         return image.convert("RGB")
 
 
@@ -204,10 +204,10 @@ def encode(image: Image.Image, options: EncodeOptions, source: SourceInfo) -> tu
     buffer = io.BytesIO()
     try:
         image.save(buffer, FORMATS[name].pillow, **arguments)
-    except _ENCODING_ERRORS as exc:
+    except _ENCODING_ERRORS as error:
         raise OperationError(
-            ErrorCode.PARAMS_INVALID, f"The result cannot be written as {name}: {exc}"
-        ) from exc
+            ErrorCode.PARAMS_INVALID, f"The result cannot be written as {name}: {error}"
+        ) from error
     return buffer.getvalue(), name
 
 
@@ -232,8 +232,8 @@ def _in_srgb_tones(image: Image.Image, profile: bytes) -> Image.Image:
         known = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         screen = ImageCms.createProfile("sRGB")
         tones = ImageCms.profileToProfile(greys, known, screen, outputMode="RGB").getchannel("G")
-    except (ImageCms.PyCMSError, OSError) as exc:
-        log.info("the colour profile of an image is not used: %s", exc)
+    except (ImageCms.PyCMSError, OSError) as error:
+        log.info("the colour profile of an image is not used: %s", error)
         return image
     table = list(tones.tobytes())
     kept = list(range(256)) if image.mode in _WITH_ALPHA else []

@@ -40,10 +40,10 @@ class InlineOperations:
         spec, run = self._specs[job.operation]
         try:
             output = run(None, spec.params.model_validate(job.params), None)
-        except ValidationError as exc:
-            return ItemOutcome(error=JobError.of(ErrorCode.PARAMS_INVALID, str(exc)))
-        except Exception as exc:
+        except ValidationError as error:
+            return ItemOutcome(error=JobError.of(ErrorCode.PARAMS_INVALID, str(error)))
+        except Exception as error:
             log.exception("operation %s of job %s", job.operation, job.job_id)
-            message = f"The operation failed unexpectedly ({type(exc).__name__})."
+            message = f"The operation failed unexpectedly ({type(error).__name__})."
             return ItemOutcome(error=JobError.of(ErrorCode.INTERNAL, message))
         return ItemOutcome(result={"data": output.data} if output.data is not None else None)

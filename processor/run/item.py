@@ -107,26 +107,26 @@ class ItemProcessor:
         source = SourceInfo(format="png", size=picture.size, bytes=0)
         try:
             _function(spec)(picture, params, RunContext(self.models, source, 64 * 64))
-        except OperationError as exc:
+        except OperationError as error:
             # Jobs that need it will say so; the others can be served.
-            log.warning("the default model is not loaded: %s", exc)
+            log.warning("the default model is not loaded: %s", error)
 
     def run_item(self, task: ItemTask) -> ItemOutcome:
         """Run one item. Never raises: whatever goes wrong is an outcome with an error."""
         clock = _Clock()
         try:
             outcome = self._run(task, clock)
-        except OperationError as exc:
-            outcome = ItemOutcome(error=exc.error, permanent=exc.permanent)
+        except OperationError as error:
+            outcome = ItemOutcome(error=error.error, permanent=error.permanent)
         except MemoryError:
             message = "The image needs more memory than an item may use; scale it down."
             outcome = ItemOutcome(error=JobError.of(ErrorCode.OUT_OF_MEMORY, message))
-        except StoreUnavailable as exc:
-            outcome = ItemOutcome(error=JobError.of(ErrorCode.STORE_UNAVAILABLE, str(exc)))
+        except StoreUnavailable as error:
+            outcome = ItemOutcome(error=JobError.of(ErrorCode.STORE_UNAVAILABLE, str(error)))
         # Of sys.exit() in an own operation too: passed on, it would end the worker.
-        except BaseException as exc:
+        except BaseException as error:
             log.exception("item %d of job %s", task.index, task.job_id)
-            message = f"The operation failed unexpectedly ({type(exc).__name__})."
+            message = f"The operation failed unexpectedly ({type(error).__name__})."
             outcome = ItemOutcome(error=JobError.of(ErrorCode.INTERNAL, message))
         outcome.timings_ms = clock.timings_ms
         return outcome
@@ -151,10 +151,10 @@ class ItemProcessor:
         for place, thread in enumerate(threads):
             try:
                 thread.start()
-            except RuntimeError as exc:
+            except RuntimeError as error:
                 meeting.leave()
-                error = JobError.of(ErrorCode.OUT_OF_MEMORY, f"No room for a thread: {exc}")
-                outcomes[place] = ItemOutcome(error=error)
+                message = f"No room for a thread: {error}"
+                outcomes[place] = ItemOutcome(error=JobError.of(ErrorCode.OUT_OF_MEMORY, message))
             else:
                 started.append(thread)
         for thread in started:
@@ -166,8 +166,8 @@ class ItemProcessor:
         """How many items run_items() should get at most."""
         try:
             return self.models.batch_limit
-        except OperationError as exc:
-            log.warning("items are run one by one: %s", exc)
+        except OperationError as error:
+            log.warning("items are run one by one: %s", error)
             return 1
 
     def _run(self, task: ItemTask, clock: _Clock) -> ItemOutcome:
@@ -201,15 +201,15 @@ class ItemProcessor:
         if task.key is not None:
             try:
                 return io.BytesIO(self._store.get(task.key))
-            except ObjectNotFound as exc:
+            except ObjectNotFound as error:
                 message = "The uploaded image is no longer in the store; send it again."
-                raise OperationError(ErrorCode.IMAGE_MISSING, message) from exc
+                raise OperationError(ErrorCode.IMAGE_MISSING, message) from error
         if task.url is None:
             raise OperationError(ErrorCode.IMAGE_MISSING, "The item has no image.")
         try:
             return fetch(task.url, self._fetch_limits, self._guard).file
-        except UrlRefused as exc:
-            raise OperationError(exc.code, str(exc), permanent=not exc.transient) from exc
+        except UrlRefused as error:
+            raise OperationError(error.code, str(error), permanent=not error.transient) from error
 
     def _store_result(self, task: ItemTask, data: bytes, format_name: str) -> dict[str, Any]:
         known = FORMATS[format_name]
@@ -232,10 +232,10 @@ def _step(name: str, params: dict[str, Any]) -> tuple[OperationSpec, BaseModel]:
         )
     try:
         return spec, spec.params.model_validate(params)
-    except ValidationError as exc:
-        first = exc.errors(include_url=False)[0]
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"])) or "params"
-        raise OperationError(ErrorCode.PARAMS_INVALID, f"{where}: {first['msg']}") from exc
+        raise OperationError(ErrorCode.PARAMS_INVALID, f"{where}: {first['msg']}") from error
 
 
 @cache

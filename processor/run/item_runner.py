@@ -110,11 +110,11 @@ class ItemRunner:
         self.busy += 1
         try:
             deliveries = await self._deliveries(entry)
-        except BaseException as exc:
+        except BaseException as error:
             # A failing send: without it the outcome is not in the log, so the worker restarts and
             # reads the entry again. Not for what would fail again.
             self._admission.end()
-            await self._crash(exc)
+            await self._crash(error)
             raise
         finally:
             self.busy -= 1
@@ -124,18 +124,18 @@ class ItemRunner:
         key = entry.message.key
         try:
             event = _work_in(entry.message)
-        except cloudevents.DecodeError as exc:
+        except cloudevents.DecodeError as error:
             if key in self._running:
                 # It names what runs here, and comes to its end by that.
                 topic = self._topics.dead_letter
-                return [await dead_letter(self._outbox, topic, entry, str(exc))]
-            return await self._refuse(entry, str(exc))
+                return [await dead_letter(self._outbox, topic, entry, str(error))]
+            return await self._refuse(entry, str(error))
         self._running.add(key)
         try:
             return await self._work(event, entry)
-        except ValueError as exc:
+        except ValueError as error:
             log.exception("%s-%d@%d", *entry.tp, entry.message.offset)
-            reason = f"what comes of it cannot be told: {exc}"
+            reason = f"what comes of it cannot be told: {error}"
             return await self._refuse(entry, reason, tried=True)
         finally:
             self._running.discard(key)
@@ -192,9 +192,9 @@ class ItemRunner:
             deliveries.append(await self._fact(fact, entry, work))
         try:
             outcome = await run
-        except Exception as exc:
+        except Exception as error:
             log.exception("item %s of job %s", work.index, work.job.job_id)
-            message = f"The processor failed unexpectedly ({type(exc).__name__})."
+            message = f"The processor failed unexpectedly ({type(error).__name__})."
             outcome = ItemOutcome(error=JobError.of(ErrorCode.INTERNAL, message))
         return [*deliveries, *await self._outcome(work, entry, started, outcome)]
 

@@ -120,11 +120,11 @@ class InferencePool:
             return _judged(outcomes)
         except TimeoutError:
             return _ended(tasks, ErrorCode.TIMEOUT, f"The item did not end within {limit_s:g} s.")
-        except ProcessExpired as exc:
-            log.error("inference process %s died with exit code %s", exc.pid, exc.exitcode)
-            return _ended(tasks, ErrorCode.WORKER_CRASHED, _how_it_died(exc.exitcode))
-        except RuntimeError as exc:  # BrokenProcessPool, or what schedule() makes of it
-            log.warning("an inference process died while it was idle: %s", exc)
+        except ProcessExpired as error:
+            log.error("inference process %s died with exit code %s", error.pid, error.exitcode)
+            return _ended(tasks, ErrorCode.WORKER_CRASHED, _how_it_died(error.exitcode))
+        except RuntimeError as error:  # BrokenProcessPool, or what schedule() makes of it
+            log.warning("an inference process died while it was idle: %s", error)
             return None
         finally:
             if sound:
@@ -147,8 +147,8 @@ class InferencePool:
             try:
                 started, _ = await self._start_one()
                 self._free.put_nowait(started)
-            except (TimeoutError, RuntimeError) as exc:
-                log.error("an inference process did not start: %r", exc)
+            except (TimeoutError, RuntimeError) as error:
+                log.error("an inference process did not start: %r", error)
                 await asyncio.sleep(_START_AGAIN_S)
             else:
                 return

@@ -78,13 +78,13 @@ class Tracker:
         try:
             try:
                 await self._track(entry)
-            except ValueError as exc:
-                sent = await dead_letter(self._outbox, self._topics.dead_letter, entry, str(exc))
+            except ValueError as error:
+                sent = await dead_letter(self._outbox, self._topics.dead_letter, entry, str(error))
                 self._outbox.ack_when_delivered([entry], [sent])
-        except BaseException as exc:
+        except BaseException as error:
             # A failing send, or a failing disk under the table: restart and read it again.
             self._admission.end()
-            await self._crash(exc)
+            await self._crash(error)
             raise
 
     async def _track(self, entry: AdmittedMessage) -> None:
@@ -259,10 +259,10 @@ class Tracker:
                 cloudevents.encode_state(state, self._source),
                 window.partition,
             )
-        except Exception as exc:
+        except Exception as error:
             for _ in window.entries:
                 self._admission.end()
-            await self._crash(exc)
+            await self._crash(error)
             raise
         self._outbox.ack_when_delivered(window.entries, [*window.deliveries, sent])
 

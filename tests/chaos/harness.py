@@ -467,8 +467,8 @@ class NoLag:
     def _behind(self, stage: Stage) -> dict[str, int]:
         try:
             return lag(stage)
-        except KafkaException as exc:
-            return {str(exc): -1}
+        except KafkaException as error:
+            return {str(error): -1}
 
 
 CHECKERS = (AtLeastOnce(), OneOutcome(), NoLag(), StatesAgree())

@@ -44,8 +44,8 @@ def check_size(size: Size, max_pixels: int, what: str = "The result") -> None:
     """
     try:
         check_pixels(*size, max_pixels, what)
-    except ImageRejected as exc:
-        raise OperationError(exc.code, exc.message) from exc
+    except ImageRejected as error:
+        raise OperationError(error.code, error.message) from error
 
 
 def plan_resize(step: Resize, size: Size) -> ResizePlan:
