@@ -23,9 +23,9 @@ sys.path.insert(0, str(ROOT))
 # The checkout need not be installed.
 from imagemill import __version__  # noqa: E402
 from imagemill.settings import KafkaSettings  # noqa: E402
-from producer_api.jobs.plan import Template  # noqa: E402
 from schemas import cloudevents, events, topics, webhooks  # noqa: E402
 from schemas.jobs import Item, JobState, Progress  # noqa: E402
+from schemas.templates import Template  # noqa: E402
 from schemas.topics import Topic  # noqa: E402
 from schemas.workers import Heartbeat  # noqa: E402
 

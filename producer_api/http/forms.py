@@ -12,11 +12,10 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from producer_api.http.problems import Problem, field_problem
 from producer_api.jobs.ids import JOB_ID_PATTERN
 from schemas.jobs import Priority
+from schemas.templates import MAX_JSON_DEPTH, MAX_STEPS, FreeJson, StepBody
 
 Model = TypeVar("Model", bound=BaseModel)
 MAX_URL_LENGTH = 4096
-# What JSON readers and writers take differs, and events nest it deeper still.
-MAX_JSON_DEPTH = 32
 _JSON_FIELDS = frozenset({"params", "metadata", "operations"})
 FIELDS = frozenset(
     {
@@ -58,39 +57,8 @@ def http_url(text: str) -> str:
 HttpUrl = Annotated[str, AfterValidator(http_url)]
 
 
-def shallow(value: dict[str, Any]) -> dict[str, Any]:
-    """The object itself, unless it nests deeper than MAX_JSON_DEPTH: ValueError."""
-    if not _within(value, MAX_JSON_DEPTH):
-        raise ValueError(f"nested more than {MAX_JSON_DEPTH} levels deep")
-    return value
-
-
-def _within(value: Any, levels: int) -> bool:
-    if isinstance(value, dict):
-        value = value.values()
-    elif not isinstance(value, list):
-        return True
-    return levels > 0 and all(_within(inner, levels - 1) for inner in value)
-
-
-# JSON whose members are the client's choice: every reader of a job must be able to read it.
-FreeJson = Annotated[dict[str, Any], AfterValidator(shallow)]
-
-
 class _Body(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class StepBody(_Body):
-    """One operation of a pipeline; a bare name stands for the operation without params."""
-
-    operation: str
-    params: FreeJson = Field(default_factory=dict)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_name(cls, value: Any) -> Any:
-        return {"operation": value} if isinstance(value, str) else value
 
 
 class InputBody(_Body):
@@ -121,7 +89,9 @@ class SubmitBody(_Body):
 
     operation: str | None = Field(None, description="name of the operation")
     operations: tuple[StepBody, ...] = Field(
-        (), max_length=16, description="several operations, run one after the other on each image"
+        (),
+        max_length=MAX_STEPS,
+        description="several operations, run one after the other on each image",
     )
     params: FreeJson = Field(default_factory=dict, description="params of the operation")
     inputs: tuple[InputBody, ...] = ()

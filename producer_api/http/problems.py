@@ -13,6 +13,7 @@ from aiohttp import web
 from imagemill.images.check import ImageRejected
 from imagemill.kafka.errors import KafkaUnavailable
 from imagemill.storage import ObjectNotFound, StoreUnavailable
+from producer_api.read_model.errors import ReadModelBehind
 
 log = logging.getLogger(__name__)
 
@@ -71,6 +72,8 @@ def as_problem(error: Exception) -> Problem | None:
             "The message broker cannot be reached; nothing was queued. Try again shortly.",
             headers={"Retry-After": RETRY_AFTER_S},
         )
+    if isinstance(error, ReadModelBehind):
+        return Problem(503, "projection_behind", str(error), headers={"Retry-After": RETRY_AFTER_S})
     if isinstance(error, StoreUnavailable):
         return Problem(
             503,

@@ -7,6 +7,7 @@ import asyncio
 from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException
 
 from imagemill.kafka.errors import KafkaUnavailable
+from imagemill.kafka.topic_partition import TopicPartition
 from imagemill.kafka.topics import admin
 from imagemill.settings import ApiSettings
 from producer_api.read_model.read_model import ReadModel
@@ -37,12 +38,12 @@ class ConsumerLag:
         ends = await self._projection.ends()
         committed = await self._committed()
         lag = dict.fromkeys(self._names.values(), 0)
-        for (topic, partition), end in ends.items():
-            if topic in self._names:
-                lag[self._names[topic]] += end - committed.get((topic, partition), 0)
+        for where, end in ends.items():
+            if where.topic in self._names:
+                lag[self._names[where.topic]] += end - committed.get(where, 0)
         return lag
 
-    async def _committed(self) -> dict[tuple[str, int], int]:
+    async def _committed(self) -> dict[TopicPartition, int]:
         request = ConsumerGroupTopicPartitions(self._group)
         try:
             (answer,) = self._admin.list_consumer_group_offsets(
@@ -52,7 +53,7 @@ class ConsumerLag:
         except KafkaException as error:
             raise KafkaUnavailable(f"the offsets of {self._group} are unknown: {error}") from error
         return {
-            (where.topic, where.partition): where.offset
+            TopicPartition(where.topic, where.partition): where.offset
             for where in found.topic_partitions
             if where.offset >= 0
         }

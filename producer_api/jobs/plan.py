@@ -6,28 +6,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 
-from producer_api.http.forms import FreeJson, StepBody, SubmitBody, validation_problem
+from producer_api.http.forms import SubmitBody, validation_problem
 from producer_api.http.problems import Problem
 from schemas.catalog import find_operation, operations
 from schemas.errors import ErrorCode
 from schemas.jobs import Step
 from schemas.operations import OperationSpec
+from schemas.templates import StepBody, Template
 
 # The operation of a job of several, in lists and events; its steps say which.
 PIPELINE = "pipeline"
-
-
-class Template(BaseModel):
-    """A named operation, or pipeline, with params; what `template=` refers to."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    operation: str | None = None
-    operations: tuple[StepBody, ...] = Field((), max_length=16)
-    params: FreeJson = Field(default_factory=dict)
-    description: str = Field("", max_length=1000)
 
 
 @dataclass(frozen=True)

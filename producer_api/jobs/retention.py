@@ -21,9 +21,9 @@ from imagemill.storage import (
     result_prefix,
     upload_prefix,
 )
-from producer_api.http.problems import Problem
 from producer_api.jobs.submit import MAX_UPLOAD_AGE_S
 from producer_api.read_model.changes import RetentionCutoff
+from producer_api.read_model.errors import ReadModelBehind
 from producer_api.read_model.queries import ExpiredJob
 from producer_api.read_model.read_model import ReadModel
 from schemas import cloudevents, topics
@@ -77,7 +77,7 @@ class Retention:
             await asyncio.sleep(self._settings.retention_interval_s)
             try:
                 sweep = await self.sweep()
-            except (KafkaUnavailable, StoreError, Problem) as error:
+            except (KafkaUnavailable, StoreError, ReadModelBehind) as error:
                 log.warning("Old jobs are not removed this time: %s", error)
                 continue
             except Exception:
@@ -94,7 +94,7 @@ class Retention:
         """Remove what is old and tell what that was; a dry run touches nothing.
 
         Raises:
-            KafkaUnavailable, Problem: the topics cannot be read to their ends, or not written.
+            KafkaUnavailable, ReadModelBehind: the topics cannot be read to their ends, or written.
             StoreError: the store cannot be listed, or files not deleted. What was removed until
                 then stays removed.
         """

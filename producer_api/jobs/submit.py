@@ -28,7 +28,7 @@ from producer_api.http.problems import RETRY_AFTER_S, Problem, field_problem
 from producer_api.jobs.cancellation import Canceller
 from producer_api.jobs.deduplication import Deduplicator, repeat_differs
 from producer_api.jobs.ids import JobIds
-from producer_api.jobs.plan import ResolvedOperations, Template, make_plan
+from producer_api.jobs.plan import ResolvedOperations, make_plan
 from producer_api.jobs.staging import StagedImage, Staging, in_store
 from producer_api.read_model.queries import JobRecord
 from producer_api.read_model.read_model import ReadModel
@@ -36,6 +36,7 @@ from schemas import cloudevents
 from schemas.errors import ErrorCode
 from schemas.events import JobSubmitted
 from schemas.jobs import ItemInput, Priority, Webhook
+from schemas.templates import Template
 from schemas.times import from_epoch
 from schemas.topics import MAX_MESSAGE_BYTES, PRIORITY_TOPICS
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
+from imagemill.kafka.topic_partition import TopicPartition
 from producer_api.read_model.rows import JobRow, fields_of
 from schemas import cloudevents, topics
 from schemas.events import ItemQueued, JobClaimed, JobSubmitted
@@ -29,9 +30,6 @@ class Message(Protocol):
     def key(self) -> bytes | None: ...
     def value(self) -> bytes | None: ...
     def headers(self) -> list[tuple[str, bytes]] | None: ...
-
-
-Position = tuple[str, int]
 
 
 class RetentionCutoff(NamedTuple):
@@ -65,7 +63,7 @@ class Changes:
     removed_items: set[tuple[str, int]] = field(default_factory=set)
     documents: dict[tuple[str, str], bytes | None] = field(default_factory=dict)
     claims: list[ClaimRow] = field(default_factory=list)
-    next: dict[Position, int] = field(default_factory=dict)
+    next: dict[TopicPartition, int] = field(default_factory=dict)
     skipped: list[str] = field(default_factory=list)
 
     def job_ids(self) -> set[str]:
@@ -77,7 +75,7 @@ class Changes:
         known = self.jobs.get(row.job_id)
         self.jobs[row.job_id] = row if known is None else known.merged(row)
 
-    def move_to(self, ends: Mapping[Position, int]) -> None:
+    def move_to(self, ends: Mapping[TopicPartition, int]) -> None:
         """Go on reading from there, unless more was read already."""
         for position, end in ends.items():
             self.next[position] = max(end, self.next.get(position, 0))
@@ -135,7 +133,7 @@ class ChangeCollector:
                 self._one(changes, topic, message, horizon)
             except (cloudevents.DecodeError, UnicodeDecodeError) as error:
                 changes.skipped.append(f"{topic}[{partition}]@{offset}: {error}")
-            changes.next[topic, partition] = offset + 1
+            changes.next[TopicPartition(topic, partition)] = offset + 1
         return changes
 
     def _one(

@@ -13,8 +13,9 @@ from confluent_kafka import KafkaException
 from confluent_kafka.cimpl import Message
 
 from imagemill.kafka.load import Pace
+from imagemill.kafka.topic_partition import TopicPartition
 from imagemill.settings import ApiSettings
-from producer_api.read_model.changes import ChangeCollector, Changes, Position, RetentionCutoff
+from producer_api.read_model.changes import ChangeCollector, Changes, RetentionCutoff
 from producer_api.read_model.rebuild import Rebuild
 from producer_api.read_model.topic_reader import TopicReader, partitions_of
 from producer_api.read_model.writer import ProjectionStore
@@ -59,8 +60,8 @@ class Feed:
         # Both are replaced, never changed, so that other threads may read them without a lock:
         # how far the topics were read, and the same once the file is complete. Until then, lists
         # and counts are not right, however far it is.
-        self.reached: dict[Position, int] = {}
-        self.positions: dict[Position, int] = {}
+        self.reached: dict[TopicPartition, int] = {}
+        self.positions: dict[TopicPartition, int] = {}
         self.skipped = 0
         # How many wait for a transaction; set on another thread.
         self.awaited = 0
@@ -68,7 +69,7 @@ class Feed:
         self._pace = Pace()
 
     @property
-    def partitions(self) -> list[Position]:
+    def partitions(self) -> list[TopicPartition]:
         """All partitions read."""
         return partitions_of(self._settings, self._fold.topics)
 

@@ -16,6 +16,7 @@ import orjson
 from pydantic import BaseModel, ValidationError
 
 from producer_api.read_model.changes import RetentionCutoff
+from producer_api.read_model.errors import InvalidCursor
 from producer_api.read_model.schema import open_reader
 from schemas.events import JobSubmitted
 from schemas.jobs import (
@@ -56,10 +57,6 @@ class JobRecord:
         outcomes = LETTERS[JobStatus.QUEUED] * job.total
         state = JobState.trusted(**job.header().__dict__, outcomes=outcomes)
         return cls(state, complete_items(state, {}, job.inputs), job.inputs)
-
-
-class InvalidCursor(ValueError):
-    """A page cursor that was not given out by us."""
 
 
 class Cursor(NamedTuple):

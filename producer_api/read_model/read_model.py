@@ -8,16 +8,17 @@ from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterator
 from typing import TypeVar
 
-from confluent_kafka import KafkaException, TopicPartition
+from confluent_kafka import KafkaException
+from confluent_kafka import TopicPartition as BrokerPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from imagemill.kafka.errors import KafkaUnavailable
 from imagemill.kafka.partitions import partition_of
+from imagemill.kafka.topic_partition import TopicPartition
 from imagemill.kafka.topics import admin
 from imagemill.settings import ApiSettings
-from producer_api.http.problems import RETRY_AFTER_S, Problem
-from producer_api.jobs.plan import Template
-from producer_api.read_model.changes import Position, RetentionCutoff
+from producer_api.read_model.changes import RetentionCutoff
+from producer_api.read_model.errors import ReadModelBehind
 from producer_api.read_model.feed import Feed
 from producer_api.read_model.queries import (
     Claim,
@@ -34,6 +35,7 @@ from producer_api.read_model.writer import ProjectionStore
 from schemas import topics
 from schemas.events import JobSubmitted
 from schemas.jobs import JobStatus
+from schemas.templates import Template
 from schemas.times import now
 
 # Own submissions that the feed has not brought yet; more than can ever be under way.
@@ -117,7 +119,7 @@ class ReadModel:
         """The job; None only when it is in no topic, whichever process accepted it.
 
         Raises:
-            Problem: 503 when the read side could not catch up with the topics in time.
+            ReadModelBehind: the topics' ends were not reached in time.
             KafkaUnavailable: the topics' ends cannot be told.
         """
         record = self.peek(job_id)
@@ -179,7 +181,7 @@ class ReadModel:
         """Wait until all that was in the topics at the start has been read."""
         await self._ready.wait()
 
-    async def ends(self) -> dict[Position, int]:
+    async def ends(self) -> dict[TopicPartition, int]:
         """The ends of all partitions read, as of now. Raises KafkaUnavailable."""
         return await self._ends.ask(self.feed.partitions)
 
@@ -213,28 +215,23 @@ class ReadModel:
         """Wait until all that is in the topics now has been read, or all with that key.
 
         Raises:
-            Problem: 503 when that takes longer than the setting allows.
+            ReadModelBehind: that takes longer than the setting allows.
             KafkaUnavailable: the topics' ends cannot be told.
         """
         try:
             async with asyncio.timeout(self._settings.catch_up_timeout_s):
                 await self._reach(await self._ends.ask(self._partitions_of(key)))
         except TimeoutError:
-            raise Problem(
-                503,
-                "projection_behind",
-                "The server is still reading its topics and cannot tell yet. Try again shortly.",
-                headers={"Retry-After": RETRY_AFTER_S},
-            ) from None
+            raise ReadModelBehind from None
 
-    def _partitions_of(self, key: str | None) -> list[Position]:
+    def _partitions_of(self, key: str | None) -> list[TopicPartition]:
         """Where messages with that key can be; everywhere, for none."""
         if key is None:
             return self.feed.partitions
         number = partition_of(key.encode(), self._settings.topic_partitions)
-        return [position for position in self.feed.partitions if position[1] == number]
+        return [position for position in self.feed.partitions if position.partition == number]
 
-    async def _reach(self, ends: dict[Position, int]) -> None:
+    async def _reach(self, ends: dict[TopicPartition, int]) -> None:
         while True:
             with self._transaction() as moved:
                 positions = self.feed.positions
@@ -289,11 +286,11 @@ class _Ends:
     def __init__(self, settings: ApiSettings) -> None:
         self._admin: AdminClient = admin(settings)
         self._timeout_s = settings.catch_up_timeout_s
-        self._wanted: set[Position] = set()
-        self._running: asyncio.Task[dict[Position, int]] | None = None
-        self._next: asyncio.Task[dict[Position, int]] | None = None
+        self._wanted: set[TopicPartition] = set()
+        self._running: asyncio.Task[dict[TopicPartition, int]] | None = None
+        self._next: asyncio.Task[dict[TopicPartition, int]] | None = None
 
-    async def ask(self, partitions: Collection[Position]) -> dict[Position, int]:
+    async def ask(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
         """Their ends as of now or later, never earlier. Raises KafkaUnavailable."""
         self._wanted.update(partitions)
         if self._next is None:
@@ -303,22 +300,23 @@ class _Ends:
         return {where: ends[where] for where in partitions}
 
     async def _after(
-        self, running: asyncio.Task[dict[Position, int]] | None
-    ) -> dict[Position, int]:
+        self, running: asyncio.Task[dict[TopicPartition, int]] | None
+    ) -> dict[TopicPartition, int]:
         if running is not None:
             await asyncio.wait([running])
         # From here on the request is under way: who asks now may have written after it.
         self._running, self._next = self._next, None
         wanted, self._wanted = self._wanted, set()
-        request = {TopicPartition(*position): OffsetSpec.latest() for position in wanted}
+        request = {BrokerPartition(*position): OffsetSpec.latest() for position in wanted}
         answers = self._admin.list_offsets(request, request_timeout=self._timeout_s)
         ends = {}
         for where, answer in answers.items():
             try:
-                ends[where.topic, where.partition] = (await asyncio.wrap_future(answer)).offset
+                end = (await asyncio.wrap_future(answer)).offset
             except KafkaException as error:
                 await self._learn_leaders()
                 raise KafkaUnavailable(f"the end of {where.topic} is unknown: {error}") from error
+            ends[TopicPartition(where.topic, where.partition)] = end
         return ends
 
     async def _learn_leaders(self) -> None:
@@ -333,7 +331,7 @@ class _Ends:
             await asyncio.to_thread(self._admin.list_topics, timeout=_METADATA_TIMEOUT_S)
 
 
-def _retrieve(task: asyncio.Task[dict[Position, int]]) -> None:
+def _retrieve(task: asyncio.Task[dict[TopicPartition, int]]) -> None:
     """Take note of a failure that nobody waits for any more; who does gets it on its own."""
     if not task.cancelled():
         task.exception()

@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException
+from confluent_kafka import TopicPartition as AssignedPartition
 from confluent_kafka.cimpl import Message
 
 from imagemill.kafka.config import consumer_config
+from imagemill.kafka.topic_partition import TopicPartition
 from imagemill.settings import ApiSettings
-from producer_api.read_model.changes import Position
 
 log = logging.getLogger(__name__)
 
@@ -19,9 +20,10 @@ _CLUSTER_TIMEOUT_S = 5.0
 _FETCHED_KB = 16 * 1024
 
 
-def partitions_of(settings: ApiSettings, topics: Iterable[str]) -> list[Position]:
+def partitions_of(settings: ApiSettings, topics: Iterable[str]) -> list[TopicPartition]:
     """All partitions of these topics."""
-    return [(topic, number) for topic in topics for number in range(settings.topic_partitions)]
+    numbers = range(settings.topic_partitions)
+    return [TopicPartition(topic, number) for topic in topics for number in numbers]
 
 
 class TopicReader:
@@ -40,14 +42,14 @@ class TopicReader:
             }
         )
         # The partitions that were not read to their ends yet.
-        self.unread: set[Position] = set()
-        self._ends: dict[Position, int] = {}
+        self.unread: set[TopicPartition] = set()
+        self._ends: dict[TopicPartition, int] = {}
 
     def cluster_id(self) -> str:
         """Which cluster this is. Raises KafkaException when it does not answer in time."""
         return self._consumer.list_topics(timeout=_CLUSTER_TIMEOUT_S).cluster_id
 
-    def assign(self, topics: Iterable[str], known: Mapping[Position, int]) -> None:
+    def assign(self, topics: Iterable[str], known: Mapping[TopicPartition, int]) -> None:
         """Read all partitions of these, from the known offsets or else from their beginnings.
 
         Raises:
@@ -59,7 +61,7 @@ class TopicReader:
         self.unread = set(partitions)
         self._consumer.assign(
             [
-                TopicPartition(*position, known.get(position, OFFSET_BEGINNING))
+                AssignedPartition(*position, known.get(position, OFFSET_BEGINNING))
                 for position in partitions
             ]
         )
@@ -77,7 +79,7 @@ class TopicReader:
         """As many messages, or those that come in so many seconds. Raises as `wait`."""
         return self._messages(self._consumer.consume(count, gather_s))
 
-    def take_ends(self) -> dict[Position, int]:
+    def take_ends(self) -> dict[TopicPartition, int]:
         """The ends that were reached since this was last called; each counts past what is not
         there to be read, as markers of transactions are not."""
         ends, self._ends = self._ends, {}
@@ -99,7 +101,7 @@ class TopicReader:
     def _pass_over(self, error: KafkaError, message: Message) -> None:
         """An event in place of a message."""
         if error.code() == KafkaError._PARTITION_EOF:
-            position = (str(message.topic()), int(message.partition() or 0))
+            position = TopicPartition(str(message.topic()), int(message.partition() or 0))
             self.unread.discard(position)
             self._ends[position] = int(message.offset() or 0)
         elif error.fatal() or (message.topic() is not None and not error.retriable()):

@@ -9,7 +9,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from producer_api.read_model.changes import Changes, ClaimRow, Position
+from imagemill.kafka.topic_partition import TopicPartition
+from producer_api.read_model.changes import Changes, ClaimRow
 from producer_api.read_model.rows import JobRow
 from producer_api.read_model.schema import begin_anew, complete, is_complete, open_writer
 from schemas.events import JobClaimed
@@ -64,10 +65,10 @@ class ProjectionStore:
         """Close the file."""
         self._connection.close()
 
-    def offsets(self) -> dict[Position, int]:
+    def offsets(self) -> dict[TopicPartition, int]:
         """Where to go on reading, for each partition read before."""
         rows = self._connection.execute("SELECT topic, partition, next FROM offsets")
-        return {(topic, partition): position for topic, partition, position in rows}
+        return {TopicPartition(topic, partition): offset for topic, partition, offset in rows}
 
     def belongs_to(self, cluster_id: str) -> bool:
         """Whether the rows came from that cluster; a new file belongs to any."""

@@ -9,9 +9,9 @@ from aiohttp import web
 from imagemill.kafka.errors import KafkaUnavailable
 from imagemill.storage import StoreUnavailable
 from producer_api.context import API, Api
-from producer_api.http.problems import Problem
 from producer_api.http.query import json_answer
 from producer_api.http.routing import Route
+from producer_api.read_model.errors import ReadModelBehind
 
 _CHECK_TIMEOUT_S = 3.0
 
@@ -50,8 +50,8 @@ async def _broker(api: Api) -> str:
         await asyncio.wait_for(api.projection.catch_up(), _CHECK_TIMEOUT_S)
     except (KafkaUnavailable, TimeoutError):
         return "not reached"
-    except Problem as problem:
-        return problem.detail
+    except ReadModelBehind as error:
+        return str(error)
     return "ok"
 
 

@@ -25,7 +25,8 @@ from producer_api.http.views import job_view
 from producer_api.jobs.ids import id_of_key, is_job_id
 from producer_api.jobs.staging import Staging
 from producer_api.jobs.submit import Submission, SubmitRequest
-from producer_api.read_model.queries import Cursor, InvalidCursor, JobRecord, ListFilter
+from producer_api.read_model.errors import InvalidCursor
+from producer_api.read_model.queries import Cursor, JobRecord, ListFilter
 from schemas.jobs import JobStatus
 
 _FORM = FormSpec(files=frozenset({"image"}), fields=FIELDS, url_fields=frozenset({"image_url"}))

@@ -11,9 +11,9 @@ from aiohttp import web
 
 from imagemill.kafka.errors import KafkaUnavailable
 from producer_api.context import API, Api
-from producer_api.http.problems import Problem
 from producer_api.http.query import json_answer
 from producer_api.http.routing import Route
+from producer_api.read_model.errors import ReadModelBehind
 from producer_api.read_model.queries import Totals
 from schemas.jobs import JobStatus, Priority
 from schemas.times import elapsed_ms, from_epoch, now, to_epoch
@@ -31,7 +31,7 @@ async def stats(request: web.Request) -> web.Response:
     try:
         await api.projection.catch_up()
         lag = await api.lag.by_priority()
-    except (KafkaUnavailable, Problem):
+    except (KafkaUnavailable, ReadModelBehind):
         current = False
     totals = await api.projection.totals(from_epoch(time.time() - _RATE_WINDOW_S))
     alive = [worker for worker in workers_view(api) if worker["alive"]]

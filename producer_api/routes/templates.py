@@ -14,8 +14,9 @@ from producer_api.http.multipart import read_body
 from producer_api.http.problems import Problem
 from producer_api.http.query import json_answer
 from producer_api.http.routing import Docs, Route
-from producer_api.jobs.plan import Template, make_plan
+from producer_api.jobs.plan import make_plan
 from schemas import topics
+from schemas.templates import Template
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 

@@ -25,11 +25,12 @@ from producer_api.http.forms import MAX_JSON_DEPTH, SubmitBody, from_fields, htt
 from producer_api.http.multipart import FormLimits, FormSpec, read_form
 from producer_api.http.problems import Problem
 from producer_api.jobs.ids import id_of_key, is_job_id, new_id
-from producer_api.jobs.plan import PIPELINE, Template, make_plan
+from producer_api.jobs.plan import PIPELINE, make_plan
 from producer_api.jobs.staging import Staging, clean_filename
 from producer_api.routes.templates import TemplateBody
 from schemas import cloudevents
 from schemas.events import CancelRequested
+from schemas.templates import Template
 from tests.support.messages import submitted
 from tests.support.pictures import picture
 

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from producer_api.http.views import job_view
 from producer_api.read_model.changes import ChangeCollector, RetentionCutoff
-from producer_api.read_model.queries import Cursor, InvalidCursor, ListFilter, ProjectionReader
+from producer_api.read_model.errors import InvalidCursor
+from producer_api.read_model.queries import Cursor, ListFilter, ProjectionReader
 from producer_api.read_model.writer import ProjectionStore
 from schemas import cloudevents
 from schemas.events import ItemQueued
