@@ -13,7 +13,8 @@ from datetime import UTC, datetime
 import aiohttp
 from standardwebhooks import Webhook
 
-from imagemill.net.guard import UrlBlocked, UrlGuard
+from imagemill.net.errors import UrlBlocked
+from imagemill.net.guard import UrlGuard
 from notifier.host_limits import HostLimits, NoSlot
 from notifier.policy import (
     Decision,

@@ -1,32 +1,42 @@
-"""Fetches a file from a guarded URL, within limits of size and time."""
+"""Fetches a file from a URL that a user gave, within limits of size and time."""
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
-import http.client
-import io
-import socket
 import ssl
 import tempfile
-import time
+import threading
 from dataclasses import dataclass
-from functools import cache
 from typing import BinaryIO
 
+import aiohttp
+from aiohttp.abc import AbstractResolver
 from yarl import URL
 
-from imagemill.net.guard import Target, UrlGuard, UrlRefused, UrlTooLarge, UrlUnreachable
+from imagemill.net.errors import UrlTooLarge, UrlUnreachable
+from imagemill.net.guard import UrlGuard, guarded_session
 
-_REDIRECTS = {301, 302, 303, 307, 308}
-# Answers of a server that may be better off in a moment; so may all of 500 and above.
-_PASSING = {408, 425, 429}
-_CHUNK = 64 * 1024
-_MEMORY_BYTES = 8 * 1024 * 1024
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+# Statuses below 500 after which another attempt may succeed; at 500 and above all may.
+_TRANSIENT_STATUSES = frozenset({408, 425, 429})
+# A file with more bytes is written to the temporary folder.
+_MAX_BYTES_IN_MEMORY = 8 * 1024 * 1024
+_HEADERS = {
+    "User-Agent": "imagemill",
+    "Accept": "image/*,*/*;q=0.5",
+    # A compressed answer may be small on the way and too large for memory once decoded.
+    "Accept-Encoding": "identity",
+}
 
 
 @dataclass(frozen=True)
 class FetchLimits:
-    """What a fetch may take: `total_s` seconds from the first name lookup to the last byte."""
+    """Limits of a fetch.
+
+    `total_s` bounds the seconds from the first name lookup to the last byte, redirects included;
+    `connect_s` those of one connection and its TLS handshake.
+    """
 
     max_bytes: int
     total_s: float = 30.0
@@ -36,9 +46,9 @@ class FetchLimits:
 
 @dataclass(frozen=True)
 class FetchedFile:
-    """A fetched file, in a `with` statement; `file` stands at its beginning and can be sought in.
+    """A fetched file, closed by its `with` statement; `file` can seek and is at its beginning.
 
-    `content_type` is what the server said, without parameters; it may be wrong or empty.
+    `content_type` is what the server claims, without parameters; it may be wrong or empty.
     """
 
     file: BinaryIO
@@ -53,180 +63,154 @@ class FetchedFile:
         self.file.close()
 
 
-def fetch(
-    url: str, limits: FetchLimits, guard: UrlGuard, tls: ssl.SSLContext | None = None
-) -> FetchedFile:
-    """The file that the URL answers; it blocks, so it is for processes that may wait.
+class UrlFetcher:
+    """Fetches files for blocking callers, several threads at once.
 
-    `tls` replaces the system's trust in certificate authorities.
-
-    Raises:
-        UrlBlocked: the URL, or one it redirects to, is not allowed.
-        UrlUnreachable: no address answers, or not in time, or with an error, or incompletely.
-        UrlTooLarge: the file has more than `max_bytes`.
+    All fetches of a process share one event loop, in a thread of its own, and one session: so
+    connections are reused. Both are started by the first fetch, that is after a fork.
     """
-    deadline = _Deadline(limits.total_s)
-    try:
-        for _ in range(limits.max_redirects + 1):
-            target = guard.resolve(url, deadline.left())
-            with _connected(target, limits, deadline, tls) as sock:
-                response = _request(target.url, sock, deadline)
-                if response.status not in _REDIRECTS:
-                    return _download(response, limits)
-                url = _redirection(target.url, response)
-    except UrlRefused:
-        raise
-    except TimeoutError as error:
-        raise UrlUnreachable("The URL did not answer in time.") from error
-    except (OSError, http.client.HTTPException) as error:
-        raise UrlUnreachable("The server of the URL broke off its answer.") from error
-    raise UrlUnreachable(f"The URL redirects more than {limits.max_redirects} times.", False)
 
+    def __init__(
+        self,
+        guard: UrlGuard,
+        limits: FetchLimits,
+        *,
+        tls: ssl.SSLContext | None = None,
+        resolver: AbstractResolver | None = None,
+    ) -> None:
+        """`tls` replaces the system's certificate authorities, `resolver` its name lookup."""
+        self._guard = guard
+        self._limits = limits
+        self._tls = tls
+        self._resolver = resolver
+        self._starting = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._session: aiohttp.ClientSession | None = None
 
-class _Deadline:
-    """A moment after which nothing is waited for."""
+    def fetch(self, url: str) -> FetchedFile:
+        """Fetch the file at a URL; blocks for `total_s` seconds at most.
 
-    def __init__(self, seconds: float) -> None:
-        self._end = time.monotonic() + seconds
-
-    def left(self) -> float:
-        """Seconds until then; TimeoutError when there are none."""
-        left = self._end - time.monotonic()
-        if left <= 0:
-            raise TimeoutError
-        return left
-
-
-class _DeadlineReader(io.RawIOBase):
-    """Reads a socket until the deadline, however slowly its bytes trickle in."""
-
-    def __init__(self, sock: socket.socket, deadline: _Deadline) -> None:
-        self._sock = sock
-        self._deadline = deadline
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: bytearray) -> int:
-        self._sock.settimeout(self._deadline.left())
-        return self._sock.recv_into(buffer)
-
-
-class _DeadlineSocket:
-    """As much of a socket as http.client uses; whoever opened the real one closes it."""
-
-    def __init__(self, sock: socket.socket, deadline: _Deadline) -> None:
-        self._sock = sock
-        self._deadline = deadline
-
-    def sendall(self, data: bytes) -> None:
-        self._sock.settimeout(self._deadline.left())
-        self._sock.sendall(data)
-
-    def makefile(self, _mode: str) -> io.BufferedReader:
-        return io.BufferedReader(_DeadlineReader(self._sock, self._deadline), _CHUNK)
+        Raises:
+            UrlBlocked: the URL, or one it redirects to, is not allowed.
+            UrlUnreachable: no address answers, or not in time, or with an error, or incompletely.
+            UrlTooLarge: the file has more than `max_bytes`.
+        """
+        fetching = asyncio.run_coroutine_threadsafe(self._fetch(url), self._running_loop())
+        return fetching.result()
 
     def close(self) -> None:
-        """Does nothing: http.client calls it before the answer's body is read."""
+        """Close the connections and end the thread; fetches under way must have ended."""
+        with self._starting:
+            loop, self._loop = self._loop, None
+        if loop is not None:
+            asyncio.run_coroutine_threadsafe(self._close_session(), loop).result()
+            loop.call_soon_threadsafe(loop.stop)
 
+    def _running_loop(self) -> asyncio.AbstractEventLoop:
+        with self._starting:
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+                threading.Thread(
+                    target=_run_loop, args=(self._loop,), name="fetch URLs", daemon=True
+                ).start()
+            return self._loop
 
-def _connected(
-    target: Target, limits: FetchLimits, deadline: _Deadline, tls: ssl.SSLContext | None
-) -> socket.socket:
-    port = target.url.port or 0
-    failure: OSError | None = None
-    for address in target.addresses:
+    async def _close_session(self) -> None:
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    async def _fetch(self, url: str) -> FetchedFile:
         try:
-            wait = min(limits.connect_s, deadline.left())
-            sock = socket.create_connection((address, port), timeout=wait)
-        except OSError as error:
-            deadline.left()
-            failure = error
-            continue
-        try:
-            return _encrypted(sock, target.url, deadline, tls) if _secure(target) else sock
-        except BaseException:
-            sock.close()
-            raise
-    raise UrlUnreachable("The server of the URL cannot be connected to.") from failure
+            # Not aiohttp's own total: that begins anew with each redirect.
+            async with asyncio.timeout(self._limits.total_s):
+                return await self._follow(url)
+        except TimeoutError as error:
+            raise UrlUnreachable("The URL did not answer in time.") from error
+        except aiohttp.ClientConnectorDNSError as error:
+            raise UrlUnreachable("The host name of the URL does not resolve.") from error
+        except aiohttp.ClientConnectorCertificateError as error:
+            message = "The certificate of the URL's server is not valid."
+            raise UrlUnreachable(message, transient=False) from error
+        except aiohttp.ClientConnectorError as error:
+            raise UrlUnreachable("The server of the URL cannot be connected to.") from error
+        # aiohttp wraps every OSError of the network; others are this machine's, as of a full disk.
+        except aiohttp.ClientError as error:
+            raise UrlUnreachable("The server of the URL broke off its answer.") from error
+
+    async def _follow(self, url: str) -> FetchedFile:
+        """Request the URL and those it redirects to.
+
+        Not by aiohttp's own redirects: they take a user name out of the URL before its middlewares
+        see it, send it as credentials, and quote again what the server has signed.
+        """
+        for _ in range(self._limits.max_redirects + 1):
+            target = self._guard.parse(url)
+            async with self._open_session().get(target, allow_redirects=False) as response:
+                if response.status not in _REDIRECTS:
+                    return await _download(response, self._limits.max_bytes)
+                url = _redirect_target(target, response)
+        message = f"The URL redirects more than {self._limits.max_redirects} times."
+        raise UrlUnreachable(message, transient=False)
+
+    def _open_session(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            self._session = guarded_session(
+                self._guard,
+                inner=self._resolver,
+                tls=self._tls,
+                headers=_HEADERS,
+                auto_decompress=False,
+                timeout=aiohttp.ClientTimeout(sock_connect=self._limits.connect_s),
+            )
+        return self._session
 
 
-def _secure(target: Target) -> bool:
-    return target.url.scheme == "https"
-
-
-def _encrypted(
-    sock: socket.socket, url: URL, deadline: _Deadline, tls: ssl.SSLContext | None
-) -> ssl.SSLSocket:
-    # The certificate must be the named host's, though the connection went to an address.
-    sock.settimeout(deadline.left())
+def _run_loop(loop: asyncio.AbstractEventLoop) -> None:
     try:
-        return (tls or _system_tls()).wrap_socket(
-            sock, server_hostname=str(url.raw_host).rstrip(".")
-        )
-    except ssl.SSLCertVerificationError as error:
-        raise UrlUnreachable("The certificate of the URL's server is not valid.", False) from error
+        loop.run_forever()
+    finally:
+        loop.close()
 
 
-@cache
-def _system_tls() -> ssl.SSLContext:
-    return ssl.create_default_context()
-
-
-def _request(url: URL, sock: socket.socket, deadline: _Deadline) -> http.client.HTTPResponse:
-    connection = http.client.HTTPConnection(str(url.raw_host), url.port)
-    connection.sock = _DeadlineSocket(sock, deadline)
-    connection.putrequest("GET", url.raw_path_qs, skip_host=True, skip_accept_encoding=True)
-    connection.putheader("Host", str(url.host_port_subcomponent))
-    connection.putheader("User-Agent", "imagemill")
-    connection.putheader("Accept", "image/*,*/*;q=0.5")
-    # A compressed answer could be small here and huge once opened.
-    connection.putheader("Accept-Encoding", "identity")
-    connection.putheader("Connection", "close")
-    connection.endheaders()
-    return connection.getresponse()
-
-
-def _redirection(url: URL, response: http.client.HTTPResponse) -> str:
-    location = response.getheader("Location", "")
-    # Header bytes are read as Latin-1; the URLs in them are UTF-8.
-    location = location.encode("latin-1").decode("utf-8", "replace")
+def _redirect_target(url: URL, response: aiohttp.ClientResponse) -> str:
+    location = response.headers.get("Location", "")
+    # Bytes of a header that are no UTF-8 come as surrogates.
+    location = location.encode(errors="surrogateescape").decode(errors="replace")
     if not location:
-        raise UrlUnreachable("The URL redirects to nowhere.", False)
+        raise UrlUnreachable("The URL redirects to nowhere.", transient=False)
     try:
         return str(url.join(URL(location, encoded=location.isascii())))
     except ValueError as error:
-        raise UrlUnreachable("The URL redirects to a malformed one.", False) from error
+        raise UrlUnreachable("The URL redirects to a malformed one.", transient=False) from error
 
 
-def _download(response: http.client.HTTPResponse, limits: FetchLimits) -> FetchedFile:
+async def _download(response: aiohttp.ClientResponse, max_bytes: int) -> FetchedFile:
     status = response.status
     if not 200 <= status < 300:
-        passing = status >= 500 or status in _PASSING
-        raise UrlUnreachable(f"The URL answered with status {status}.", passing)
-    if response.getheader("Content-Encoding", "identity").strip().lower() != "identity":
-        raise UrlUnreachable("The URL answers in a compressed form that was not asked for.", False)
-    expected = response.length
-    if expected is not None and expected > limits.max_bytes:
-        raise _too_large(limits)
-    file = tempfile.SpooledTemporaryFile(_MEMORY_BYTES)  # noqa: SIM115 FetchedFile closes it
+        transient = status >= 500 or status in _TRANSIENT_STATUSES
+        raise UrlUnreachable(f"The URL answered with status {status}.", transient)
+    if response.headers.get("Content-Encoding", "identity").strip().lower() != "identity":
+        message = "The URL answers in a compressed form that was not asked for."
+        raise UrlUnreachable(message, transient=False)
+    if (response.content_length or 0) > max_bytes:
+        raise _too_large(max_bytes)
+    file = tempfile.SpooledTemporaryFile(_MAX_BYTES_IN_MEMORY)  # noqa: SIM115 FetchedFile closes it
     try:
         digest, size = hashlib.sha256(), 0
-        while chunk := response.read1(_CHUNK):
+        async for chunk in response.content.iter_any():
             size += len(chunk)
-            if size > limits.max_bytes:
-                raise _too_large(limits)
+            if size > max_bytes:
+                raise _too_large(max_bytes)
             digest.update(chunk)
             file.write(chunk)
-        if expected is not None and size < expected:
-            raise UrlUnreachable("The server of the URL broke off its answer.")
     except BaseException:
         file.close()
         raise
     file.seek(0)
-    content_type = response.getheader("Content-Type", "").partition(";")[0].strip().lower()
+    content_type = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
     return FetchedFile(file, size, digest.hexdigest(), content_type)
 
 
-def _too_large(limits: FetchLimits) -> UrlTooLarge:
-    return UrlTooLarge(f"The file at the URL has more than {limits.max_bytes:,} bytes.")
+def _too_large(max_bytes: int) -> UrlTooLarge:
+    return UrlTooLarge(f"The file at the URL has more than {max_bytes:,} bytes.")

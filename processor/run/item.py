@@ -19,8 +19,9 @@ from pydantic import BaseModel, ValidationError
 from imagemill.images.check import ImageLimits
 from imagemill.images.formats import FORMATS
 from imagemill.net.addresses import AddressPolicy
-from imagemill.net.fetch import FetchLimits, fetch
-from imagemill.net.guard import UrlGuard, UrlRefused
+from imagemill.net.errors import UrlRefused
+from imagemill.net.fetch import FetchLimits, UrlFetcher
+from imagemill.net.guard import UrlGuard
 from imagemill.operations import (
     EncodeOptions,
     OperationError,
@@ -95,10 +96,10 @@ class ItemProcessor:
         self._limits = ImageLimits(
             max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels
         )
-        self._fetch_limits = FetchLimits(
-            max_bytes=settings.max_image_bytes, total_s=settings.url_timeout_s
+        self._urls = UrlFetcher(
+            UrlGuard(AddressPolicy.parse(settings.url_allow)),
+            FetchLimits(max_bytes=settings.max_image_bytes, total_s=settings.url_timeout_s),
         )
-        self._guard = UrlGuard(AddressPolicy.parse(settings.url_allow))
 
     def warm(self) -> None:
         """Load the default model and run it once, so that the first job pays for neither."""
@@ -207,7 +208,7 @@ class ItemProcessor:
         if task.url is None:
             raise OperationError(ErrorCode.IMAGE_MISSING, "The item has no image.")
         try:
-            return fetch(task.url, self._fetch_limits, self._guard).file
+            return self._urls.fetch(task.url).file
         except UrlRefused as error:
             raise OperationError(error.code, str(error), permanent=not error.transient) from error
 

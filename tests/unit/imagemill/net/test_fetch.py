@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import socket
 import ssl
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,13 +16,15 @@ from pathlib import Path
 import pytest
 
 from imagemill.net.addresses import AddressPolicy
-from imagemill.net.fetch import FetchedFile, FetchLimits, fetch
-from imagemill.net.guard import UrlBlocked, UrlGuard, UrlTooLarge, UrlUnreachable
+from imagemill.net.errors import UrlBlocked, UrlTooLarge, UrlUnreachable
+from imagemill.net.fetch import FetchedFile, FetchLimits, UrlFetcher
+from imagemill.net.guard import UrlGuard
+from imagemill.net.resolver import Lookup, ThreadPerLookup
 from schemas.errors import ErrorCode
 from tests.support.tls import certificate
 
 LIMITS = FetchLimits(max_bytes=1_000_000, total_s=5)
-GUARD = UrlGuard(AddressPolicy.parse("127.0.0.1"), lambda host, port: ["127.0.0.1"])
+LOOPBACK = AddressPolicy.parse("127.0.0.1")
 # A server is what it does with a connection, given the request's head.
 Behaviour = Callable[[socket.socket, str], None]
 
@@ -63,6 +66,18 @@ def answer(body: bytes, status: str = "200 OK", length: int | None = None, **hea
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
 
 
+def resetting(*parts: bytes) -> Behaviour:
+    """A server that resets the connection after these bytes."""
+
+    def behave(sock: socket.socket, head: str) -> None:
+        for part in parts:
+            sock.sendall(part)
+        # Close with a reset, not with an orderly end.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    return behave
+
+
 def sending(*parts: bytes, pause_s: float = 0) -> Behaviour:
     def behave(sock: socket.socket, head: str) -> None:
         for part in parts:
@@ -72,9 +87,24 @@ def sending(*parts: bytes, pause_s: float = 0) -> Behaviour:
     return behave
 
 
+def fetch(
+    url: str,
+    limits: FetchLimits = LIMITS,
+    policy: AddressPolicy = LOOPBACK,
+    lookup: Lookup | None = lambda host, port: ["127.0.0.1"],
+    tls: ssl.SSLContext | None = None,
+) -> FetchedFile:
+    """Fetch one file as an inference process does; None looks names up as the system does."""
+    fetcher = UrlFetcher(UrlGuard(policy), limits, tls=tls, resolver=ThreadPerLookup(lookup))
+    try:
+        return fetcher.fetch(url)
+    finally:
+        fetcher.close()
+
+
 def fetched(behave: Behaviour, limits: FetchLimits = LIMITS) -> FetchedFile:
     with serving(behave) as port:
-        return fetch(f"http://photos.test:{port}/cup.png", limits, GUARD)
+        return fetch(f"http://photos.test:{port}/cup.png", limits)
 
 
 def body(file: FetchedFile) -> bytes:
@@ -90,7 +120,7 @@ def test_a_file_is_fetched_with_its_digest_and_type() -> None:
         sock.sendall(answer(b"picture" * 1000, Content_Type="Image/PNG; charset=x"))
 
     with serving(behave) as port:
-        file = fetch(f"http://photos.test:{port}/a%2Fb.png?sig=%2B+x#part", LIMITS, GUARD)
+        file = fetch(f"http://photos.test:{port}/a%2Fb.png?sig=%2B+x#part")
 
     assert body(file) == b"picture" * 1000
     assert (file.bytes, file.content_type) == (7000, "image/png")
@@ -160,28 +190,28 @@ def test_a_private_address_is_never_connected_to() -> None:
     with serving(lambda sock, head: connected.set()) as port:
         for url in (f"http://127.0.0.1:{port}/", f"http://localhost:{port}/"):
             with pytest.raises(UrlBlocked):
-                fetch(url, LIMITS, UrlGuard(AddressPolicy()))
+                fetch(url, policy=AddressPolicy(), lookup=None)
     assert not connected.is_set()
 
 
 def test_the_connection_goes_to_the_address_that_was_checked() -> None:
     answers = ["127.0.0.1", "127.0.0.2"]
-    guard = UrlGuard(AddressPolicy.parse("127.0.0.1"), lambda host, port: [answers.pop(0)])
 
     def behave(sock: socket.socket, head: str) -> None:
-        sock.sendall(answer(b"", "302 Found", Location="/again"))
+        sock.sendall(answer(b"", "302 Found", Location=f"http://again.test:{port}/"))
 
     # Were the name looked up again to connect, the first request would already be elsewhere.
     with serving(behave) as port, pytest.raises(UrlBlocked):
-        fetch(f"http://photos.test:{port}/", LIMITS, guard)
+        fetch(f"http://photos.test:{port}/", lookup=lambda host, port: [answers.pop(0)])
     assert answers == []
 
 
 def test_the_next_address_is_tried_when_one_does_not_answer() -> None:
     policy = AddressPolicy.parse("127.0.0.0/8")
-    guard = UrlGuard(policy, lambda host, port: ["127.0.0.9", "127.0.0.1"])
+    both = ["127.0.0.9", "127.0.0.1"]
     with serving(sending(answer(b"here"))) as port:
-        assert body(fetch(f"http://photos.test:{port}/", LIMITS, guard)) == b"here"
+        file = fetch(f"http://photos.test:{port}/", policy=policy, lookup=lambda host, port: both)
+        assert body(file) == b"here"
 
 
 def test_no_answering_address_is_unreachable() -> None:
@@ -189,7 +219,7 @@ def test_no_answering_address_is_unreachable() -> None:
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
         with pytest.raises(UrlUnreachable, match="cannot be connected to") as caught:
-            fetch(f"http://photos.test:{port}/", LIMITS, GUARD)
+            fetch(f"http://photos.test:{port}/")
     assert caught.value.transient
     assert "127." not in str(caught.value)
 
@@ -240,11 +270,21 @@ def test_a_slow_server_is_given_up_at_the_total_limit(behave: Behaviour) -> None
     [
         sending(answer(b"half", length=8)),
         sending(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"9\r\nabc"),
+        resetting(answer(b"half", length=8)),
+        resetting(),
         sending(b"SSH-2.0-OpenSSH_9.0\r\n"),
         sending(b""),
         sending(b"HTTP/1.1 200 OK\r\n" + b"X-Pad: 1\r\n" * 200 + b"\r\n"),
     ],
-    ids=["half", "half chunk", "no http", "nothing", "too many headers"],
+    ids=[
+        "half",
+        "half chunk",
+        "reset half way",
+        "reset at once",
+        "no http",
+        "nothing",
+        "too many headers",
+    ],
 )
 def test_a_broken_answer_is_unreachable(behave: Behaviour) -> None:
     with pytest.raises(UrlUnreachable, match="broke off"):
@@ -276,14 +316,14 @@ def test_over_tls_the_certificate_must_be_the_named_host_s(tmp_path: Path) -> No
     trusting = ssl.create_default_context(cafile=str(cert))
 
     with serving(sending(answer(b"secret")), server_tls) as port:
-        file = fetch(f"https://photos.test:{port}/", LIMITS, GUARD, trusting)
+        file = fetch(f"https://photos.test:{port}/", tls=trusting)
         assert body(file) == b"secret"
         for url, tls in (
             (f"https://other.test:{port}/", trusting),
             (f"https://photos.test:{port}/", None),
         ):
             with pytest.raises(UrlUnreachable, match="certificate") as caught:
-                fetch(url, LIMITS, GUARD, tls)
+                fetch(url, tls=tls)
             assert not caught.value.transient
     assert names == ["photos.test", "other.test", "photos.test"]
 
@@ -292,5 +332,77 @@ def test_a_tls_handshake_that_stalls_is_given_up() -> None:
     with serving(lambda sock, head: time.sleep(3)) as port:
         started = time.monotonic()
         with pytest.raises(UrlUnreachable, match="in time"):
-            fetch(f"https://photos.test:{port}/", FetchLimits(1000, total_s=0.3), GUARD)
+            fetch(f"https://photos.test:{port}/", FetchLimits(1000, total_s=0.3))
         assert time.monotonic() - started < 2
+
+
+def test_a_name_lookup_that_hangs_ends_at_the_total_limit_and_holds_up_no_other() -> None:
+    release = threading.Event()
+
+    def lookup(host: str, port: int) -> list[str]:
+        if host.startswith("hung"):
+            release.wait(10)
+        return ["127.0.0.1"]
+
+    fetcher = UrlFetcher(
+        UrlGuard(LOOPBACK), FetchLimits(1000, total_s=1), resolver=ThreadPerLookup(lookup)
+    )
+    # More than the threads of an event loop's executor: the others need a thread too.
+    hung = [
+        threading.Thread(target=lambda n=n: refused(fetcher, f"http://hung{n}.test/"))
+        for n in range(40)
+    ]
+    for thread in hung:
+        thread.start()
+    with serving(sending(answer(b"here"))) as port:
+        assert body(fetcher.fetch(f"http://photos.test:{port}/")) == b"here"
+    started = time.monotonic()
+    for thread in hung:
+        thread.join(5)
+    assert time.monotonic() - started < 3
+    assert not any(thread.is_alive() for thread in hung)
+    release.set()
+    fetcher.close()
+
+
+def refused(fetcher: UrlFetcher, url: str) -> None:
+    with pytest.raises(UrlUnreachable, match="in time"):
+        fetcher.fetch(url)
+
+
+def test_a_connection_is_used_again_by_the_next_fetch() -> None:
+    connections: list[socket.socket] = []
+
+    def behave(sock: socket.socket, head: str) -> None:
+        connections.append(sock)
+        while head:
+            sock.sendall(answer(head.encode()))
+            head = sock.recv(4096).decode()
+
+    fetcher = UrlFetcher(UrlGuard(LOOPBACK), LIMITS)
+    with serving(behave) as port:
+        for name in ("one", "two"):
+            file = body(fetcher.fetch(f"http://127.0.0.1:{port}/{name}"))
+            assert file.startswith(f"GET /{name} ".encode())
+        fetcher.close()
+    assert len(connections) == 1
+
+
+def test_a_cookie_of_one_fetch_is_not_sent_with_the_next() -> None:
+    heads: list[str] = []
+
+    def behave(sock: socket.socket, head: str) -> None:
+        heads.append(head)
+        sock.sendall(answer(b"x", Set_Cookie="user=1", Connection="close"))
+
+    fetcher = UrlFetcher(UrlGuard(LOOPBACK), LIMITS)
+    with serving(behave) as port:
+        for _ in range(2):
+            body(fetcher.fetch(f"http://127.0.0.1:{port}/"))
+    fetcher.close()
+    assert [head.lower().count("cookie") for head in heads] == [0, 0]
+
+
+def test_a_name_that_cannot_be_one_does_not_resolve() -> None:
+    with pytest.raises(UrlUnreachable, match="does not resolve"):
+        fetch(f"http://{'a' * 64}.test/", lookup=None)

@@ -1,4 +1,4 @@
-"""The guard: which URLs pass, and that both of its faces connect to checked addresses only."""
+"""The guard: which URLs pass, and the addresses its session connects to."""
 
 from __future__ import annotations
 
@@ -13,13 +13,35 @@ from aiohttp.abc import AbstractResolver
 from aiohttp.test_utils import TestServer
 
 from imagemill.net.addresses import AddressPolicy
-from imagemill.net.guard import UrlBlocked, UrlGuard, UrlUnreachable, guarded_session
+from imagemill.net.errors import UrlBlocked, UrlUnreachable
+from imagemill.net.fetch import FetchLimits, UrlFetcher
+from imagemill.net.guard import GuardedResolver, UrlGuard, guarded_session
+from imagemill.net.resolver import Lookup, ThreadPerLookup
+from imagemill.net.url import parse_url
 from schemas.errors import ErrorCode
 
 LOOPBACK = AddressPolicy.parse("127.0.0.1")
 
 
 ODD_LOOPBACKS = ("2130706433", "0x7f.1", "0177.0.0.1", "127.1", "127.0.0.1.", "0x", "a.0X7F")
+
+
+def fetch(
+    url: str, policy: AddressPolicy, lookup: Lookup | None = None, total_s: float = 1
+) -> None:
+    """Fetch a URL that cannot be reached, by the session of an inference process."""
+    limits = FetchLimits(max_bytes=1000, total_s=total_s)
+    fetcher = UrlFetcher(UrlGuard(policy), limits, resolver=ThreadPerLookup(lookup))
+    try:
+        fetcher.fetch(url)
+    finally:
+        fetcher.close()
+
+
+async def resolved(host: str, policy: AddressPolicy, *addresses: str) -> list[str]:
+    """The checked addresses of a host that the system resolves to these."""
+    resolver = GuardedResolver(UrlGuard(policy), ThreadPerLookup(lambda host, port: [*addresses]))
+    return [result["host"] for result in await resolver.resolve(host, 80)]
 
 
 def never(host: str, port: int) -> list[str]:
@@ -57,7 +79,7 @@ def never(host: str, port: int) -> list[str]:
 )
 def test_odd_urls_are_blocked_before_any_lookup(url: str, sentence: str) -> None:
     with pytest.raises(UrlBlocked, match=sentence) as caught:
-        UrlGuard(LOOPBACK, never).resolve(url, 1)
+        fetch(url, LOOPBACK, never)
     assert caught.value.code == ErrorCode.URL_BLOCKED
     assert not caught.value.transient
 
@@ -75,15 +97,14 @@ def test_odd_urls_are_blocked_before_any_lookup(url: str, sentence: str) -> None
     ],
 )
 def test_literal_private_addresses_are_blocked_without_naming_them(url: str) -> None:
-    guard = UrlGuard(AddressPolicy(), lambda host, port: [host.rstrip(".")])
     with pytest.raises(UrlBlocked) as caught:
-        guard.resolve(url, 1)
+        fetch(url, AddressPolicy(), lambda host, port: [host.rstrip(".")])
     assert str(caught.value) == "The URL points to a private network."
 
 
 def test_a_name_of_loopback_is_blocked() -> None:
     with pytest.raises(UrlBlocked, match="private network"):
-        UrlGuard(AddressPolicy()).resolve("http://localhost/", 5)
+        fetch("http://localhost/", AddressPolicy(), total_s=5)
 
 
 @pytest.mark.parametrize("host", ["web1", "a.b2", "1.example", "0xcafe.example.com", "1.0xg"])
@@ -91,24 +112,39 @@ def test_a_name_with_digits_is_a_name(host: str) -> None:
     assert UrlGuard(AddressPolicy()).parse(f"http://{host}/").raw_host == host
 
 
-def test_one_private_address_among_public_ones_blocks_the_name() -> None:
-    guard = UrlGuard(AddressPolicy(), lambda host, port: ["8.8.8.8", "10.0.0.1"])
+def test_the_form_of_a_url_is_judged_without_a_policy() -> None:
+    assert parse_url("http://10.0.0.1/a").raw_host == "10.0.0.1"
+    with pytest.raises(ValueError, match="user name"):
+        parse_url("http://user@example.com/")
+
+
+@pytest.mark.parametrize("character", ["\x85", "\xa0", "\u200b", "\u2028", "\ud800"])
+def test_a_url_with_an_invisible_character_is_refused(character: str) -> None:
+    with pytest.raises(ValueError, match="control character"):
+        parse_url(f"http://example.com/{character}")
+
+
+async def test_one_private_address_among_public_ones_blocks_the_name() -> None:
     with pytest.raises(UrlBlocked):
-        guard.resolve("http://example.com/", 1)
+        await resolved("example.com", AddressPolicy(), "8.8.8.8", "10.0.0.1")
 
 
-def test_the_addresses_of_a_public_name_are_given_in_order() -> None:
-    guard = UrlGuard(AddressPolicy(), lambda host, port: ["2606:4700::1111", "1.1.1.1"])
-    target = guard.resolve("https://example.com/a%2Fb?sig=%2B+x", 1)
-    assert target.addresses == ("2606:4700::1111", "1.1.1.1")
-    assert target.url.raw_path_qs == "/a%2Fb?sig=%2B+x"
+async def test_the_addresses_of_a_public_name_are_given_in_order() -> None:
+    public = ("2606:4700::1111", "1.1.1.1")
+    assert await resolved("example.com", AddressPolicy(), *public) == [*public]
 
 
-def test_a_host_of_the_setting_may_be_anywhere() -> None:
-    guard = UrlGuard(AddressPolicy.parse("minio"), lambda host, port: ["10.0.0.1"])
-    assert guard.resolve("http://MINIO:9000/a", 1).addresses == ("10.0.0.1",)
+def test_a_quoted_path_and_query_stay_as_they_are() -> None:
+    parsed = UrlGuard(AddressPolicy()).parse("https://example.com/a%2Fb?sig=%2B+x")
+    assert parsed.raw_path_qs == "/a%2Fb?sig=%2B+x"
+
+
+async def test_a_host_of_the_setting_may_be_anywhere() -> None:
+    policy = AddressPolicy.parse("minio")
+    host = UrlGuard(policy).parse("http://MINIO:9000/a").raw_host
+    assert await resolved(host, policy, "10.0.0.1") == ["10.0.0.1"]
     with pytest.raises(UrlBlocked):
-        guard.resolve("http://other:9000/a", 1)
+        await resolved("other", policy, "10.0.0.1")
 
 
 def test_a_name_that_does_not_resolve_is_unreachable() -> None:
@@ -117,7 +153,7 @@ def test_a_name_that_does_not_resolve_is_unreachable() -> None:
 
     for resolve in (fail, lambda host, port: []):
         with pytest.raises(UrlUnreachable, match="does not resolve") as caught:
-            UrlGuard(AddressPolicy(), resolve).resolve("http://example.com/", 1)
+            fetch("http://example.com/", AddressPolicy(), resolve)
         assert "secret" not in str(caught.value)
         assert caught.value.transient
 
@@ -130,7 +166,7 @@ def test_a_resolver_that_hangs_is_given_up() -> None:
         return ["8.8.8.8"]
 
     with pytest.raises(UrlUnreachable, match="in time"):
-        UrlGuard(AddressPolicy(), hang).resolve("http://example.com/", 0.05)
+        fetch("http://example.com/", AddressPolicy(), hang, total_s=0.05)
     release.set()
 
 
