@@ -20,8 +20,8 @@ from pathlib import Path
 from pydantic import ValidationError
 from imagemill.settings import ProcessorSettings
 from imagemill.storage import open_store
-from processor.work import ItemTask, ItemProcessor
-from schemas.operations import find_operation, operations
+from processor.run.item import ItemProcessor, ItemTask
+from schemas.catalog import find_operation, operations
 
 photo, home, result = map(Path, sys.argv[1:])
 try:

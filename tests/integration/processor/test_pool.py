@@ -295,7 +295,7 @@ async def test_processes_end_when_the_worker_is_killed(tmp_path: Path) -> None:
 _WORKER = """
 import asyncio
 from imagemill.settings import ProcessorSettings
-from processor.pool import InferencePool, _end
+from processor.run.pool import InferencePool, _end
 
 
 async def main():
