@@ -130,9 +130,6 @@ class Notifier:
             self._guard,
             limit=self._settings.webhook_concurrency,
             timeout=aiohttp.ClientTimeout(total=self._settings.webhook_timeout_s),
-            # Receivers are strangers to each other, and may not make us unpack their answers.
-            cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,
         )
 
     def _make_deliverer(self, session: aiohttp.ClientSession) -> Deliverer:

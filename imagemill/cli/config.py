@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pydantic import SecretStr
 
 from imagemill.settings import SERVICES
-from imagemill.settings.environment import environment_name
+from imagemill.settings.environment import environment_name, former_names
 
 
 @dataclass(frozen=True)
 class Setting:
-    """One setting: its name in the environment, who reads it, what it is and does."""
+    """One setting as users see it: `name` is its environment variable, `former` its old ones."""
 
     name: str
     services: tuple[str, ...]
     default: str
     current: str
     description: str
+    former: tuple[str, ...] = ()
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -51,12 +52,10 @@ def all_settings() -> list[Setting]:
                     default=_shown(info.get_default(call_default_factory=True)),
                     current=_shown(getattr(current, field)),
                     description=info.description or "",
+                    former=former_names(info),
                 ),
             )
-    return [
-        Setting(name, tuple(readers[name]), each.default, each.current, each.description)
-        for name, each in found.items()
-    ]
+    return [replace(each, services=tuple(readers[name])) for name, each in found.items()]
 
 
 def as_text(settings: list[Setting]) -> str:
@@ -68,7 +67,7 @@ def as_text(settings: list[Setting]) -> str:
         lines.append(f"{mark} {each.name:<{width}} = {each.current}")
         default = "" if each.current == each.default else f" [default: {each.default}]"
         readers = "" if len(each.services) == len(SERVICES) else f" ({', '.join(each.services)})"
-        lines.append(f"    {each.description}{readers}{default}")
+        lines.append(f"    {_meaning(each)}{readers}{default}")
     return "\n".join(lines)
 
 
@@ -78,9 +77,15 @@ def as_markdown(settings: list[Setting]) -> str:
     for each in settings:
         default = f"`{each.default}`" if each.default != "-" else "unset"
         readers = "all" if len(each.services) == len(SERVICES) else ", ".join(each.services)
-        meaning = each.description.replace("|", "\\|")
+        meaning = _meaning(each).replace("|", "\\|")
         lines.append(f"| `{each.name}` | {default} | {readers} | {meaning} |")
     return "\n".join(lines)
+
+
+def _meaning(setting: Setting) -> str:
+    if not setting.former:
+        return setting.description
+    return f"{setting.description}; formerly {', '.join(setting.former)}, which still works"
 
 
 def _shown(value: object) -> str:

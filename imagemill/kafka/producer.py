@@ -12,7 +12,7 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from imagemill.kafka.errors import KafkaUnavailable
-from imagemill.kafka.load import Pace
+from imagemill.kafka.load import LoadMeter
 
 # A closing producer waits this long for its thread.
 _POLL_S = 0.1
@@ -32,7 +32,7 @@ class AsyncProducer:
 
     def __init__(self, config: dict[str, Any]) -> None:
         self._producer = Producer(config)
-        self._pace = Pace(_HIGH_PER_S)
+        self._pace = LoadMeter(_HIGH_PER_S)
         self._gathered: list[tuple[asyncio.Future[None], Callable[[], None]]] = []
         self._under_way = 0
         self._told: deque[tuple[asyncio.Future[None], KafkaError | None]] = deque()

@@ -160,7 +160,6 @@ class UrlFetcher:
                 inner=self._resolver,
                 tls=self._tls,
                 headers=_HEADERS,
-                auto_decompress=False,
                 timeout=aiohttp.ClientTimeout(sock_connect=self._limits.connect_s),
             )
         return self._session

@@ -91,7 +91,8 @@ def guarded_session(
 ) -> aiohttp.ClientSession:
     """Create an aiohttp session whose every request passes the guard, or raises UrlBlocked.
 
-    It keeps no cookies: a server must not recognise one user's request by another's.
+    It keeps no cookies, since a server must not recognise one user's request by another's, and
+    decodes no compressed answer, since that may be too large for memory.
 
     Args:
         guard: checks each URL and each address before it is connected to.
@@ -116,5 +117,9 @@ def guarded_session(
         limit_per_host=limit_per_host,
     )
     return aiohttp.ClientSession(
-        connector=connector, cookie_jar=aiohttp.DummyCookieJar(), middlewares=(check,), **options
+        connector=connector,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        auto_decompress=False,
+        middlewares=(check,),
+        **options,
     )

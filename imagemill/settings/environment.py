@@ -36,9 +36,13 @@ class EnvironmentSettings(BaseSettings):
             raise SettingsInvalid(_sentence(type(self), error)) from None
 
 
-def named(env: str) -> AliasChoices:
-    """Read a field under a name of its own instead of IMAGEMILL_<FIELD>."""
-    return AliasChoices(env)
+def named(variable: str, *former: str) -> AliasChoices:
+    """Read a field from this environment variable instead of IMAGEMILL_<FIELD>.
+
+    `former` are names that the setting had in earlier versions. They keep working; where both are
+    set, the present name wins.
+    """
+    return AliasChoices(variable, *former)
 
 
 class HomeSettings(EnvironmentSettings):
@@ -72,13 +76,19 @@ class ListenSettings(EnvironmentSettings):
 
 
 def environment_name(kind: type[BaseSettings], field: str, info: FieldInfo) -> str:
-    """The environment variable that a field is read from."""
+    """Return the environment variable that a field is read from."""
     alias = info.validation_alias
     if alias is None:
         return f"{kind.model_config.get('env_prefix', '')}{field}".upper()
-    if isinstance(alias, str):
-        return alias
-    return str(alias.choices[0])
+    if isinstance(alias, AliasChoices):
+        return str(alias.choices[0])
+    return str(alias)
+
+
+def former_names(info: FieldInfo) -> tuple[str, ...]:
+    """Return the environment variables that a field was read from in earlier versions."""
+    alias = info.validation_alias
+    return tuple(map(str, alias.choices[1:])) if isinstance(alias, AliasChoices) else ()
 
 
 def _sentence(kind: type[BaseSettings], error: ValidationError) -> str:
@@ -86,9 +96,16 @@ def _sentence(kind: type[BaseSettings], error: ValidationError) -> str:
     for each in error.errors(include_url=False, include_input=False):
         text = each["msg"].removeprefix("Value error, ")
         if each["loc"]:
-            field = str(each["loc"][0])
-            info = kind.model_fields.get(field)
-            name = environment_name(kind, field, info) if info else field
-            text = f"{name}: {text[0].lower()}{text[1:]}"
+            text = f"{_variable(kind, str(each['loc'][0]))}: {text[0].lower()}{text[1:]}"
         said.append(text)
     return "; ".join(said)
+
+
+def _variable(kind: type[BaseSettings], loc: str) -> str:
+    """Name the environment variable of a wrong value; pydantic calls it by field or variable."""
+    for field, info in kind.model_fields.items():
+        name = environment_name(kind, field, info)
+        if loc in (field, name):
+            former = former_names(info)
+            return f"{name} (formerly {', '.join(former)})" if former else name
+    return loc

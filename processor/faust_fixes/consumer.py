@@ -11,7 +11,7 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from faust.types.tuples import Message
 
-from imagemill.kafka.load import Pace
+from imagemill.kafka.load import LoadMeter
 from processor.faust_fixes.producer import HardenedProducer
 from processor.faust_fixes.thread import HardenedConsumerThread
 
@@ -213,4 +213,4 @@ class HardenedTransport(driver.Transport):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         # Of what is fetched, which what is sent follows.
-        self.pace = Pace()
+        self.pace = LoadMeter()

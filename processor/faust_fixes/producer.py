@@ -10,7 +10,7 @@ from aiokafka.errors import KafkaError
 from faust.exceptions import ProducerSendError
 from faust.transport.drivers import aiokafka as driver
 
-from imagemill.kafka.load import Pace
+from imagemill.kafka.load import LoadMeter
 
 # A message of such a value is allowed, whatever its key and headers: the limit is megabytes.
 _SURELY_FITS_BYTES = 256 << 10
@@ -21,7 +21,7 @@ class HardenedProducer(driver.Producer):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.pace: Pace = self.transport.pace
+        self.pace: LoadMeter = self.transport.pace
         # Partitions that aiokafka has found in the cluster's metadata.
         self._known: set[TopicPartition] = set()
 

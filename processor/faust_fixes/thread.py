@@ -9,7 +9,7 @@ from typing import Any
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, ensure_aiokafka_TP
 from faust.types import TP
 
-from imagemill.kafka.load import Pace
+from imagemill.kafka.load import LoadMeter
 
 # A partition that becomes fetchable while a fetch already waits at the broker sits that wait out.
 # Faust hard-codes 1500 ms.
@@ -36,7 +36,7 @@ class HardenedConsumerThread(AIOKafkaConsumerThread):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.pace: Pace = self.transport.pace
+        self.pace: LoadMeter = self.transport.pace
         self._in_vain = 0
 
     async def on_start(self) -> None:
@@ -59,7 +59,7 @@ class HardenedConsumerThread(AIOKafkaConsumerThread):
         self._in_vain = self._in_vain + 1 if fetched == 1 else 0
         if self._in_vain == FETCHES_IN_VAIN:
             self._in_vain = 0
-            self.pace.rest(REST_S)
+            self.pace.hold_low(REST_S)
         return self.pace.high
 
     async def on_thread_stop(self) -> None:

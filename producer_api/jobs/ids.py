@@ -8,7 +8,7 @@ import time
 import uuid
 from collections.abc import Callable
 
-from imagemill.kafka.load import Pace
+from imagemill.kafka.load import LoadMeter
 from imagemill.kafka.partitions import into_partition
 
 JOB_ID_PATTERN = r"^[A-Za-z0-9_-]{8,64}$"
@@ -47,7 +47,7 @@ class JobIds:
         self._turn = secrets.randbelow(self._turns)
         self._turn_end = 0.0
         self._clock = clock
-        self._pace = Pace(_HIGH_PER_S, clock)
+        self._pace = LoadMeter(_HIGH_PER_S, clock)
 
     def new(self) -> str:
         """A UUIDv7; see new_id."""

@@ -12,7 +12,7 @@ from contextlib import closing
 from confluent_kafka import KafkaException
 from confluent_kafka.cimpl import Message
 
-from imagemill.kafka.load import Pace
+from imagemill.kafka.load import LoadMeter
 from imagemill.kafka.topic_partition import TopicPartition
 from imagemill.settings import ApiSettings
 from producer_api.read_model.changes import ChangeCollector, Changes, RetentionCutoff
@@ -66,7 +66,7 @@ class Feed:
         # How many wait for a transaction; set on another thread.
         self.awaited = 0
         self._last_batch = 0.0
-        self._pace = Pace()
+        self._pace = LoadMeter()
 
     @property
     def partitions(self) -> list[TopicPartition]:

@@ -17,7 +17,7 @@ from aiokafka import TopicPartition
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
-from imagemill.kafka.load import Pace
+from imagemill.kafka.load import LoadMeter
 from imagemill.settings import ProcessorSettings
 from processor.faust_app import make_app
 from processor.faust_fixes.consumer import HardenedConsumer
@@ -317,7 +317,7 @@ async def test_every_message_is_fetched_by_itself_however_many_come(
 ) -> None:
     thread, client = make_thread(kind)
     seconds = itertools.count(0, 0.002)  # two messages each
-    thread.pace = Pace(clock=lambda: next(seconds))
+    thread.pace = LoadMeter(clock=lambda: next(seconds))
     for _ in range(60):
         await thread.getmany({JOBS}, 0.1)
     assert client._fetch_min_bytes == (1 if is_stock else 64 << 10)
@@ -332,7 +332,7 @@ async def test_nothing_waits_for_more_when_each_message_comes_by_itself() -> Non
     """A client that submits its next job when the last has ended, several hundred a second."""
     thread, client = make_thread(HardenedConsumerThread)
     seconds = itertools.count(0, 0.001)
-    thread.pace = Pace(clock=lambda: next(seconds))
+    thread.pace = LoadMeter(clock=lambda: next(seconds))
     waited = 0
     client.offsets = [8]
     for _ in range(4000):

@@ -18,7 +18,7 @@ from faust.tables.recovery import Recovery, ServiceStopped
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
-from imagemill.kafka.load import Pace
+from imagemill.kafka.load import LoadMeter
 from processor.faust_fixes.producer import HardenedProducer
 from processor.faust_fixes.recovery import HardenedRecovery
 from processor.faust_fixes.table import HardenedTable
@@ -147,7 +147,7 @@ async def test_a_message_waits_for_others_whether_any_come_or_not(
 ) -> None:
     app, seconds = make_app(), itertools.count(0, 0.001)
     app.conf.producer_linger = 0.5
-    app.transport.pace = pace = Pace(clock=lambda: next(seconds))
+    app.transport.pace = pace = LoadMeter(clock=lambda: next(seconds))
     producer = kind(app.transport)
     producer._producer = producer._new_producer()
     producer._producer.client._wait_on_metadata = ignore
