@@ -4,16 +4,19 @@ PYTHON ?= $(firstword $(foreach name,python3 python3.14 python3.13 python3.12 py
 BIN := .venv/bin
 UV_COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 \
 	--no-header --no-annotate --no-emit-index-url
-# Two processes, each with a broker of its own, take one file after the other, in order.
+# Two processes, each with a broker of its own, take one test module after the other, in order.
 BY_FILE := -n 2 --dist loadfile --no-loadscope-reorder
+# Files that no clone has: models of two more detector families, documents of the services that
+# imagemill replaces.
+SHARED = $(or $(IMAGEMILL_SHARED),$(abspath ../shared))
 
-# The tests start a hundred processes: each would compile all that it imports.
+# The tests start a hundred processes; without cached bytecode each compiles all its imports.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help python setup setup-dev up down status test test-fast bench lint format lock clean
+.PHONY: help python setup setup-dev up down status test test-fast test-extra bench lint format lock clean
 
-help: ## what can be made
+help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
 
 python:
@@ -34,13 +37,18 @@ down: setup ## stop everything; data is kept
 status: setup ## what runs
 	@$(BIN)/imagemill status
 
-test: setup-dev lint ## style, imports, and every test, on a real broker
+test: setup-dev lint ## style, imports, and every test that a clone alone can run
 	@$(BIN)/python -m pytest -n 2 tests/unit
-	@$(PYTHON) deploy/local/dev_programs.py
-	@$(BIN)/python -m pytest $(BY_FILE) tests --ignore=tests/unit
+	@$(PYTHON) deploy/local/dev_programs.py chromium
+	@$(BIN)/python -m pytest $(BY_FILE) -m "not extra" tests --ignore=tests/unit
 
-test-fast: setup-dev ## the tests that need no broker
+test-fast: setup-dev ## the tests that need no broker, browser or network
 	@$(BIN)/python -m pytest -n 2 tests/unit
+
+test-extra: setup-dev ## the tests that need files of IMAGEMILL_SHARED (by default ../shared)
+	@test -d "$(SHARED)" || { echo "make test-extra needs the models and documents in $(SHARED), which is missing: set IMAGEMILL_SHARED to the folder that has them." >&2; exit 1; }
+	@$(PYTHON) deploy/local/dev_programs.py node
+	@$(BIN)/python -m pytest -m extra tests
 
 bench: setup-dev ## the benchmark tables; only=<name> runs one
 	@$(BIN)/python -m bench $(only)

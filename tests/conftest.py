@@ -1,4 +1,4 @@
-"""What every test may ask for: a real broker, the test photos, and where shared data lies."""
+"""Fixtures of every test: a real broker, photos, ports, and files that no clone has."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -15,60 +16,45 @@ import pytest
 from imagemill.local.broker.kafka import KafkaInstall, LocalBroker, plain_clients, wait_until_served
 from imagemill.local.broker.prerequisites import BrokerKind, choose_broker, docker_answers, look
 from imagemill.local.layout import Layout
-from tests.support.ports import PortBlock
+from tests.support.servers import PortBlock
 
 ROOT = Path(__file__).parents[1]
-# The processes of `make test` end together if what is left at the end is short.
-_LONGEST_FIRST = (
-    "test_matting.py",
-    "test_guarantees.py",
-    "test_notifier.py",
-    "test_local_stack.py",
-    "test_pool.py",
-    "test_real_models.py",
-    "test_console.py",
-    "test_batched_models.py",
-    "test_api_broker_failures.py",
-    "test_log_gaps.py",
-    "test_retries.py",
-    "test_read_text.py",
-    "test_pool_batches.py",
-    "test_local_broker.py",
-    "test_storage_s3.py",
-    "test_precisions.py",
-)
-# A broker of tests lives for minutes at most: half of its time would be Java's second compiler.
+# A broker of tests lives for minutes, too short for Java's second compiler to pay: without it a
+# broker takes half the CPU.
 os.environ.setdefault("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC")
 
 
 @dataclass(frozen=True)
 class Broker:
-    """A running Kafka broker; `bootstrap` is what KAFKA_BOOTSTRAP_SERVERS should be."""
+    """A running Kafka broker; `bootstrap` is a value of KAFKA_BOOTSTRAP_SERVERS."""
 
     bootstrap: str
 
 
 @pytest.fixture(scope="session")
+def photos() -> Path:
+    """The folder with astronaut.png, chelsea.png and coffee.png, part of scikit-image's wheel."""
+    package = find_spec("skimage")
+    assert package is not None and package.origin is not None, "scikit-image is not installed"
+    return Path(package.origin).with_name("data")
+
+
+@pytest.fixture(scope="session")
 def shared() -> Path:
-    """The folder with test photos and models: IMAGEMILL_SHARED, or `shared` beside the checkout."""
+    """The folder with files that no clone has; a test that uses it is marked `extra`."""
     folder = Path(os.environ.get("IMAGEMILL_SHARED") or ROOT.parent / "shared")
-    assert folder.is_dir(), f"{folder} is missing: set IMAGEMILL_SHARED to the shared test data"
+    if not folder.is_dir():
+        pytest.fail(f"{folder} is missing: set IMAGEMILL_SHARED to the folder", pytrace=False)
     return folder
 
 
 @pytest.fixture(scope="session")
-def photos(shared: Path) -> Path:
-    """The folder with astronaut.png, chelsea.png and coffee.png."""
-    return shared / "photos"
-
-
-@pytest.fixture(scope="session")
 def kafka_install() -> KafkaInstall:
-    """Java and Kafka's jars, shared with `make up` of this checkout and fetched if missing."""
+    """Java and Kafka's jars, the same as those of `make up` here; fetched where missing."""
     home = Path(os.environ.get("IMAGEMILL_HOME") or ROOT / ".imagemill")
     home.mkdir(parents=True, exist_ok=True)
     with (home / "tests.lock").open("a") as lock:
-        # Of two processes of a run one fetches, and the other finds all there.
+        # One of the run's two processes fetches; the other waits and finds everything there.
         fcntl.flock(lock, fcntl.LOCK_EX)
         return KafkaInstall.find(Layout.of(home).jars)
 
@@ -79,10 +65,10 @@ def broker(
     tmp_path_factory: pytest.TempPathFactory,
     free_port: Callable[[], int],
 ) -> Iterator[Broker]:
-    """One broker for all tests of a process, which use topic prefixes of their own.
+    """One broker for all tests of a process; each test has its own topic prefix.
 
-    KAFKA_BOOTSTRAP_SERVERS if set; else a container where a Docker daemon answers; else a local
-    broker from jars. Never a skip.
+    The cluster of KAFKA_BOOTSTRAP_SERVERS if set; else a container, where a Docker daemon answers;
+    else a local broker from jars. No test is skipped.
     """
     existing = os.environ.get("KAFKA_BOOTSTRAP_SERVERS")
     if existing:
@@ -104,7 +90,7 @@ def broker(
 def start_broker(
     kafka_install: KafkaInstall, free_port: Callable[[], int]
 ) -> Callable[[Path], AbstractContextManager[LocalBroker]]:
-    """Starts a broker with its data in that folder, which its users may kill and restart."""
+    """Start a broker with its data in a folder; the test may kill and restart it."""
 
     @contextmanager
     def start(folder: Path) -> Iterator[LocalBroker]:
@@ -122,20 +108,20 @@ def start_broker(
 def own_broker(
     start_broker: Callable[[Path], AbstractContextManager[LocalBroker]], tmp_path: Path
 ) -> Iterator[LocalBroker]:
-    """A started broker of this test alone, which may kill and restart it."""
+    """A running broker of this test alone, which may kill and restart it."""
     with start_broker(tmp_path / "kafka") as local:
         yield local
 
 
 @pytest.fixture
 def topic_prefix() -> str:
-    """A prefix of topics and groups that no other test has."""
+    """A prefix of topics and consumer groups that no other test has."""
     return f"t{uuid.uuid4().hex[:10]}."
 
 
 @pytest.fixture(scope="session")
 def free_port() -> Iterator[Callable[[], int]]:
-    """Gives a free TCP port at each call, another one each time."""
+    """Return a free TCP port, at each call another one."""
     with closing(PortBlock()) as block:
         yield block.take
 
@@ -154,14 +140,21 @@ def _container(free_port: Callable[[], int]) -> Iterator[Broker]:
         yield Broker(f"127.0.0.1:{port}")
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the files that take longest first."""
-    places = {name: place for place, name in enumerate(_LONGEST_FIRST)}
-    items.sort(key=lambda item: places.get(item.path.name, len(places)))
+    """Mark the tests that need files no clone has, and run the longest modules first.
+
+    The two processes of `make test` end at about the same time if the modules left at the end are
+    short.
+    """
+    for item in items:
+        if "shared" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.extra)
+    items.sort(key=lambda item: item.get_closest_marker("longest") is None)
 
 
 def pytest_report_header() -> str:
-    """Which broker the run is against."""
+    """Name the kind of broker that the run uses."""
     kind = choose_broker(look(os.environ, jars_present=True))
     if kind is not BrokerKind.EXTERNAL and docker_answers(os.environ):
         kind = BrokerKind.DOCKER

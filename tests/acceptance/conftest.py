@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from tests.support.documents import Document
+from tests.acceptance.support.documents import Document
+from tests.acceptance.support.system import ROOT, System
+from tests.acceptance.support.tokens import Tokens
+from tests.acceptance.support.web import WebServer, web_server
 from tests.support.models import real_store
-from tests.support.system import ROOT, System
-from tests.support.tokens import Tokens
-from tests.support.web import WebServer, web_server
 
 StartSystem = Callable[..., AbstractContextManager[System]]
 # Services whose PYTHONPATH has it know the operations `hold` and `stumble`.

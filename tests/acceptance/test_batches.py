@@ -12,10 +12,10 @@ import pytest
 import requests
 from PIL import Image
 
-from tests.support.api import eventually
+from tests.acceptance.support.system import System
+from tests.acceptance.support.tokens import Tokens
 from tests.support.pictures import picture, png_header
-from tests.support.system import System
-from tests.support.tokens import Tokens
+from tests.support.waiting import wait_until
 
 BROKEN = 3
 # A header and its end, and too few pixels between: whole as a file, and no picture.
@@ -49,7 +49,7 @@ def ten_with_one_broken() -> list[tuple[str, bytes]]:
 
 def has_processed(system: System, job_id: str, count: int) -> dict[str, Any]:
     """The job as soon as that many items have ended."""
-    return eventually(
+    return wait_until(
         lambda: system.job(job_id),
         lambda job: job["progress"]["processed"] >= count,
         timeout_s=60,
@@ -58,7 +58,7 @@ def has_processed(system: System, job_id: str, count: int) -> dict[str, Any]:
 
 def is_running(system: System, job_id: str) -> dict[str, Any]:
     """The job as soon as an item of it is under way."""
-    return eventually(
+    return wait_until(
         lambda: system.job(job_id),
         lambda job: any(item["status"] == "running" for item in job["items"]),
         timeout_s=60,
@@ -190,7 +190,7 @@ def test_a_running_batch_is_cancelled_after_the_items_under_way(
     job_id = held(nimble, tokens, ten())
     tokens.give()
     tokens.give()
-    eventually(
+    wait_until(
         lambda: nimble.job(job_id),
         lambda job: (
             job["progress"]["processed"] == 2

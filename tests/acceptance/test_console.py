@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 import requests
 
-from tests.support.api import eventually
-from tests.support.browser import Browser, chromium
-from tests.support.system import System
-from tests.support.tokens import Tokens
+from tests.acceptance.support.browser import Browser, chromium
+from tests.acceptance.support.system import System
+from tests.acceptance.support.tokens import Tokens
+from tests.support.waiting import wait_until
+
+pytestmark = pytest.mark.longest
 
 TAB, ENTER, SPACE, RIGHT = "\ue004", "\ue007", " ", "\ue014"
 _RESULT = "img.after"
@@ -82,7 +84,7 @@ def _status(browser: Browser) -> str:
 
 
 def _ended(browser: Browser, status: str) -> None:
-    eventually(lambda: _status(browser), lambda word: word == status, timeout_s=60)
+    wait_until(lambda: _status(browser), lambda word: word == status, timeout_s=60)
 
 
 def _hold(browser: Browser, tokens: Tokens, *files: Path) -> str:
@@ -206,7 +208,7 @@ def test_a_refused_image_is_said_at_the_images(window, nimble, tmp_path):
     window.one("#files").type(str(fake))
     window.one("#submit").click()
 
-    said = eventually(lambda: window.one("#image-error").text)
+    said = wait_until(lambda: window.one("#image-error").text)
     files = {"image": (fake.name, fake.read_bytes())}
     answer = nimble.post("/v1/jobs", data={"operation": "transform"}, files=files)
     assert said == answer.json()["detail"]
@@ -219,7 +221,7 @@ def test_without_an_image_the_form_says_what_is_missing(window, nimble):
     window.one("#submit").click()
 
     answer = nimble.post("/v1/jobs", json={"operation": "transform"})
-    assert eventually(lambda: window.one("#image-error").text) == answer.json()["detail"]
+    assert wait_until(lambda: window.one("#image-error").text) == answer.json()["detail"]
 
 
 def test_a_refused_param_is_said_at_its_field(window, nimble, photos):
@@ -231,7 +233,7 @@ def test_a_refused_param_is_said_at_its_field(window, nimble, photos):
     window.run("document.querySelector('.options').open = false")
     window.one("#submit").click()
 
-    said = eventually(lambda: window.one("#param-background_color-error").text)
+    said = wait_until(lambda: window.one("#param-background_color-error").text)
     assert "colour" in said
     assert window.run("return document.activeElement.id") == "param-background_color"
     assert window.run("return location.hash") == ""
@@ -298,7 +300,7 @@ def test_every_control_has_a_name_for_those_who_do_not_see_it(browser, nimble):
 
 def test_the_service_is_shown(browser, nimble):
     _open(browser, nimble)
-    eventually(lambda: browser.one("#health").text, lambda words: words == "Ready")
+    wait_until(lambda: browser.one("#health").text, lambda words: words == "Ready")
     facts = browser.one("#service").text
     assert "processor-1" in facts
     assert re.search(r"\d of 1 slots busy", facts)

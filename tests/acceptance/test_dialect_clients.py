@@ -18,9 +18,9 @@ import pytest
 import requests
 from PIL import Image
 
-from tests.support.api import eventually
-from tests.support.documents import Document, curl, javascript, on_port, python
-from tests.support.system import System
+from tests.acceptance.support.documents import Document, curl, javascript, on_port, python
+from tests.acceptance.support.system import System
+from tests.support.waiting import wait_until
 
 PRINTED_ID = "550e8400-e29b-41d4-a716-446655440000"
 
@@ -128,7 +128,7 @@ class TestRembgQueue:
         job_id = submitted["job_id"]
 
         asking = queue_document.example("bash", f'/queue/job/{PRINTED_ID}"')
-        job = eventually(
+        job = wait_until(
             lambda: curl(on_port(asking, system.port, **{PRINTED_ID: job_id}), workplace),
             lambda job: job["status"] == "completed",
             timeout_s=120,
@@ -224,7 +224,7 @@ class TestInference:
         asking = on_port(
             document.example("bash", "curl", "/result/"), system.port, **{"<task_id>": task_id}
         )
-        answer = eventually(
+        answer = wait_until(
             lambda: curl(asking, workplace), lambda got: got["status"] != "PENDING", timeout_s=60
         )
         assert answer["status"] == "SUCCESS"
@@ -236,7 +236,7 @@ class TestInference:
     def test_a_missing_model_is_an_error_message(self, system: System, workplace: Path) -> None:
         files = {"image": part(workplace / "image1.jpg")}
         task_id = system.post("/predict?model=nobody-has-this", files=files).json()["task_id"]
-        answer = eventually(
+        answer = wait_until(
             lambda: system.get(f"/result/{task_id}").json(),
             lambda got: got["status"] != "PENDING",
             timeout_s=60,
@@ -255,12 +255,12 @@ class TestBackgroundRemoval:
                 data={"webhook_url": receiver.url, "is_paid_user": "true"},
             )
             task_id = answer.json()["id"]
-            (entry,) = eventually(
+            (entry,) = wait_until(
                 lambda: system.get("/get_result", params={"id": [task_id]}).json(),
                 lambda got: got[0]["status"] != "processing",
                 timeout_s=60,
             )
-            eventually(lambda: receiver.bodies, timeout_s=60)
+            wait_until(lambda: receiver.bodies, timeout_s=60)
         assert entry["status"] == "completed"
         assert_cut_out(requests.get(entry["image_url"], timeout=60).content, photo)
         assert receiver.bodies == [entry]
@@ -275,7 +275,7 @@ class TestBackgroundRemoval:
             for _ in range(2)
         ]
         unknown = str(uuid.uuid4())
-        entries = eventually(
+        entries = wait_until(
             lambda: system.get("/get_result", params={"id": [*ids, unknown]}).json(),
             lambda got: all(entry["status"] != "processing" for entry in got),
             timeout_s=60,
@@ -301,7 +301,7 @@ class TestImageText:
         )
         job_id = answer.json()["job_id"]
         assert answer.json()["status"] == "processing"
-        status = eventually(
+        status = wait_until(
             lambda: system.get(f"/api/status/{job_id}").json(),
             lambda got: got["status"] in ("completed", "failed"),
             timeout_s=90,
@@ -323,7 +323,7 @@ class TestImageProcessing:
         )
         assert answer.json()["message"] == "Image processing started"
         task_id = answer.json()["task_id"]
-        status = eventually(
+        status = wait_until(
             lambda: system.get(f"/task-status/{task_id}").json(),
             lambda got: got["status"] not in ("PENDING", "STARTED"),
             timeout_s=60,

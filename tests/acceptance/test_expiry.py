@@ -12,10 +12,11 @@ import requests
 
 from imagemill.settings import ApiSettings
 from schemas.times import now
-from tests.support.api import Topics, eventually
+from tests.acceptance.support.system import System
+from tests.acceptance.support.tokens import Tokens
+from tests.support.api import Topics
 from tests.support.pictures import picture
-from tests.support.system import System
-from tests.support.tokens import Tokens
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +62,7 @@ def last_states(topics: Topics, job_id: str) -> dict[str, bytes | None]:
 
 def is_gone(system: System, job_id: str) -> None:
     """Returns once the job is unknown."""
-    eventually(lambda: system.get(f"/v1/jobs/{job_id}").status_code, lambda got: got == 404)
+    wait_until(lambda: system.get(f"/v1/jobs/{job_id}").status_code, lambda got: got == 404)
 
 
 @pytest.mark.parametrize("files", [1, 3])
@@ -114,10 +115,10 @@ def test_what_ends_late_does_not_end_a_cancelled_job_again(
         data={"operation": "hold", "params": json.dumps(tokens.params), "expires_in": "1"},
     )
     job_id = answer.json()["id"]
-    eventually(lambda: nimble.job(job_id)["status"], lambda status: status == "running")
+    wait_until(lambda: nimble.job(job_id)["status"], lambda status: status == "running")
     cancelled = nimble.post(f"/v1/jobs/{job_id}/cancel").json()
     assert cancelled["status"] == "cancelled"
-    eventually(now, lambda moment: moment > cancelled["expires_at"])
+    wait_until(now, lambda moment: moment > cancelled["expires_at"])
     # Sweeps that could take the job come and go before its item ends.
     short = nimble.submitted(operation="noop", expires_in=1, priority="high")
     tokens.give()

@@ -15,8 +15,8 @@ import requests
 from confluent_kafka import Consumer
 from PIL import Image
 
+from tests.acceptance.support.system import System
 from tests.support.models import real_store
-from tests.support.system import System
 
 # Which corners are background, as a look at the photo shows.
 PHOTOS = {

@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 
 from tests.acceptance.conftest import StartSystem
+from tests.acceptance.support.system import System
 from tests.support.pictures import picture
-from tests.support.system import System
+
+pytestmark = pytest.mark.longest
 
 ALWAYS = 1000
 

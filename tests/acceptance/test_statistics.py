@@ -15,10 +15,10 @@ import pytest
 import requests
 
 from tests.acceptance.conftest import StartSystem
-from tests.support.api import eventually
+from tests.acceptance.support.system import System
+from tests.acceptance.support.tokens import Tokens
 from tests.support.pictures import picture
-from tests.support.system import System
-from tests.support.tokens import Tokens
+from tests.support.waiting import wait_until
 
 PRIORITIES = ("high", "normal", "low")
 # Jobs of each kind beside the one that holds the worker: a thousand in all.
@@ -69,12 +69,12 @@ def crowd(start_nimble: StartSystem, tmp_path_factory: pytest.TempPathFactory) -
         sent.add(_hold_the_worker(system, tokens), "succeeded")
         _send(system, session, sent)
         held = system.get("/v1/stats").json()
-        workers = eventually(
+        workers = wait_until(
             lambda: system.get("/v1/workers").json()["workers"],
             lambda listed: [worker["busy"] for worker in listed] == [1],
         )
         pages, late = _page_through(system, session, tokens)
-        eventually(
+        wait_until(
             lambda: system.get("/v1/stats").json()["jobs"]["by_status"],
             lambda by_status: not by_status["queued"] and not by_status["running"],
             timeout_s=90,
@@ -90,7 +90,7 @@ def _hold_the_worker(system: System, tokens: Tokens) -> dict[str, Any]:
         data={"operation": "hold", "params": f'{{"folder": "{tokens.folder}"}}'},
     )
     job = answer.json()
-    eventually(lambda: system.job(job["id"])["status"], lambda status: status == "running")
+    wait_until(lambda: system.job(job["id"])["status"], lambda status: status == "running")
     return job
 
 
@@ -195,7 +195,7 @@ def test_the_counts_equal_what_was_sent(crowd: Crowd) -> None:
 
 
 def test_nothing_is_left_in_the_queues(crowd: Crowd) -> None:
-    lag = eventually(
+    lag = wait_until(
         lambda: crowd.system.get("/v1/stats").json()["lag"], lambda lag: not any(lag.values())
     )
     assert set(lag) == set(PRIORITIES)
@@ -227,7 +227,7 @@ def test_the_workers_are_told_right(crowd: Crowd) -> None:
     assert (busy["worker_id"], busy["slots"], busy["busy"]) == ("processor-1", 1, 1)
     assert busy["alive"] is True
     assert busy["waiting"] > 0
-    idle = eventually(
+    idle = wait_until(
         lambda: crowd.system.get("/v1/workers").json()["workers"],
         lambda workers: [worker["busy"] for worker in workers] == [0],
     )

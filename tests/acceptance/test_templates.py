@@ -5,8 +5,8 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
+from tests.acceptance.support.system import System
 from tests.support.pictures import picture
-from tests.support.system import System
 
 RESIZE = {"steps": [{"do": "resize", "width": 20}]}
 

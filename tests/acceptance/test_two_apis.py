@@ -11,9 +11,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import requests
 
+from tests.acceptance.support.system import System
+from tests.acceptance.support.tokens import Tokens
 from tests.support.pictures import picture
-from tests.support.system import System
-from tests.support.tokens import Tokens
 
 
 @pytest.fixture(scope="module")

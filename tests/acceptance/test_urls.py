@@ -8,9 +8,9 @@ from typing import Any
 
 from PIL import Image
 
+from tests.acceptance.support.system import System
+from tests.acceptance.support.web import Answer, WebServer
 from tests.support.pictures import picture
-from tests.support.system import System
-from tests.support.web import Answer, WebServer
 
 PNG = picture("png", 50, 40)
 GRAY = {"operation": "transform", "params": {"steps": [{"do": "grayscale"}]}}

@@ -35,6 +35,7 @@ from schemas import cloudevents, topics
 from schemas.events import AnyEvent, CancelRequested, JobFinished, JobSubmitted
 from schemas.jobs import ItemInput, JobState, Priority
 from schemas.times import now
+from tests.support.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 PLUGIN = Path(__file__).parent / "plugin"
@@ -46,16 +47,6 @@ _READ_TOPICS = (
     topics.JOBS_RETRY,
     topics.JOBS_EVENTS,
 )
-
-
-def wait_for(look: Callable[[], Any], what: str, timeout_s: float, each_s: float = 0.05) -> Any:
-    """What `look` returns once it is true; AssertionError saying what did not come, if never."""
-    end = time.monotonic() + timeout_s
-    while not (found := look()):
-        if time.monotonic() > end:
-            raise AssertionError(f"{what}: not within {timeout_s:.0f} s")
-        time.sleep(each_s)
-    return found
 
 
 @dataclass(frozen=True)
@@ -174,7 +165,7 @@ class Workers:
             self.revive()
             return all(self.is_ready(name) for name in names or self.names)
 
-        wait_for(ready, f"workers {names or self.names} ready", timeout_s)
+        wait_until(ready, timeout_s=timeout_s, what=f"workers {names or self.names} ready")
 
     def lines(self, pattern: str) -> list[str]:
         """Lines of all logs in which the pattern is found."""
@@ -459,10 +450,12 @@ class NoLag:
 
     def check(self, load: Load, results: Results, stage: Stage) -> None:
         """AssertionError with the partitions that are behind."""
-        end = time.monotonic() + self._timeout_s
-        while behind := self._behind(stage):
-            assert time.monotonic() < end, f"partitions are left with lag: {behind}"
-            time.sleep(0.2)
+        wait_until(
+            lambda: self._behind(stage),
+            lambda behind: not behind,
+            self._timeout_s,
+            what="lag by partition",
+        )
 
     def _behind(self, stage: Stage) -> dict[str, int]:
         try:

@@ -32,9 +32,11 @@ from tests.chaos.harness import (
     Workers,
     read_facts,
     read_topic,
-    wait_for,
     workers,
 )
+from tests.support.waiting import wait_until
+
+pytestmark = pytest.mark.longest
 
 Ports = Callable[[], int]
 
@@ -145,7 +147,7 @@ def test_a_stop_finishes_what_runs_and_hands_back_the_rest(stage: Stage, free_po
         running.wait_ready()
         jobs = [load.submit("nap", seconds=2.0) for _ in range(3)]
         load.flush()
-        wait_for(lambda: read_facts(stage, jobs[0]), "the first nap's start", 30)
+        wait_until(lambda: read_facts(stage, jobs[0]), timeout_s=30, what="the first nap's start")
         assert running.stop("w1") == 0
         results.read(1.0)
         ended = [job for job in jobs if job.job_id in results.events]
@@ -209,10 +211,10 @@ def test_a_cancel_ends_batches_that_wait_and_that_run(served: Served) -> None:
     load, results = served.load, served.results
     runs = load.batch(40, seconds=0.2)
     load.flush()
-    wait_for(
+    wait_until(
         lambda: any(isinstance(f, ItemFinished) for f in read_facts(served.stage, runs)),
-        "an item of the running batch",
-        30,
+        timeout_s=30,
+        what="an item of the running batch",
     )
     waits = load.batch(40, priority=Priority.LOW, seconds=0.2)
     load.cancel(runs)
@@ -269,7 +271,7 @@ def test_the_results_are_read_by_a_plain_consumer_group(served: Served) -> None:
                 seen[event.get_subject()] = event
         return seen.keys() == jobs
 
-    wait_for(all_seen, "ten results", 60)
+    wait_until(all_seen, timeout_s=60, what="ten results")
     consumer.close()
     for event in seen.values():
         assert event.get_type() == "io.imagemill.job.finished.v1"

@@ -6,9 +6,8 @@ import asyncio
 import os
 import threading
 import uuid
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import requests
 from aiohttp import web
@@ -23,23 +22,7 @@ from schemas import cloudevents, topics
 from schemas.events import JobExpired, JobSubmitted
 from schemas.jobs import JobState
 from schemas.times import now
-
-Value = TypeVar("Value")
-DEADLINE_S = 20.0
-
-
-def eventually(
-    look: Callable[[], Value], until: Callable[[Value], bool] = bool, timeout_s: float = DEADLINE_S
-) -> Value:
-    """What `look` returns as soon as it is as wanted; AssertionError with the last one if never."""
-    pause = threading.Event()
-    waited = 0.0
-    while not until(value := look()):
-        if waited >= timeout_s:
-            raise AssertionError(f"still {value!r} after {timeout_s} s")
-        pause.wait(0.02)
-        waited += 0.02
-    return value
+from tests.support.waiting import DEADLINE_S, wait_until
 
 
 def fresh_settings(bootstrap: str, home: Path, **fields: Any) -> ApiSettings:
@@ -76,7 +59,7 @@ class RunningApi:
         if self._failure is not None:
             raise self._failure
         if ready:
-            eventually(lambda: requests.get(f"{self.url}/readyz", timeout=5), lambda got: got.ok)
+            wait_until(lambda: requests.get(f"{self.url}/readyz", timeout=5), lambda got: got.ok)
         return self
 
     def stop(self) -> None:

@@ -27,7 +27,8 @@ from schemas.events import JobFinished
 from schemas.jobs import Item, JobState, JobStatus, Progress, Webhook
 from schemas.topics import JOBS_RESULTS, JOBS_STATE
 from schemas.webhooks import WebhookAttempt, WebhookDelivery, decode_webhook
-from tests.support.api import DEADLINE_S, Topics, eventually
+from tests.support.api import Topics
+from tests.support.waiting import DEADLINE_S, wait_until
 
 ROOT = Path(__file__).parents[2]
 _AWAY = {KafkaError.NOT_COORDINATOR, KafkaError._TRANSPORT, KafkaError._TIMED_OUT}
@@ -62,7 +63,7 @@ class NotifierProcess:
         command = [sys.executable, "-m", "notifier"]
         self._process = subprocess.Popen(command, cwd=ROOT, env=environment)
         url = f"http://127.0.0.1:{self.settings.notifier_port}/readyz"
-        eventually(lambda: _answers(url))
+        wait_until(lambda: _answers(url))
         return self
 
     def terminate(self) -> int:
@@ -255,10 +256,3 @@ class Receiver:
             assert time.monotonic() < end, f"only {self.times()} after {timeout_s} s"
             assert self.refused == []
             await asyncio.sleep(0.01)
-
-
-async def eventually_async(
-    look: Callable[[], Any], until: Callable[[Any], bool] = bool, timeout_s: float = DEADLINE_S
-) -> Any:
-    """As `eventually`, in a thread: the receivers go on answering."""
-    return await asyncio.to_thread(eventually, look, until, timeout_s)

@@ -1,4 +1,4 @@
-"""The example package, installed by pip as a user would, is an operation like any other."""
+"""The example package, installed by pip as a user installs it, adds an operation."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 ROOT = Path(__file__).parents[3]
-# In a process of its own, as the services are: entry points are read once per process.
+# In a process of its own: entry points are read once per process.
 PROGRAM = """
 import json, sys
 from pathlib import Path
@@ -46,7 +46,7 @@ print(json.dumps({
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the package installed into it; built from a copy, as pip leaves its traces."""
+    """A folder with the package in it, built from a copy: pip writes beside the source."""
     folder = tmp_path_factory.mktemp("sepia")
     source = shutil.copytree(ROOT / "examples" / "imagemill-sepia", folder / "source")
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index",
@@ -55,8 +55,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "site"
 
 
-def test_the_installed_operation_is_found_checked_and_run(site, shared, tmp_path):
-    photo, result = shared / "photos" / "coffee.png", tmp_path / "sepia.png"
+def test_the_installed_operation_is_found_checked_and_run(site, photos, tmp_path):
+    photo, result = photos / "coffee.png", tmp_path / "sepia.png"
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, photo, tmp_path / "home", result],
         env={**os.environ, "PYTHONPATH": f"{site}{os.pathsep}{ROOT}"},

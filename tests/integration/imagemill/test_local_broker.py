@@ -30,8 +30,10 @@ from imagemill.local.errors import LocalError
 from imagemill.settings import KafkaSettings, ProcessorSettings
 from processor.faust_app import client_options, credentials
 from schemas.topics import TOPICS
-from tests.support.api import eventually
 from tests.support.tls import certificate
+from tests.support.waiting import wait_until
+
+pytestmark = pytest.mark.longest
 
 
 class GuardedBroker(LocalBroker):
@@ -257,7 +259,7 @@ def test_a_cluster_that_does_not_tell_how_it_keeps_topics_is_taken_with_a_warnin
         check_topics(guarded)
         return caplog.messages
 
-    assert "was not checked" in eventually(told)[0]
+    assert "was not checked" in wait_until(told)[0]
 
 
 def test_topics_are_not_created_by_asking_for_them(broker, topic_prefix):

@@ -19,6 +19,8 @@ from PIL import Image
 from imagemill.local.broker.kafka import KafkaInstall
 from imagemill.local.stack.ready import answers_ready, wait_until
 
+pytestmark = pytest.mark.longest
+
 ROOT = Path(__file__).parents[3]
 NAMES = ["broker", "api", "processor", "notifier"]
 

@@ -19,6 +19,8 @@ from moto.server import ThreadedMotoServer
 from imagemill.settings import StoreSettings
 from imagemill.storage import InvalidKey, ObjectNotFound, ObjectStore, StoreUnavailable, open_store
 
+pytestmark = pytest.mark.longest
+
 KEYS = {"aws_access_key_id": "test", "aws_secret_access_key": "test-secret"}
 
 

@@ -21,10 +21,12 @@ from tests.support.notifier import (
     NotifierProcess,
     Receiver,
     Results,
-    eventually_async,
     notifier_settings,
     ok,
 )
+from tests.support.waiting import wait_until_async
+
+pytestmark = pytest.mark.longest
 
 
 @pytest.fixture(scope="module")
@@ -74,11 +76,11 @@ async def test_a_job_s_end_is_posted_signed_and_recorded(receiver: Receiver, res
     assert got.event["data"]["items"][0]["result"]["url"].endswith(f"{job}/0.png")
     assert got.event["timestamp"] == event.finished_at
     assert got.headers["content-type"] == "application/json"
-    (attempt,) = await eventually_async(lambda: results.attempts(job))
+    (attempt,) = await wait_until_async(lambda: results.attempts(job))
     assert (attempt.attempt, attempt.status, attempt.failure) == (1, 204, None)
     assert attempt.delivery_id == got.id
     assert attempt.duration_ms > 0
-    await eventually_async(results.lag, lambda lag: lag == 0)
+    await wait_until_async(results.lag, lambda lag: lag == 0)
 
 
 async def test_a_background_removal_client_gets_its_own_body(receiver: Receiver, results: Results):
@@ -102,12 +104,12 @@ async def test_a_failed_attempt_is_repeated_under_the_same_id(receiver: Receiver
     await receiver.until(lambda it: len(it.received) == 2)
 
     assert len(receiver.times()) == 1
-    attempts = await eventually_async(lambda: results.attempts(job), lambda got: len(got) == 2)
+    attempts = await wait_until_async(lambda: results.attempts(job), lambda got: len(got) == 2)
     assert [attempt.status for attempt in attempts] == [500, 200]
     assert attempts[0].failure == WebhookFailure.STATUS
     assert attempts[0].response == "out of order"
     assert attempts[0].next_at > attempts[0].at
-    await eventually_async(results.lag, lambda lag: lag == 0)
+    await wait_until_async(results.lag, lambda lag: lag == 0)
     assert results.given_up(job) == []
 
 
@@ -121,9 +123,9 @@ async def test_retry_after_is_honoured(receiver: Receiver, results: Results):
     await receiver.until(lambda it: len(it.received) == 2)
     assert 1 <= receiver.received[1].at - receiver.received[0].at < 5
     # Where it is in nobody's way, and with what was tried.
-    waited = await eventually_async(lambda: results.waited(job))
+    waited = await wait_until_async(lambda: results.waited(job))
     assert waited[0].attempts == 1
-    attempts = await eventually_async(lambda: results.attempts(job), lambda got: len(got) == 2)
+    attempts = await wait_until_async(lambda: results.attempts(job), lambda got: len(got) == 2)
     assert [attempt.attempt for attempt in attempts] == [1, 2]
 
 
@@ -135,14 +137,14 @@ async def test_what_always_fails_is_given_up_and_kept(receiver: Receiver, result
     job = a_job()
     results.finish(job, receiver.url)
 
-    (kept,) = await eventually_async(lambda: results.given_up(job))
+    (kept,) = await wait_until_async(lambda: results.given_up(job))
     assert kept.attempts == 3
     assert kept.url == receiver.url
     assert "status 503" in kept.reason
     assert f'"job_id":"{job}"' in kept.body
     assert len(receiver.received) == 3
     assert len(results.attempts(job)) == 3
-    await eventually_async(results.lag, lambda lag: lag == 0)
+    await wait_until_async(results.lag, lambda lag: lag == 0)
 
 
 async def test_a_receiver_that_wants_no_more_is_left_alone(receiver: Receiver, results: Results):
@@ -152,7 +154,7 @@ async def test_a_receiver_that_wants_no_more_is_left_alone(receiver: Receiver, r
     receiver.answer = gone
     job = a_job()
     results.finish(job, receiver.url)
-    (kept,) = await eventually_async(lambda: results.given_up(job))
+    (kept,) = await wait_until_async(lambda: results.given_up(job))
     assert "410" in kept.reason
     assert len(receiver.received) == 1
 
@@ -164,7 +166,7 @@ async def test_redirects_are_not_followed(receiver: Receiver, results: Results):
     receiver.answer = elsewhere
     job = a_job()
     results.finish(job, receiver.url)
-    (kept,) = await eventually_async(lambda: results.given_up(job))
+    (kept,) = await wait_until_async(lambda: results.given_up(job))
     assert "redirects are not followed" in kept.reason
     assert len(receiver.received) == 3
 
@@ -177,7 +179,7 @@ async def test_a_silent_receiver_times_out(receiver: Receiver, results: Results)
     receiver.answer = silent
     job = a_job()
     results.finish(job, receiver.url)
-    (kept,) = await eventually_async(lambda: results.given_up(job))
+    (kept,) = await wait_until_async(lambda: results.given_up(job))
     assert "did not answer in time" in kept.reason
     assert {attempt.failure for attempt in results.attempts(job)} == {WebhookFailure.TIMEOUT}
 
@@ -198,11 +200,11 @@ async def test_urls_that_lead_nowhere_are_given_up(
 ):
     job = a_job()
     results.finish(job, url)
-    await eventually_async(lambda: results.given_up(job))
+    await wait_until_async(lambda: results.given_up(job))
     attempts = results.attempts(job)
     assert [attempt.failure for attempt in attempts] == [failure] * tries
     assert "127.0.0" not in attempts[0].message
-    await eventually_async(results.lag, lambda lag: lag == 0)
+    await wait_until_async(results.lag, lambda lag: lag == 0)
 
 
 async def test_undecodable_messages_are_set_aside_with_the_reason(
@@ -217,7 +219,7 @@ async def test_undecodable_messages_are_set_aside_with_the_reason(
     results.finish(job, receiver.url)
 
     await receiver.until(lambda it: it.jobs() == {job, big})
-    await eventually_async(results.lag, lambda lag: lag == 0)
+    await wait_until_async(results.lag, lambda lag: lag == 0)
     letters = {m.key(): m for m in results.dead_letters()}
     assert set(letters) == {b"poison-1", b"poison-2", b"poison-3", b"poison-4"}
     headers = dict(letters[b"poison-2"].headers())
@@ -231,7 +233,7 @@ async def test_jobs_without_a_webhook_are_passed_over(receiver: Receiver, result
     results.finish(quiet, None)
     results.finish(told, receiver.url)
     await receiver.until(lambda it: it.jobs() == {told})
-    await eventually_async(results.lag, lambda lag: lag == 0)
+    await wait_until_async(results.lag, lambda lag: lag == 0)
     assert results.attempts(quiet) == []
 
 
@@ -283,7 +285,7 @@ async def test_the_health_port_tells_what_is_under_way(
         "uncommitted": 1,
     }
     release.set()
-    await eventually_async(report, lambda got: got["uncommitted"] == 0)
+    await wait_until_async(report, lambda got: got["uncommitted"] == 0)
 
 
 class Fleet:
@@ -331,7 +333,7 @@ async def test_a_killed_notifier_loses_nothing(fleet: Fleet):
 
         await asyncio.to_thread(fleet.start)
         await receiver.until(lambda it: it.jobs() == jobs)
-        await eventually_async(fleet.results.lag, lambda lag: lag == 0)
+        await wait_until_async(fleet.results.lag, lambda lag: lag == 0)
         # What came twice came under the same id, so a receiver can tell.
         assert len(receiver.times()) == 300
 
@@ -348,7 +350,7 @@ async def test_a_stopped_notifier_finishes_what_it_posts_and_repeats_nothing(fle
 
         await asyncio.to_thread(fleet.start)
         await receiver.until(lambda it: it.jobs() == jobs)
-        await eventually_async(fleet.results.lag, lambda lag: lag == 0)
+        await wait_until_async(fleet.results.lag, lambda lag: lag == 0)
         assert set(receiver.times().values()) == {1}
 
 
@@ -363,7 +365,7 @@ async def test_a_second_notifier_takes_its_share_without_loss(fleet: Fleet):
         await receiver.until(lambda it: len(it.jobs()) > 150)
         await asyncio.to_thread(first.terminate)
         await receiver.until(lambda it: it.jobs() == jobs)
-        await eventually_async(fleet.results.lag, lambda lag: lag == 0)
+        await wait_until_async(fleet.results.lag, lambda lag: lag == 0)
 
 
 async def test_more_results_than_it_may_hold_are_delivered_all(fleet: Fleet):
@@ -382,7 +384,7 @@ async def test_more_results_than_it_may_hold_are_delivered_all(fleet: Fleet):
         await asyncio.to_thread(lambda: fleet.start(**fields))
         await receiver.until(lambda it: len(it.received) == 3)
         await receiver.until(lambda it: it.jobs() == jobs)
-        await eventually_async(fleet.results.lag, lambda lag: lag == 0)
+        await wait_until_async(fleet.results.lag, lambda lag: lag == 0)
         assert set(receiver.times().values()) == {1}
 
 
@@ -410,7 +412,7 @@ async def test_a_slow_receiver_holds_up_nobody_else(fleet: Fleet):
 
         release.set()
         await slow.until(lambda it: it.jobs() == slow_jobs)
-        await eventually_async(fleet.results.lag, lambda lag: lag == 0)
+        await wait_until_async(fleet.results.lag, lambda lag: lag == 0)
         assert set(receiver.times().values()) == {1}
 
 
@@ -437,7 +439,7 @@ async def test_a_receiver_that_hangs_stops_neither_others_nor_the_log(fleet: Fle
         # None of those that found no place is lost, or told more than once.
         release.set()
         await slow.until(lambda it: it.jobs() == slow_jobs)
-        await eventually_async(fleet.results.lag, lambda lag: lag == 0)
+        await wait_until_async(fleet.results.lag, lambda lag: lag == 0)
         assert set((slow.times() + receiver.times()).values()) == {1}
         # Nor written again and again while it waits.
         waited = Counter(entry.job_id for entry in await asyncio.to_thread(fleet.results.waited))
@@ -463,7 +465,7 @@ async def test_a_broker_that_dies_in_mid_delivery_costs_no_record(
             await asyncio.to_thread(own_broker.start)
 
             await receiver.until(lambda it: it.jobs() == jobs, timeout_s=60)
-            await eventually_async(results.lag, lambda lag: lag == 0, timeout_s=60)
+            await wait_until_async(results.lag, lambda lag: lag == 0, timeout_s=60)
             attempts = await asyncio.to_thread(results.attempts)
             assert {attempt.job_id for attempt in attempts if attempt.status == 204} == jobs
             assert len(receiver.times()) == 60

@@ -21,7 +21,10 @@ from processor.faust_fixes.thread import HardenedConsumerThread
 from schemas import cloudevents, topics
 from schemas.events import JobSubmitted
 from schemas.jobs import JobState, JobStatus, Priority
-from tests.chaos.harness import ROOT, Load, NoLag, Results, Stage, Workers, lag, wait_for, workers
+from tests.chaos.harness import ROOT, Load, NoLag, Results, Stage, Workers, lag, workers
+from tests.support.waiting import wait_until
+
+pytestmark = pytest.mark.longest
 
 
 @pytest.fixture
@@ -75,7 +78,9 @@ def test_markers_of_transactions_stop_neither_recovery_nor_partitions(
     load.flush()
     results.wait_for([job.job_id for job in later], 60)
     # The marker behind a partition's last message may be all that is not committed.
-    wait_for(lambda: max(lag(stage).values(), default=0) <= 1, "all is committed", 30)
+    wait_until(
+        lambda: max(lag(stage).values(), default=0), lambda most: most <= 1, 30, what="largest lag"
+    )
     assert not running.deaths
 
 

@@ -30,6 +30,7 @@ from processor.run.pool import InferencePool, _end
 from schemas.errors import ErrorCode
 from tests.support.misbehave import installed
 from tests.support.models import brightness_entry, brightness_model, install
+from tests.support.waiting import wait_until_async
 
 ROOT = Path(__file__).parents[3]
 # A process needs some hundred milliseconds to be ended, and pebble looks ten times a second.
@@ -37,7 +38,7 @@ PROMPTLY_S = 5.0
 
 LIMIT_S = 1
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.longest]
 
 
 @pytest.fixture(scope="module")
@@ -86,14 +87,11 @@ def code_of(outcome: ItemOutcome) -> ErrorCode:
     return outcome.error.code
 
 
-async def gone(*pids: int, within_s: float = 10.0) -> bool:
-    """Whether none of the processes runs any more, at the latest after that time."""
-    deadline = time.monotonic() + within_s
-    while time.monotonic() < deadline:
-        if not any(_alive(pid) for pid in pids):
-            return True
-        await asyncio.sleep(0.05)
-    return False
+async def wait_until_gone(*pids: int) -> None:
+    """Wait until none of the processes runs any more."""
+    await wait_until_async(
+        lambda: [pid for pid in pids if _alive(pid)], lambda alive: not alive, timeout_s=10
+    )
 
 
 def _alive(pid: int) -> bool:
@@ -245,7 +243,7 @@ async def test_a_cancelled_item_is_ended(pool: InferencePool, tmp_path: Path) ->
     lonely = asyncio.ensure_future(pool.run(task("meet", tmp_path)))
     pid = int((await appears(tmp_path)).name)
     lonely.cancel()
-    assert await gone(pid)
+    await wait_until_gone(pid)
     assert await pid_of(pool) != pid
 
 
@@ -256,21 +254,15 @@ async def test_stopping_gives_up_what_outlasts_the_grace(
         lonely = asyncio.ensure_future(running.run(task("meet", tmp_path)))
         pid = int((await appears(tmp_path)).name)
         await running.stop(grace_s=0.3)
-        assert await gone(pid)
+        await wait_until_gone(pid)
         lonely.cancel()
         await asyncio.gather(lonely, return_exceptions=True)
 
 
 async def appears(folder: Path) -> Path:
-    """The first file of a folder, as soon as there is one."""
-    return await asyncio.to_thread(_first_file, folder, time.monotonic() + 30)
-
-
-def _first_file(folder: Path, deadline: float) -> Path:
-    while not (found := list(folder.iterdir())):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    return found[0]
+    """Return the first file of a folder once it has one."""
+    [first, *_] = await wait_until_async(lambda: list(folder.iterdir()), timeout_s=30)
+    return first
 
 
 async def test_processes_end_when_the_worker_is_killed(tmp_path: Path) -> None:
@@ -289,7 +281,7 @@ async def test_processes_end_when_the_worker_is_killed(tmp_path: Path) -> None:
     finally:
         parent.kill()
         await parent.wait()
-    assert await gone(*children)
+    await wait_until_gone(*children)
 
 
 _WORKER = """

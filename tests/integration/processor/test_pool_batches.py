@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import io
-import time
 from collections.abc import AsyncIterator, Awaitable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -23,6 +22,7 @@ from schemas.errors import ErrorCode
 from tests.support.misbehave import installed
 from tests.support.models import counting_entry, counting_model, install
 from tests.support.pictures import png_header
+from tests.support.waiting import wait_until_async
 
 SIZE = 4
 # Long enough for a slow machine: a batch that takes longer is split.
@@ -30,7 +30,7 @@ LIMIT_S = 4
 # Longer than the test may take: a batch that is served was full.
 LONG_MS = 1000.0
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.longest]
 
 
 @pytest.fixture(scope="module")
@@ -232,15 +232,9 @@ async def test_items_that_are_all_cancelled_are_ended(
 
 
 async def appears(folder: Path) -> Path:
-    """The first file of a folder, as soon as there is one."""
-    return await asyncio.to_thread(_first_file, folder, time.monotonic() + 30)
-
-
-def _first_file(folder: Path, deadline: float) -> Path:
-    while not (found := list(folder.iterdir())):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    return found[0]
+    """Return the first file of a folder once it has one."""
+    [first, *_] = await wait_until_async(lambda: list(folder.iterdir()), timeout_s=30)
+    return first
 
 
 async def within(seconds: float, work: Awaitable[Any]) -> Any:

@@ -20,8 +20,11 @@ from producer_api.jobs import deduplication
 from schemas import cloudevents, topics
 from schemas.events import CancelRequested, JobClaimed
 from schemas.times import now
-from tests.support.api import RunningApi, Topics, eventually, fresh_settings
+from tests.support.api import RunningApi, Topics, fresh_settings
 from tests.support.pictures import picture
+from tests.support.waiting import wait_until
+
+pytestmark = pytest.mark.longest
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +66,7 @@ def submit(api: RunningApi, job_id: str):
 
 def accepted(api: RunningApi, job_id: str) -> None:
     """Send that job as clients do: again while the broker, on a busy machine, takes too long."""
-    eventually(lambda: submit(api, job_id), lambda got: got.status_code in (200, 202), timeout_s=60)
+    wait_until(lambda: submit(api, job_id), lambda got: got.status_code in (200, 202), timeout_s=60)
 
 
 def cancelled_jobs(kafka: Topics) -> set[str]:
@@ -89,8 +92,8 @@ def test_a_submit_that_was_refused_but_reached_the_log_is_cancelled(
     assert (answer.status_code, answer.json()["code"]) == (503, "broker_unavailable")
     assert served.stored_files() == files
     # The bytes of the message were on their way when the broker stood still.
-    (late,) = eventually(lambda: {job.job_id for job in kafka.submissions()} - known)
-    eventually(lambda: cancelled_jobs(kafka) == {late})
+    (late,) = wait_until(lambda: {job.job_id for job in kafka.submissions()} - known)
+    wait_until(lambda: cancelled_jobs(kafka) == {late})
 
 
 def test_a_job_under_a_key_that_reached_the_log_late_is_what_a_retry_finds(
@@ -106,7 +109,7 @@ def test_a_job_under_a_key_that_reached_the_log_late_is_what_a_retry_finds(
     files = set(served.stored_files())
     with ThreadPoolExecutor(1) as pool:
         sending = pool.submit(submit, served, doubtful)
-        eventually(lambda: set(served.stored_files()) - files)
+        wait_until(lambda: set(served.stored_files()) - files)
         assert own_broker.pid is not None
         os.kill(own_broker.pid, signal.SIGSTOP)
         try:
@@ -114,8 +117,8 @@ def test_a_job_under_a_key_that_reached_the_log_late_is_what_a_retry_finds(
         finally:
             os.kill(own_broker.pid, signal.SIGCONT)
     assert (answer.status_code, answer.json()["code"]) == (503, "broker_unavailable")
-    eventually(lambda: doubtful in {job.job_id for job in kafka.submissions()})
-    again = eventually(lambda: submit(served, doubtful), lambda got: got.status_code != 503)
+    wait_until(lambda: doubtful in {job.job_id for job in kafka.submissions()})
+    again = wait_until(lambda: submit(served, doubtful), lambda got: got.status_code != 503)
     assert (again.status_code, again.json()["status"]) == (202, "queued")
     for job in kafka.submissions():
         if job.job_id == doubtful:
@@ -156,7 +159,7 @@ def test_a_killed_broker_is_a_503_and_then_all_goes_on(
 ) -> None:
     before, during, after = (str(uuid.uuid4()) for _ in range(3))
     accepted(served, before)
-    eventually(lambda: served.get(f"/v1/jobs/{before}").status_code == 200)
+    wait_until(lambda: served.get(f"/v1/jobs/{before}").status_code == 200)
     files = set(served.stored_files())
     own_broker.kill()
     refused = submit(served, during)
@@ -168,12 +171,12 @@ def test_a_killed_broker_is_a_503_and_then_all_goes_on(
     away = api_without_topics(own_broker.bootstrap, tmp_path / "away", free_port())
     with away as (process, log):
         # It does not know yet that its topics are missing.
-        eventually(lambda: "serving on" in log.read_text())
+        wait_until(lambda: "serving on" in log.read_text())
         assert process.poll() is None
         own_broker.start()
         process.wait(30)
         assert "nobody.jobs.high is missing" in log.read_text()
-    eventually(lambda: served.get("/readyz").status_code == 200, timeout_s=60)
+    wait_until(lambda: served.get("/readyz").status_code == 200, timeout_s=60)
     accepted(served, after)
     assert served.get(f"/v1/jobs/{before}").status_code == 200
     assert served.get(f"/v1/jobs/{after}").status_code == 200

@@ -17,9 +17,10 @@ from schemas.events import CancelRequested, JobSubmitted
 from schemas.jobs import JobState
 from schemas.reducer import fold
 from schemas.times import from_epoch, now
-from tests.support.api import RunningApi, Topics, eventually
+from tests.support.api import RunningApi, Topics
 from tests.support.messages import state_of
 from tests.support.pictures import picture
+from tests.support.waiting import wait_until
 
 Serve = Callable[..., tuple[RunningApi, Topics]]
 
@@ -45,7 +46,7 @@ def judge_cancel(kafka: Topics, job_id: str, before: JobState | None = None) -> 
     """Stand in for the track agent: fold the request as soon as it is there."""
 
     def judge() -> None:
-        asked = eventually(lambda: cancel_requests(kafka).get(job_id))
+        asked = wait_until(lambda: cancel_requests(kafka).get(job_id))
         kafka.publish_state(fold(before, None, asked).state)
 
     thread = threading.Thread(target=judge)
@@ -81,7 +82,7 @@ def test_a_cancel_that_lost_the_race_is_a_409(api: RunningApi, kafka: Topics) ->
     event = submission(kafka, job["id"])
 
     def finish_first() -> None:
-        eventually(lambda: cancel_requests(kafka).get(job["id"]))
+        wait_until(lambda: cancel_requests(kafka).get(job["id"]))
         kafka.end(event)
 
     agent = threading.Thread(target=finish_first)
@@ -150,7 +151,7 @@ def test_events_resume_after_the_last_one_seen(api: RunningApi, kafka: Topics) -
     job = submit(api)
     event = submission(kafka, job["id"])
     kafka.publish_state(state_of(event, 3, "running", "r"))
-    eventually(lambda: api.get(f"/v1/jobs/{job['id']}").json()["status"] == "running")
+    wait_until(lambda: api.get(f"/v1/jobs/{job['id']}").json()["status"] == "running")
     resumed = Events(api, job["id"], last="3")
     kafka.end(event, revision=4)
     assert resumed.next()[:2] == ("4", "finished")
@@ -308,7 +309,7 @@ def test_counts_equal_what_was_submitted(serve: Serve) -> None:
         submit(api, priority=["high", "normal", "low"][number % 3])
     for job in kafka.submissions()[:20]:
         kafka.end(job)
-    stats = eventually(
+    stats = wait_until(
         lambda: api.get("/v1/stats").json(),
         lambda got: got["jobs"]["by_status"]["succeeded"] == 20,
     )
@@ -332,7 +333,7 @@ def test_workers_are_those_that_beat(api: RunningApi, kafka: Topics) -> None:
     beat("w-2", 120)
     beat("w-3", 7200)
     kafka.publish("workers.heartbeats", "w-4", b"not json", None)
-    workers = eventually(
+    workers = wait_until(
         lambda: api.get("/v1/workers").json()["workers"], lambda got: len(got) == 2
     )
     first, second = workers

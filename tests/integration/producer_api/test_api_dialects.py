@@ -13,9 +13,10 @@ from schemas.errors import ErrorCode, JobError
 from schemas.events import JobSubmitted
 from schemas.jobs import Item, JobState, JobStatus
 from schemas.times import now
-from tests.support.api import RunningApi, Topics, eventually
+from tests.support.api import RunningApi, Topics
 from tests.support.messages import state_of
 from tests.support.pictures import picture
+from tests.support.waiting import wait_until
 
 JPEG = ("cup.jpg", picture())
 FAILED = JobError.of(ErrorCode.IMAGE_UNDECODABLE, "The picture is broken.")
@@ -64,7 +65,7 @@ class Jobs:
 
     def _publish(self, state: JobState) -> None:
         self.kafka.publish_state(state)
-        eventually(
+        wait_until(
             lambda: self.api.get(f"/v1/jobs/{state.job_id}").json()["status"],
             lambda status: status == state.status,
         )
@@ -379,7 +380,7 @@ class TestRembgQueue:
         assert api.get("/queue/stats").json()["worker"]["status"] == "stopped"
         beat = b'{"at": "%s", "slots": 2, "busy": 1}' % now().encode()
         kafka.publish("workers.heartbeats", "w-1", beat, None)
-        worker = eventually(
+        worker = wait_until(
             lambda: api.get("/queue/stats").json()["worker"], lambda got: got["max_concurrent"]
         )
         assert worker == {"status": "running", "active_jobs": 1, "max_concurrent": 2}

@@ -14,8 +14,9 @@ import pytest
 from imagemill.storage import upload_key
 from schemas.events import JobSubmitted
 from schemas.jobs import Item, JobStatus
-from tests.support.api import RunningApi, Topics, eventually, fresh_settings
+from tests.support.api import RunningApi, Topics, fresh_settings
 from tests.support.pictures import picture
+from tests.support.waiting import wait_until
 
 
 def submission(kafka: Topics, job_id: str) -> JobSubmitted:
@@ -106,7 +107,7 @@ def test_the_end_of_a_job_is_waited_for(api: RunningApi, kafka: Topics) -> None:
     with ThreadPoolExecutor() as pool:
         # Longer than the client waits: only the end of the job can bring the answers in time.
         waiting = [pool.submit(api.get, f"/v1/jobs/{job['id']}?wait=60") for _ in range(2)]
-        eventually(lambda: waiting_requests(api) == 2)
+        wait_until(lambda: waiting_requests(api) == 2)
         kafka.end(submission(kafka, job["id"]))
         answers = [future.result() for future in waiting]
     for answer in answers:
@@ -126,7 +127,7 @@ def test_prefer_wait_answers_the_finished_job(api: RunningApi, kafka: Topics) ->
     job_id = str(uuid.uuid4())
 
     def finish() -> None:
-        eventually(lambda: [job for job in kafka.submissions() if job.job_id == job_id])
+        wait_until(lambda: [job for job in kafka.submissions() if job.job_id == job_id])
         kafka.end(submission(kafka, job_id))
 
     finisher = threading.Thread(target=finish)
@@ -161,7 +162,7 @@ def test_results_are_served_as_they_are(api: RunningApi, kafka: Topics) -> None:
     result = {"key": key, "content_type": "image/png", "bytes": len(cut_out), "data": None}
     item = Item(index=0, status=JobStatus.SUCCEEDED, attempts=1, result=result)
     kafka.end(submission(kafka, job["id"]), items=(item,))
-    eventually(lambda: api.get(path).status_code == 200)
+    wait_until(lambda: api.get(path).status_code == 200)
     answer = api.get(path)
     assert answer.content == cut_out
     assert answer.headers["Content-Type"] == "image/png"
@@ -243,7 +244,7 @@ def test_two_apis_side_by_side(api: RunningApi, beside: Callable[[], RunningApi]
 
 def test_a_full_queue_is_a_429(serve: Callable[..., tuple[RunningApi, Topics]]) -> None:
     api, kafka = serve(queue_limit=2)
-    answer = eventually(
+    answer = wait_until(
         lambda: api.post("/v1/jobs", json={"operation": "noop"}),
         lambda got: got.status_code == 429,
     )
@@ -251,7 +252,7 @@ def test_a_full_queue_is_a_429(serve: Callable[..., tuple[RunningApi, Topics]]) 
     assert int(answer.headers["Retry-After"]) > 0
     for job in kafka.submissions():
         kafka.end(job)
-    eventually(lambda: api.post("/v1/jobs", json={"operation": "noop"}).status_code == 202)
+    wait_until(lambda: api.post("/v1/jobs", json={"operation": "noop"}).status_code == 202)
 
 
 def test_without_a_broker_nothing_is_half_submitted(tmp_path: Any) -> None:
@@ -287,7 +288,7 @@ def test_metrics_count_requests_and_jobs(api: RunningApi) -> None:
         lines = [line for line in answer.text.splitlines() if not line.startswith("#")]
         return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines)}
 
-    metrics = eventually(
+    metrics = wait_until(
         scraped, lambda got: 'imagemill_jobs{priority="low",status="queued"}' in got
     )
     posted = 'imagemill_http_requests_total{method="POST",route="/v1/jobs",status="202"}'

@@ -17,8 +17,9 @@ from schemas import cloudevents, topics
 from schemas.events import JobSubmitted
 from schemas.jobs import Item, ItemInput, JobState, JobStatus
 from schemas.times import from_epoch, now
-from tests.support.api import RunningApi, Topics, eventually
+from tests.support.api import RunningApi, Topics
 from tests.support.pictures import picture
+from tests.support.waiting import wait_until
 
 DAY_S = 86_400
 Serve = Callable[..., tuple[RunningApi, Topics]]
@@ -77,7 +78,7 @@ def test_what_is_old_goes_and_what_is_newer_stays(
     fresh.parent.mkdir(exist_ok=True)
     fresh.write_bytes(b"a picture")
     expires_at = api.get(f"/v1/jobs/{short}").json()["expires_at"]
-    eventually(lambda: now() > expires_at)
+    wait_until(lambda: now() > expires_at)
     files = set(api.stored_files())
 
     assert main(["retention", "--dry-run"]) == 0
@@ -90,8 +91,8 @@ def test_what_is_old_goes_and_what_is_newer_stays(
 
     assert main(["retention"]) == 0
     kafka.forget_expired()
-    eventually(lambda: api.get(f"/v1/jobs/{old}").status_code == 404)
-    eventually(lambda: api.get(f"/v1/jobs/{short}").status_code == 404)
+    wait_until(lambda: api.get(f"/v1/jobs/{old}").status_code == 404)
+    wait_until(lambda: api.get(f"/v1/jobs/{short}").status_code == 404)
     objects = api.settings.home / "objects"
     kept = {job_of_key(str(path.relative_to(objects))) for path in api.stored_files()}
     assert old not in kept and short not in kept and "never-used" not in kept
@@ -132,7 +133,7 @@ def test_what_a_job_names_but_does_not_own_stays(swept: tuple[RunningApi, Topics
 
     assert main(["retention"]) == 0
     kafka.forget_expired()
-    eventually(lambda: api.get(f"/v1/jobs/{names[0]}").status_code == 404)
+    wait_until(lambda: api.get(f"/v1/jobs/{names[0]}").status_code == 404)
     assert {str(path.relative_to(objects)) for path in api.stored_files()} == set(used)
 
 
@@ -152,7 +153,7 @@ def test_the_api_sweeps_by_itself_and_goes_on_after_a_failure(
     assert failed.wait(20)
     job_id = submit(api, expires_in="1")
     kafka.end(kafka.submissions()[0])
-    eventually(lambda: api.stored_files() == [])
-    eventually(lambda: kafka.messages("jobs.control") != [])
+    wait_until(lambda: api.stored_files() == [])
+    wait_until(lambda: kafka.messages("jobs.control") != [])
     kafka.forget_expired()
-    eventually(lambda: api.get(f"/v1/jobs/{job_id}").status_code == 404)
+    wait_until(lambda: api.get(f"/v1/jobs/{job_id}").status_code == 404)

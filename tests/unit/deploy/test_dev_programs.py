@@ -1,4 +1,4 @@
-"""What `make test` does about programs that are not there."""
+"""`make test` installs the programs that are missing, or names them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 SCRIPT = Path(__file__).parents[3] / "deploy" / "local" / "dev_programs.py"
-# An apt-get that notes what it was asked for and, as root would see it, makes the programs.
+# An apt-get that logs its arguments, and as `install` makes the programs named.
 APT = """#!/bin/sh
 echo "$@" >> "$0.log"
 [ "$1" = install ] || exit 0
@@ -24,20 +24,21 @@ def put(folder: Path, name: str, text: str = "#!/bin/sh\n") -> None:
     (folder / name).chmod(0o755)
 
 
-def run(folder: Path) -> subprocess.CompletedProcess[str]:
+def run(folder: Path, *programs: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, SCRIPT, *(programs or ("chromium", "node"))]
     environ = {**os.environ, "PATH": str(folder)}
-    return subprocess.run([sys.executable, SCRIPT], env=environ, capture_output=True, text=True)
+    return subprocess.run(command, env=environ, capture_output=True, text=True)
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A PATH with nothing but what a shell script needs."""
+    """A PATH with the programs of a shell script alone."""
     for name in ("sh", "cp"):
         (tmp_path / name).symlink_to(shutil.which(name) or name)
     return tmp_path
 
 
-def test_nothing_is_done_where_all_is_there(folder):
+def test_nothing_is_installed_where_all_is_there(folder):
     put(folder, "apt-get", APT.format(made=""))
     for name in ("google-chrome", "chromedriver", "node"):
         put(folder, name)
@@ -46,7 +47,7 @@ def test_nothing_is_done_where_all_is_there(folder):
     assert not (folder / "apt-get.log").exists()
 
 
-def test_root_gets_what_is_missing_and_nobody_else(folder):
+def test_root_installs_missing_programs_and_nobody_else_does(folder):
     put(folder, "apt-get", APT.format(made="chromium chromedriver"))
     put(folder, "node")
     done = run(folder)
@@ -61,14 +62,21 @@ def test_root_gets_what_is_missing_and_nobody_else(folder):
     ]
 
 
-def test_what_cannot_be_installed_is_said(folder):
+def test_a_program_that_is_not_asked_for_may_be_missing(folder):
+    for name in ("chromium", "chromedriver"):
+        put(folder, name)
+    assert run(folder, "chromium").returncode == 0
+    assert run(folder, "node").returncode == 1
+
+
+def test_missing_programs_are_named_where_they_cannot_be_installed(folder):
     put(folder, "chromium")
     done = run(folder)
     assert done.returncode == 1
     assert "sudo apt-get install chromium-driver nodejs" in done.stderr
 
 
-def test_what_an_installation_did_not_bring_is_said(folder):
+def test_programs_that_an_installation_did_not_bring_are_named(folder):
     put(folder, "apt-get", APT.format(made="chromium"))
     done = run(folder)
     assert done.returncode == 1

@@ -17,6 +17,8 @@ from processor.run.item import ItemOutcome, ItemProcessor, ItemTask
 from schemas.errors import ErrorCode
 from tests.support.models import real_store
 
+pytestmark = pytest.mark.longest
+
 Make = Callable[..., ItemProcessor]
 
 

@@ -1,4 +1,4 @@
-"""detect-objects with no model named: the default detector, fetched as users fetch it."""
+"""detect-objects without a model in its params: the default detector, fetched as users do."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def loader() -> ModelLoader:
         ("astronaut", [("person", 1, 0.65, (27, 8, 341, 472))]),
     ],
 )
-def test_finds_what_the_photo_shows(loader: ModelLoader, shared: Path, name, expected):
-    image = Image.open(shared / "photos" / f"{name}.png").convert("RGB")
+def test_finds_what_the_photo_shows(loader: ModelLoader, photos: Path, name, expected):
+    image = Image.open(photos / f"{name}.png").convert("RGB")
     context = RunContext(loader, SourceInfo("PNG", image.size, bytes=1), max_pixels=10**8)
     predictions = detect_objects.run(image, DetectObjectsParams(), context).data["predictions"]
 

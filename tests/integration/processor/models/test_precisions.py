@@ -17,6 +17,8 @@ from processor.models.loader import ModelLoader, Precision
 from processor.operations.background.mask import U2NET_INPUT, to_mask, to_tensor
 from tests.support.models import real_store
 
+pytestmark = pytest.mark.longest
+
 # Least overlap of a mask with that of float32; over 40 photos it was 0.993 and 0.971.
 WORST = {"balanced": 0.985, "fast": 0.95}
 REWRITE_WORST = 0.9999

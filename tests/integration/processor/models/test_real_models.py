@@ -27,6 +27,8 @@ from schemas.errors import ErrorCode
 from schemas.params.remove_background import RemoveBackgroundParams
 from tests.support.models import real_store
 
+pytestmark = pytest.mark.longest
+
 Remove = Callable[..., Image.Image]
 PHOTOS = ("astronaut", "chelsea", "coffee")
 # COCO ids of the expected best classes and their scores.

@@ -24,6 +24,8 @@ from tests.support.cutouts import (
     result,
 )
 
+pytestmark = pytest.mark.longest
+
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> ModelLoader:

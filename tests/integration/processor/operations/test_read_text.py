@@ -18,6 +18,8 @@ from processor.operations.reading import engine, letters
 from schemas.errors import ErrorCode
 from schemas.params.read_text import ReadTextParams
 
+pytestmark = pytest.mark.longest
+
 LINES = ((30, "Invoice 4711"), (110, "Amount due: 128.50 EUR"), (190, "Thank you for your order"))
 
 

@@ -12,7 +12,7 @@ from imagemill.kafka.config import producer_config
 from imagemill.kafka.errors import KafkaUnavailable
 from imagemill.kafka.producer import AsyncProducer
 from imagemill.settings import KafkaSettings
-from tests.support.api import eventually
+from tests.support.waiting import wait_until_async
 
 _NOBODY = KafkaSettings(_env_file=None, kafka_bootstrap_servers="127.0.0.1:1")
 _MOCKED = producer_config(_NOBODY) | {"test.mock.num.brokers": 1}
@@ -75,7 +75,7 @@ async def test_many_messages_of_a_moment_share_requests() -> None:
         await asyncio.gather(*sends)
 
     async def requests(messages: int) -> int:
-        await asyncio.to_thread(eventually, lambda: told and told[-1]["txmsgs"] >= messages)
+        await wait_until_async(lambda: told and told[-1]["txmsgs"] >= messages)
         return sum(broker["req"]["Produce"] for broker in told[-1]["brokers"].values())
 
     async with asyncio.timeout(20):

@@ -18,7 +18,14 @@ from processor.run.imaging import decode, encode
 from schemas.catalog import find_operation
 from schemas.errors import ErrorCode
 from schemas.params.transform import TransformParams
-from tests.support.transform_cases import CASES, GOLDEN, card, cutout, made, transformed
+from tests.unit.processor.operations.transform_cases import (
+    CASES,
+    GOLDEN,
+    card,
+    cutout,
+    made,
+    transformed,
+)
 
 # Small differences between Pillow's versions and processors do not count.
 MEAN_DIFFERENCE = 0.5

@@ -14,7 +14,7 @@ from imagemill.operations import EncodeOptions, OperationError, SourceInfo
 from processor.run.imaging import decode, encode
 from schemas.errors import ErrorCode
 from tests.support.pictures import first_ink_is_red, of_gamma, png_header
-from tests.support.transform_cases import card, cutout
+from tests.unit.processor.operations.transform_cases import card, cutout
 
 ORIENTATION = 0x0112
 COPYRIGHT = 0x8298

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from processor.models.fetch.download import DownloadError, Patience, download
-from tests.support.model_server import serving
+from tests.unit.processor.models.fetch.model_server import serving
 
 CONTENT = bytes(range(256)) * 4000
 QUICK = Patience(attempts=3, first_wait_s=0.001, longest_wait_s=0.001, timeout_s=5)

@@ -12,7 +12,7 @@ from processor.models.fetch.download import Patience
 from processor.models.fetch.fetch import FetchError, fetch
 from processor.models.manifest import ModelEntry, Source, UrlSource
 from processor.models.store import ModelFile, ModelStore
-from tests.support.model_server import serving
+from tests.unit.processor.models.fetch.model_server import serving
 
 CONTENT = b"weights" * 20_000
 DIGEST = hashlib.sha256(CONTENT).hexdigest()

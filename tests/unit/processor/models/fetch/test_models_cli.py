@@ -18,8 +18,8 @@ from processor.models.fetch.cli import main
 from processor.models.loader import ModelLoader
 from processor.models.manifest import UrlSource, render
 from processor.models.store import ModelStore
-from tests.support.model_server import serving
 from tests.support.models import brightness_entry, brightness_model, counting_model
+from tests.unit.processor.models.fetch.model_server import serving
 
 DATA = brightness_model()
 

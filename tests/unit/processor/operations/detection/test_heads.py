@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from PIL import Image
-from synthetic import constant_model, open_detector
 
 from processor.models.manifest import ModelInput
 from processor.operations.detection.detector import Wanted
 from processor.operations.detection.heads import Head, UnknownHead
+from tests.support.detectors import constant_model, open_detector
 
 ALL = Wanted(confidence=0.25, iou=0.45, limit=100)
 SQUARE = Image.new("RGB", (320, 320), "white")

@@ -14,9 +14,9 @@ import requests
 
 from imagemill.kafka.topics import create_topics
 from imagemill.settings import KafkaSettings
-from tests.support.api import eventually
+from tests.support.waiting import wait_until
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 _STARTUP_S = 90.0
 
 
@@ -66,7 +66,7 @@ class System:
             ("processor", self.worker_port),
             ("notifier", self.notifier_port),
         ):
-            eventually(lambda port=port, name=name: self._ready(name, port), timeout_s=_STARTUP_S)
+            wait_until(lambda port=port, name=name: self._ready(name, port), timeout_s=_STARTUP_S)
         return self
 
     def launch(self, name: str, label: str | None = None, **env: str) -> None:
@@ -85,7 +85,7 @@ class System:
         """Another API on the same Kafka; its address, once it is ready."""
         label = f"producer_api-{port}"
         self.launch("producer_api", label, PORT=str(port), IMAGEMILL_PUBLIC_URL=self.url)
-        eventually(lambda: self._ready(label, port), timeout_s=_STARTUP_S)
+        wait_until(lambda: self._ready(label, port), timeout_s=_STARTUP_S)
         return f"http://127.0.0.1:{port}"
 
     def _ready(self, name: str, port: int) -> bool:
@@ -136,7 +136,7 @@ class System:
 
     def finished(self, job_id: str) -> dict[str, Any]:
         """The job when it has ended."""
-        return eventually(
+        return wait_until(
             lambda: self.get(f"/v1/jobs/{job_id}?wait=30").json(),
             lambda job: job["status"] in ("succeeded", "failed", "cancelled"),
             timeout_s=120,

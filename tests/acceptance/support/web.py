@@ -1,13 +1,13 @@
-"""A local web server that answers each path as a test tells it to, and counts the requests."""
+"""A local web server with an answer for each path, set by the test, and a count of requests."""
 
 from __future__ import annotations
 
-import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from tests.support.servers import QuietHandler, http_server
 
 
 @dataclass(frozen=True)
@@ -22,34 +22,30 @@ class Answer:
 
 @dataclass
 class WebServer:
-    """`port` on every address of this machine; of several answers to a path the last one stays."""
+    """A server on `port` of every address of this machine.
+
+    Of several answers to a path each is given once, and the last one again and again.
+    """
 
     port: int
     answers: dict[str, list[Answer]] = field(default_factory=dict)
     requests: Counter[str] = field(default_factory=Counter)
 
     def serve(self, path: str, *answers: Answer, host: str = "127.0.0.1") -> str:
-        """Have the path answered so; its URL."""
+        """Set the answers to a path and return its URL."""
         self.answers[path] = list(answers)
         return f"http://{host}:{self.port}{path}"
 
 
 @contextmanager
 def web_server() -> Iterator[WebServer]:
-    """A server until the block ends."""
-    server = ThreadingHTTPServer(("0.0.0.0", 0), _Handler)
-    server.state = state = WebServer(server.server_port)  # type: ignore[attr-defined]
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
+    """Serve until the block ends."""
+    with http_server(_Handler, "0.0.0.0") as server:
+        server.state = state = WebServer(server.server_port)  # type: ignore[attr-defined]
         yield state
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(QuietHandler):
     def do_GET(self) -> None:
         state: WebServer = self.server.state  # type: ignore[attr-defined]
         state.requests[self.path] += 1
@@ -62,6 +58,3 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Location", answer.location)
         self.end_headers()
         self.wfile.write(answer.body)
-
-    def log_message(self, *_: object) -> None:
-        """The test's own output is enough."""

@@ -12,7 +12,7 @@ from typing import Any
 
 import requests
 
-from tests.support.api import eventually
+from tests.support.waiting import wait_until
 
 _ELEMENT = "element-6066-11e4-a52e-4f735466cecf"
 # Nothing here may reach out, or wait for what is not there.
@@ -58,7 +58,7 @@ class Browser:
     """One session of one window."""
 
     def __init__(self, driver: str, binary: str, profile: Path) -> None:
-        eventually(lambda: _answers(f"{driver}/status"))
+        wait_until(lambda: _answers(f"{driver}/status"))
         options = {"binary": binary, "args": [*_FLAGS, f"--user-data-dir={profile}"]}
         wanted = {
             "browserName": "chrome",
@@ -85,11 +85,11 @@ class Browser:
 
     def one(self, css: str) -> Element:
         """The first of the elements, once there is one."""
-        return eventually(lambda: self.find(css))[0]
+        return wait_until(lambda: self.find(css))[0]
 
     def until(self, script: str, *arguments: Any, timeout_s: float = 60.0) -> Any:
         """What the script returns as soon as that is something."""
-        return eventually(lambda: self.run(script, *arguments), timeout_s=timeout_s)
+        return wait_until(lambda: self.run(script, *arguments), timeout_s=timeout_s)
 
     def choose(self, select: str, value: str) -> None:
         """Choose an option as a person does."""

@@ -1,22 +1,23 @@
-"""A local HTTP server of one file that drops, lies and refuses as a test tells it to."""
+"""A local HTTP server of one file whose faults a test sets: cut, wrong and refused answers."""
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
+
+from tests.support.servers import QuietHandler, http_server
 
 
 @dataclass
 class ModelServer:
-    """What is served and how, at every path.
+    """The content and the faults of the server, at every path.
 
-    `requests` has the Range header of each request, None without one, and `paths` its path.
-
-    `drops` holds, a request at a time, after how many bytes of the body the connection is cut;
-    `statuses` answers that come first instead of the file.
+    `ranges`: honour Range headers. `shift`: bytes by which Content-Range is wrong. `drops`: for one
+    request each, after how many bytes of the body the connection is cut. `statuses`: error answers
+    that come before the content. `requests` and `paths`: Range header (None without one) and path
+    of every request so far.
     """
 
     content: bytes
@@ -31,22 +32,15 @@ class ModelServer:
 
 @contextmanager
 def serving(content: bytes) -> Iterator[ModelServer]:
-    """Serve the content on a port of its own until the block ends."""
+    """Serve the content on a free port until the block ends."""
     state = ModelServer(content)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(state))
-    state.url = f"http://127.0.0.1:{server.server_port}/model.onnx"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
+    with http_server(_handler(state)) as server:
+        state.url = f"http://127.0.0.1:{server.server_port}/model.onnx"
         yield state
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 def _handler(state: ModelServer) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(QuietHandler):
         def do_GET(self) -> None:
             asked = self.headers.get("Range")
             state.requests.append(asked)
@@ -72,8 +66,5 @@ def _handler(state: ModelServer) -> type[BaseHTTPRequestHandler]:
             cut = state.drops.pop(0) if state.drops else len(body)
             self.wfile.write(body[:cut])
             self.close_connection = True
-
-        def log_message(self, *_: object) -> None:
-            """The test's own output is enough."""
 
     return Handler

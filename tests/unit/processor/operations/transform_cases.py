@@ -1,6 +1,7 @@
-"""The pictures that transform's steps must make, and what they are made of.
+"""Golden pictures of transform's steps: the source picture and the steps of each.
 
-`python -m tests.support.transform_cases` writes them anew; look at each before you commit it.
+`python -m tests.unit.processor.operations.transform_cases` writes all of them: look at each before
+you commit it.
 """
 
 from __future__ import annotations
@@ -14,11 +15,11 @@ from imagemill.operations import Output, RunContext, SourceInfo
 from processor.operations.transform import run
 from schemas.params.transform import TransformParams
 
-GOLDEN = Path(__file__).parents[1] / "unit" / "processor" / "operations" / "golden"
+GOLDEN = Path(__file__).parent / "golden"
 
 ORANGE = "#ff8800"
 
-# Name of the golden picture: the card it is made of and the steps.
+# By the golden picture's name: its source in CARDS, and the steps.
 CASES: dict[str, tuple[str, list[dict[str, Any]]]] = {
     "grayscale": ("card", [{"do": "grayscale"}]),
     "grayscale-alpha": ("cutout", [{"do": "grayscale"}]),
@@ -89,7 +90,7 @@ CASES: dict[str, tuple[str, list[dict[str, Any]]]] = {
 
 
 def card() -> Image.Image:
-    """A picture of 80 x 60 without any symmetry: a mistaken turn or mirror shows."""
+    """A picture of 80 x 60 pixels without symmetry, so that a wrong rotation or mirror shows."""
     across = Image.linear_gradient("L").rotate(90).resize((80, 60))
     down = Image.linear_gradient("L").resize((80, 60))
     image = Image.merge("RGB", (across, down, Image.new("L", (80, 60), 160)))
@@ -102,7 +103,7 @@ def card() -> Image.Image:
 
 
 def cutout() -> Image.Image:
-    """The card's middle with a soft edge; bright green hides where nothing should be seen."""
+    """The middle of `card` with a soft edge; its fully transparent pixels are bright green."""
     mask = Image.radial_gradient("L").resize((80, 60)).point(lambda far: max(0, 340 - 3 * far))
     image = Image.composite(card(), Image.new("RGB", (80, 60), (0, 255, 0)), mask.point(bool, "1"))
     image.putalpha(mask)
@@ -113,13 +114,13 @@ CARDS = {"card": card, "cutout": cutout}
 
 
 def transformed(image: Image.Image, max_pixels: int = 1_000_000, **params: Any) -> Output:
-    """What transform makes of a picture, with params as they come over HTTP."""
+    """Run transform on a picture with params as a client sends them."""
     context = RunContext(None, SourceInfo("png", image.size, bytes=1), max_pixels)
     return run(image, TransformParams.model_validate(params), context)
 
 
 def made(name: str) -> Image.Image:
-    """The picture of a case as it is made now."""
+    """Run the steps of a case on its source picture."""
     source, steps = CASES[name]
     image = transformed(CARDS[source](), steps=steps).image
     assert image is not None
@@ -127,7 +128,7 @@ def made(name: str) -> Image.Image:
 
 
 def main() -> None:
-    """Write all golden pictures."""
+    """Write every golden picture."""
     GOLDEN.mkdir(exist_ok=True)
     for name in CASES:
         made(name).save(GOLDEN / f"{name}.png", optimize=True)

@@ -1,18 +1,18 @@
-"""An S3 server for tests (moto's), and a proxy before it that fails requests as told."""
+"""An S3 server (moto's), and a proxy before it that fails the requests a test names."""
 
 from __future__ import annotations
 
 import http.client
-import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import boto3
 from moto.server import ThreadedMotoServer
+
+from tests.support.servers import QuietHandler, http_server
 
 KEYS = {"aws_access_key_id": "test", "aws_secret_access_key": "test-secret"}
 _HOP_BY_HOP = {"connection", "transfer-encoding", "keep-alive", "date", "server"}
@@ -20,23 +20,23 @@ _HOP_BY_HOP = {"connection", "transfer-encoding", "keep-alive", "date", "server"
 
 @dataclass
 class FlakyServer:
-    """`url` passes requests on; those that `fail` names are answered 503 instead."""
+    """A proxy at `url` that answers 503 to the requests of `fail` and forwards all others."""
 
     url: str
     failing: list[tuple[str, str]] = field(default_factory=list)
     failed: int = 0
 
     def fail(self, method: str, path_part: str, times: int) -> None:
-        """Fail so many requests of that method whose path contains the text."""
+        """Fail the next `times` requests of a method whose path contains `path_part`."""
         self.failing += [(method, path_part)] * times
 
     def recover(self) -> None:
-        """Pass everything on again."""
+        """Forward every request again."""
         self.failing.clear()
         self.failed = 0
 
     def refuses(self, method: str, path: str) -> bool:
-        """Whether this request is one of those to fail."""
+        """Return True, and count the failure, if this request is to fail."""
         for rule in self.failing:
             if rule[0] == method and rule[1] in path:
                 self.failing.remove(rule)
@@ -47,7 +47,7 @@ class FlakyServer:
 
 @dataclass
 class Bucket:
-    """A new bucket on a moto server; `flaky` is the way to it that may fail."""
+    """A new bucket on a moto server at `url`; `flaky` is the proxy before it."""
 
     name: str
     url: str
@@ -55,14 +55,14 @@ class Bucket:
     flaky: FlakyServer
 
     def all_keys(self) -> list[str]:
-        """All keys in it."""
+        """List all keys in it."""
         listed = self.client.list_objects_v2(Bucket=self.name)
         return [entry["Key"] for entry in listed.get("Contents", ())]
 
 
 @contextmanager
 def s3_bucket() -> Iterator[Bucket]:
-    """A server with a bucket, and the proxy before it, until the block ends."""
+    """Run a server with a bucket, and the proxy before it, until the block ends."""
     server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
@@ -79,25 +79,17 @@ def s3_bucket() -> Iterator[Bucket]:
 
 @contextmanager
 def _proxy(host: str, port: int) -> Iterator[FlakyServer]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
-    server.behind = (host, port)  # type: ignore[attr-defined]
-    server.state = state = FlakyServer(  # type: ignore[attr-defined]
-        f"http://127.0.0.1:{server.server_port}"
-    )
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
+    with http_server(_Handler) as server:
+        server.behind = (host, port)  # type: ignore[attr-defined]
+        url = f"http://127.0.0.1:{server.server_port}"
+        server.state = state = FlakyServer(url)  # type: ignore[attr-defined]
         yield state
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(QuietHandler):
     protocol_version = "HTTP/1.1"
 
-    def _pass_on(self) -> None:
+    def _forward(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         if self.server.state.refuses(self.command, self.path):  # type: ignore[attr-defined]
             self._answer(503, {}, b"<Error><Code>SlowDown</Code></Error>")
@@ -114,10 +106,10 @@ class _Handler(BaseHTTPRequestHandler):
         finally:
             connection.close()
 
-    do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = _pass_on
+    do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = _forward
 
     def handle_expect_100(self) -> bool:
-        """Ask for the body at once; the answer to it says the rest."""
+        """Ask for the body at once: the server behind answers when it has the body."""
         self.send_response_only(100)
         self.end_headers()
         return True
@@ -127,11 +119,8 @@ class _Handler(BaseHTTPRequestHandler):
         for name, value in headers.items():
             if name.lower() not in _HOP_BY_HOP | {"content-length"}:
                 self.send_header(name, value)
-        # The answer to a HEAD has the length of a body that does not follow.
+        # The answer to a HEAD states the length of a body that does not follow.
         length = headers.get("Content-Length", "0") if self.command == "HEAD" else str(len(body))
         self.send_header("Content-Length", length)
         self.end_headers()
         self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        """The test's own output is enough."""
