@@ -11,6 +11,7 @@ from imagemill.kafka.config import producer_config
 from imagemill.kafka.producer import AsyncProducer
 from imagemill.settings import ApiSettings
 from imagemill.storage import open_signer, open_store
+from imagemill.storage.asynchronous import AsyncStore
 from producer_api.context import API, Api
 from producer_api.dialects import (
     background_removal,
@@ -75,8 +76,12 @@ def create_app(settings: ApiSettings) -> web.Application:
     """
     # Bodies are read as streams under limits of our own; aiohttp's own limit guards only
     # Request.read(), which nothing here calls.
-    app = web.Application(middlewares=[metrics_middleware, problems_middleware])
-    store = open_store(settings)
+    # Content codings are undone by http/body.py, which answers unknown ones with a problem.
+    app = web.Application(
+        middlewares=[metrics_middleware, problems_middleware],
+        handler_args={"auto_decompress": False},
+    )
+    store = AsyncStore(open_store(settings))
     producer = AsyncProducer(
         producer_config(settings, delivery_timeout_s=settings.delivery_timeout_s)
     )
@@ -104,7 +109,7 @@ async def _running(app: web.Application) -> AsyncIterator[None]:
     api = app[API]
     await api.projection.start()
     sweeping = asyncio.create_task(
-        Retention(api.settings, api.store, api.producer, api.projection).run()
+        Retention(api.settings, api.store.blocking, api.producer, api.projection).run()
     )
     yield
     sweeping.cancel()

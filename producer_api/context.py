@@ -8,7 +8,8 @@ from aiohttp import web
 
 from imagemill.kafka.producer import AsyncProducer
 from imagemill.settings import ApiSettings
-from imagemill.storage import ObjectStore, UrlSigner
+from imagemill.storage import UrlSigner
+from imagemill.storage.asynchronous import AsyncStore
 from producer_api.jobs.cancellation import Canceller
 from producer_api.jobs.consumer_lag import ConsumerLag
 from producer_api.jobs.submit import Submitter
@@ -20,7 +21,7 @@ class Api:
     """The parts of a running API."""
 
     settings: ApiSettings
-    store: ObjectStore
+    store: AsyncStore
     signer: UrlSigner
     producer: AsyncProducer
     projection: ReadModel

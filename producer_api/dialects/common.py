@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from typing import Any
 
@@ -14,13 +14,13 @@ from producer_api.http.forms import SubmitBody, validate
 from producer_api.http.multipart import Form, FormSpec, read_form
 from producer_api.http.problems import Problem, as_problem
 from producer_api.http.query import json_answer, traceparent_of
-from producer_api.jobs.ids import is_job_id
-from producer_api.jobs.staging import Staging, in_store
+from producer_api.http.routing import Handler
+from producer_api.ids import is_job_id
+from producer_api.jobs.staging import Staging
 from producer_api.jobs.submit import SubmitRequest
 from producer_api.read_model.queries import JobRecord
 from schemas.jobs import Item, JobStatus
 
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Build = Callable[[Form, Staging], Mapping[str, Any]]
 
 # Their documentation knows one code for whatever is wrong with the input.
@@ -151,4 +151,4 @@ async def result_url(api: Api, item: Item) -> str | None:
     key = item.result.get("key")
     if key is None:
         return None
-    return await in_store(api.store, api.store.url, key, api.settings.url_expires_s)
+    return await api.store.url(key, api.settings.url_expires_s)

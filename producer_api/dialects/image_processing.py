@@ -114,7 +114,7 @@ async def _serve(request: web.Request, record: JobRecord) -> web.StreamResponse:
         raise not_found("The task has no picture.")
     content_type = result.get("content_type")
     return await serve_object(
-        request.app[API].store, str(key), content_type, result_filename(record, item)
+        request, request.app[API].store, str(key), content_type, result_filename(record, item)
     )
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable
 
 from aiohttp import hdrs, web
 
 from imagemill.settings.environment import SettingsInvalid
+from producer_api.http.routing import Handler
 
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _ORIGIN = re.compile(r"https?://[a-z0-9.\-\[\]:]+")
 _METHODS = "GET, HEAD, POST, PUT, DELETE"
 _EXPOSED = "Content-Disposition, Idempotent-Replayed, Location, Preference-Applied, Retry-After"

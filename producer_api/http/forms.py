@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, TypeVar
-from urllib.parse import urlsplit
 
 import orjson
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from imagemill.net.url import parse_url
 from producer_api.http.problems import Problem, field_problem
-from producer_api.jobs.ids import JOB_ID_PATTERN
+from producer_api.ids import CLIENT_ID_PATTERN
 from schemas.jobs import Priority
 from schemas.templates import MAX_JSON_DEPTH, MAX_STEPS, FreeJson, StepBody
 
 Model = TypeVar("Model", bound=BaseModel)
-MAX_URL_LENGTH = 4096
 _JSON_FIELDS = frozenset({"params", "metadata", "operations"})
 FIELDS = frozenset(
     {
@@ -33,24 +32,11 @@ FIELDS = frozenset(
 
 
 def http_url(text: str) -> str:
-    """The URL itself, when it is an absolute http or https one; ValueError otherwise.
+    """Return the URL as it is; raise ValueError if its form is not that of one to fetch or post to.
 
-    Only the form is judged here. Whether the address may be reached is decided where it is
-    fetched, since names can change what they resolve to in between.
+    Its address is checked when it is used, since a name can resolve to another one by then.
     """
-    if len(text) > MAX_URL_LENGTH:
-        raise ValueError(f"the URL has more than {MAX_URL_LENGTH} characters")
-    if not text.isprintable() or " " in text:
-        raise ValueError("the URL contains spaces or control characters")
-    try:
-        parts = urlsplit(text)
-        valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        valid = False
-    if not valid:
-        raise ValueError("expected an absolute URL that begins with http:// or https://")
-    if parts.username or parts.password:
-        raise ValueError("a URL with a user name or password is not accepted")
+    parse_url(text)
     return text
 
 
@@ -65,7 +51,7 @@ class InputBody(_Body):
     """An image that the server fetches, or one uploaded before through /v1/uploads."""
 
     url: HttpUrl | None = None
-    upload_id: str | None = Field(None, pattern=JOB_ID_PATTERN)
+    upload_id: str | None = Field(None, pattern=CLIENT_ID_PATTERN)
     filename: str | None = Field(None, max_length=255)
 
     @model_validator(mode="after")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from functools import cache
 
 from aiohttp import web
@@ -12,11 +12,10 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.process_collector import ProcessCollector
 
-from producer_api.http.routing import Route
+from producer_api.http.routing import Handler, Route
 from producer_api.read_model.read_model import ReadModel
 
 METRICS = web.AppKey("metrics", "Metrics")
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
 
 

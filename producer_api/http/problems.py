@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -13,11 +13,11 @@ from aiohttp import web
 from imagemill.images.check import ImageRejected
 from imagemill.kafka.errors import KafkaUnavailable
 from imagemill.storage import ObjectNotFound, StoreUnavailable
+from producer_api.http.routing import Handler
 from producer_api.read_model.errors import ReadModelBehind
 
 log = logging.getLogger(__name__)
 
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 RETRY_AFTER_S = "2"
 
 

@@ -10,7 +10,7 @@ import orjson
 from aiohttp import web
 
 from producer_api.http.problems import Problem, field_problem
-from producer_api.jobs.ids import is_job_id
+from producer_api.ids import is_job_id
 from schemas.times import from_epoch, to_epoch
 
 _PREFER_WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,6})\"?\s*(?:$|[,;])", re.IGNORECASE)

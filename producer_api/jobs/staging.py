@@ -2,35 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TypeVar
 
 from imagemill.images.check import ImageFacts, ImageLimits, ImageRejected, check_image
-from imagemill.storage import ObjectStore, ObjectWriter, StoredObject
+from imagemill.storage import ObjectWriter, StoredObject
+from imagemill.storage.asynchronous import AsyncStore
 from schemas.errors import ErrorCode
 
-Result = TypeVar("Result")
-# Fields named in problems are shown to people; a name of a megabyte helps nobody.
-_NAME_LENGTH = 255
-
-
-async def in_store(store: ObjectStore, call: Callable[..., Result], *args: object) -> Result:
-    """Call the store: in a thread when it blocks on the network, else at once."""
-    if store.remote:
-        return await asyncio.to_thread(call, *args)
-    return call(*args)
+# Characters kept of a file name, from its end, where the extension is.
+_MAX_NAME_CHARACTERS = 255
 
 
 def clean_filename(name: str | None) -> str | None:
-    """The last part of a file name, printable and of sensible length; None when none is left."""
+    """Return the last part of a file name, printable and clipped; None when none is left."""
     if not name:
         return None
     base = name.replace("\\", "/").rpartition("/")[2]
     printable = "".join(letter for letter in base if letter.isprintable()).strip()
-    return printable[-_NAME_LENGTH:] or None
+    return printable[-_MAX_NAME_CHARACTERS:] or None
 
 
 @dataclass
@@ -43,68 +33,33 @@ class StagedImage:
     writer: ObjectWriter
 
 
-class _Incoming:
-    """One image while its bytes arrive."""
-
-    def __init__(
-        self,
-        index: int,
-        filename: str | None,
-        writer: ObjectWriter,
-        limits: ImageLimits,
-    ) -> None:
-        self.bytes = 0
-        self._index = index
-        self._filename = filename
-        self._writer = writer
-        self._limits = limits
-
-    def write(self, chunk: bytes) -> None:
-        """Takes bytes. Raises ImageRejected (413) as soon as they are too many."""
-        self.bytes += len(chunk)
-        if self.bytes > self._limits.max_bytes:
-            named = f"The file {self._filename}" if self._filename else "The file"
-            raise ImageRejected(
-                ErrorCode.IMAGE_TOO_LARGE,
-                413,
-                f"{named} is over the limit of {self._limits.max_bytes / 1e6:.1f} MB an image. "
-                "Send a smaller or more strongly compressed image.",
-            )
-        self._writer.write(chunk)
-
-    def end(self) -> StagedImage:
-        """The image, checked. Raises ImageRejected."""
-        with self._writer.file() as file:
-            facts = check_image(file, self._filename, self._limits)
-        return StagedImage(self._index, self._filename, facts, self._writer)
-
-
 class Staging:
     """The files of one request. Leaving the context removes all of them unless kept."""
 
     def __init__(
-        self, store: ObjectStore, prefix: str, limits: ImageLimits, memory: int | None = None
+        self, store: AsyncStore, prefix: str, limits: ImageLimits, memory: int | None = None
     ) -> None:
-        """`prefix` begins the keys; images that would take more than `memory` bytes all together
-        go to disk while they arrive."""
+        """Begin the files' keys with `prefix`; those after the first `memory` bytes wait on disk.
+
+        Without `memory` the store decides for each file.
+        """
         self.images: list[StagedImage] = []
+        self.limits = limits
         self._store = store
         self._prefix = prefix
-        self._limits = limits
         self._memory = memory
         self._writers: list[ObjectWriter] = []
         self._stored: list[str] = []
         self._kept = False
 
-    def begin(self, index: int, filename: str | None) -> _Incoming:
-        """Start receiving the image of that index. Raises StoreUnavailable."""
+    def begin(self, index: int, filename: str | None) -> StagedFile:
+        """Begin to receive the image of that index. Raises StoreUnavailable."""
         writer = self._store.writer(f"{self._prefix}{index}", self._memory)
         self._writers.append(writer)
-        return _Incoming(index, clean_filename(filename), writer, self._limits)
+        return StagedFile(self, index, clean_filename(filename), writer)
 
-    def end(self, incoming: _Incoming) -> None:
-        """Check an image that arrived whole. Raises ImageRejected."""
-        image = incoming.end()
+    def add(self, image: StagedImage) -> None:
+        """Take an image that arrived whole and was checked."""
         self.images.append(image)
         if self._memory is not None:
             self._memory -= image.writer.held
@@ -117,13 +72,13 @@ class Staging:
         """
         objects = []
         for image in self.images:
-            stored = await in_store(self._store, image.writer.commit, image.facts.content_type)
+            stored = await self._store.commit(image.writer, image.facts.content_type)
             self._stored.append(stored.key)
             objects.append(stored)
         return objects
 
     def keep(self) -> None:
-        """The job is queued: its files stay."""
+        """Let the files stay: a job names them."""
         self._kept = True
 
     async def __aenter__(self) -> Staging:
@@ -138,4 +93,37 @@ class Staging:
         for writer in self._writers:
             writer.abort()
         if self._stored and not self._kept:
-            await in_store(self._store, self._store.delete, *self._stored)
+            await self._store.delete(*self._stored)
+
+
+class StagedFile:
+    """One image while its bytes arrive; `bytes` counts them."""
+
+    def __init__(
+        self, staging: Staging, index: int, filename: str | None, writer: ObjectWriter
+    ) -> None:
+        self.bytes = 0
+        self._staging = staging
+        self._index = index
+        self._filename = filename
+        self._writer = writer
+
+    def write(self, chunk: bytes) -> None:
+        """Take some bytes. Raises ImageRejected (413) as soon as they are too many."""
+        self.bytes += len(chunk)
+        limit = self._staging.limits.max_bytes
+        if self.bytes > limit:
+            named = f"The file {self._filename}" if self._filename else "The file"
+            raise ImageRejected(
+                ErrorCode.IMAGE_TOO_LARGE,
+                413,
+                f"{named} is over the limit of {limit / 1e6:.1f} MB an image. "
+                "Send a smaller or more strongly compressed image.",
+            )
+        self._writer.write(chunk)
+
+    def end(self) -> None:
+        """Check the image, now whole, and add it to the staging. Raises ImageRejected."""
+        with self._writer.file() as file:
+            facts = check_image(file, self._filename, self._staging.limits)
+        self._staging.add(StagedImage(self._index, self._filename, facts, self._writer))

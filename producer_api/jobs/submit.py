@@ -17,19 +17,19 @@ from imagemill.kafka.producer import AsyncProducer
 from imagemill.settings import ApiSettings
 from imagemill.storage import (
     ObjectNotFound,
-    ObjectStore,
     StoredObject,
     loose_upload_key,
     upload_prefix,
 )
+from imagemill.storage.asynchronous import AsyncStore
 from producer_api.http.forms import InputBody, SubmitBody
 from producer_api.http.multipart import FormLimits, too_many_items
 from producer_api.http.problems import RETRY_AFTER_S, Problem, field_problem
+from producer_api.ids import new_id
 from producer_api.jobs.cancellation import Canceller
 from producer_api.jobs.deduplication import Deduplicator, repeat_differs
-from producer_api.jobs.ids import JobIds
 from producer_api.jobs.plan import ResolvedOperations, make_plan
-from producer_api.jobs.staging import StagedImage, Staging, in_store
+from producer_api.jobs.staging import StagedImage, Staging
 from producer_api.read_model.queries import JobRecord
 from producer_api.read_model.read_model import ReadModel
 from schemas import cloudevents
@@ -76,7 +76,7 @@ class Submitter:
     def __init__(
         self,
         settings: ApiSettings,
-        store: ObjectStore,
+        store: AsyncStore,
         producer: AsyncProducer,
         projection: ReadModel,
         canceller: Canceller,
@@ -88,7 +88,6 @@ class Submitter:
         self._projection = projection
         self._claims = Deduplicator(settings, producer, projection)
         self._turns: dict[str, _Turn] = {}
-        self._ids = JobIds(settings.topic_partitions)
         self.image_limits = ImageLimits(settings.max_image_bytes, settings.max_image_pixels)
         self.form_limits = FormLimits(
             settings.max_items, settings.max_field_bytes, settings.max_image_bytes
@@ -96,7 +95,7 @@ class Submitter:
 
     def new_id(self) -> str:
         """An id for a job whose client chose none."""
-        return self._ids.new()
+        return new_id()
 
     def admit(self) -> None:
         """Raises Problem (429) while the queue is full; called before a body is read."""
@@ -186,7 +185,7 @@ class Submitter:
             return ItemInput(url=entry.url, filename=entry.filename)
         key = loose_upload_key(entry.upload_id)
         try:
-            stat = await in_store(self._store, self._store.stat, key)
+            stat = await self._store.stat(key)
             if time.time() - stat.modified.timestamp() > MAX_UPLOAD_AGE_S:
                 raise field_problem(
                     "inputs", f"upload {entry.upload_id} is too old", code="upload_expired"
@@ -195,7 +194,7 @@ class Submitter:
                 raise Problem(
                     413, str(ErrorCode.IMAGE_TOO_LARGE), f"Upload {entry.upload_id} is too large."
                 )
-            with await in_store(self._store, self._store.open, key) as file:
+            with await self._store.open(key) as file:
                 facts = check_image(file, entry.filename, self.image_limits)
         except ObjectNotFound as error:
             raise field_problem(

@@ -23,8 +23,10 @@ _ASSETS = {entry.name: entry for entry in _FOLDER.iterdir() if entry.name.endswi
 
 async def page(request: web.Request) -> web.Response:
     """GET /"""
-    # Results of a store that is not ours are loaded from its own address.
-    pictures = "'self' blob: https: http:" if request.app[API].store.remote else "'self' blob:"
+    pictures = "'self' blob:"
+    if request.app[API].store.serves_own_urls:
+        # The page then loads results from the store's address.
+        pictures += " https: http:"
     policy = (
         "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
         f"img-src {pictures}; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"

@@ -9,6 +9,7 @@ from aiohttp import web
 from imagemill.storage import InvalidKey, SignatureRefused
 from imagemill.storage.signing import SignedRequest
 from producer_api.context import API, Api
+from producer_api.http.body import body_chunks
 from producer_api.http.files import serve_object
 from producer_api.http.problems import Problem
 from producer_api.http.routing import TEXT, Docs, Route
@@ -20,7 +21,7 @@ async def get_file(request: web.Request) -> web.StreamResponse:
     api = request.app[API]
     signed = _verified(request, api)
     return await serve_object(
-        api.store, signed.key, signed.content_type, signed.filename, attachment=True
+        request, api.store, signed.key, signed.content_type, signed.filename, attachment=True
     )
 
 
@@ -31,9 +32,9 @@ async def put_file(request: web.Request) -> web.Response:
     prefix, dot, index = signed.key.rpartition(".")
     async with Staging(api.store, prefix + dot, api.submitter.image_limits) as staging:
         incoming = staging.begin(int(index), None)
-        async for chunk in request.content.iter_any():
+        async for chunk in body_chunks(request):
             incoming.write(chunk)
-        staging.end(incoming)
+        incoming.end()
         await staging.commit()
         staging.keep()
     return web.Response(status=204)

@@ -57,7 +57,7 @@ async def _broker(api: Api) -> str:
 
 async def _store(api: Api) -> str:
     try:
-        await asyncio.wait_for(asyncio.to_thread(api.store.check), _CHECK_TIMEOUT_S)
+        await asyncio.wait_for(api.store.check(), _CHECK_TIMEOUT_S)
     except (StoreUnavailable, TimeoutError) as error:
         return str(error) or "did not answer in time"
     return "ok"

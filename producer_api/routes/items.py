@@ -28,7 +28,7 @@ async def get_result(request: web.Request) -> web.StreamResponse:
     if key is None or (result.get("data") is not None and _wants_json(request)):
         return json_answer(result.get("data"))
     return await serve_object(
-        api.store, key, result.get("content_type"), result_filename(record, item)
+        request, api.store, key, result.get("content_type"), result_filename(record, item)
     )
 
 
@@ -46,7 +46,7 @@ async def get_input(request: web.Request) -> web.StreamResponse:
     given = record.inputs[index] if index < len(record.inputs) else None
     if given is None or given.key is None:
         raise Problem(404, "not_found", f"The image of item {index} is not kept here.")
-    return await serve_object(api.store, given.key, given.content_type, given.filename)
+    return await serve_object(request, api.store, given.key, given.content_type, given.filename)
 
 
 def _item(record: JobRecord, index: str) -> Item:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from aiohttp import web
 
 from producer_api.context import API, Api
+from producer_api.http.body import read_body
 from producer_api.http.documents import JobDocument, JobList
 from producer_api.http.forms import FIELDS, SubmitBody, from_fields, parse_json
-from producer_api.http.multipart import FormSpec, read_body, read_form
+from producer_api.http.multipart import FormSpec, read_form
 from producer_api.http.problems import Problem, field_problem
 from producer_api.http.query import (
     job_id_of,
@@ -22,7 +23,7 @@ from producer_api.http.query import (
 )
 from producer_api.http.routing import FILE, TEXT, Docs, Route
 from producer_api.http.views import job_view
-from producer_api.jobs.ids import id_of_key, is_job_id
+from producer_api.ids import id_of_key, is_job_id
 from producer_api.jobs.staging import Staging
 from producer_api.jobs.submit import Submission, SubmitRequest
 from producer_api.read_model.errors import InvalidCursor

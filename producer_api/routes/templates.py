@@ -8,9 +8,9 @@ from aiohttp import web
 from pydantic import Field
 
 from producer_api.context import API, Api
+from producer_api.http.body import read_body
 from producer_api.http.documents import AnyDocument
 from producer_api.http.forms import SubmitBody, parse_json
-from producer_api.http.multipart import read_body
 from producer_api.http.problems import Problem
 from producer_api.http.query import json_answer
 from producer_api.http.routing import Docs, Route

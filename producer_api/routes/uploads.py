@@ -10,14 +10,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from imagemill.images.formats import FORMATS
 from imagemill.storage import loose_upload_key
 from producer_api.context import API
+from producer_api.http.body import read_body
 from producer_api.http.documents import UploadDocument
 from producer_api.http.forms import parse_json
-from producer_api.http.multipart import read_body
 from producer_api.http.problems import field_problem
 from producer_api.http.query import json_answer
 from producer_api.http.routing import Docs, Route
-from producer_api.jobs.ids import new_id
-from producer_api.jobs.staging import in_store
+from producer_api.ids import new_id
 from schemas.times import from_epoch
 
 _LIFETIME_S = 3600
@@ -42,9 +41,7 @@ async def create_upload(request: web.Request) -> web.Response:
             "content_type", f"expected one of {', '.join(_CONTENT_TYPES)}", code="fields_invalid"
         )
     upload_id = new_id()
-    target = await in_store(
-        api.store, api.store.upload_url, loose_upload_key(upload_id), _LIFETIME_S, body.content_type
-    )
+    target = await api.store.upload_url(loose_upload_key(upload_id), _LIFETIME_S, body.content_type)
     return json_answer(
         {
             "upload_id": upload_id,

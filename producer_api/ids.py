@@ -1,0 +1,32 @@
+"""Ids of jobs and uploads: made by time, chosen by the client, or derived from its key."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import time
+import uuid
+
+# Narrower than schemas.jobs.JobId, which takes the ids of other producers too: such an id is safe
+# as a path segment, a file name and a message key.
+CLIENT_ID_PATTERN = r"^[A-Za-z0-9_-]{8,64}$"
+_CLIENT_ID = re.compile(CLIENT_ID_PATTERN)
+_KEY_NAMESPACE = uuid.UUID("6f1d3c1e-7c0e-5b7a-9f51-0d6b1f3a2c44")
+
+
+def new_id() -> str:
+    """Make a UUIDv7: later ids sort later, so that indexes grow at their end."""
+    milliseconds = time.time_ns() // 1_000_000
+    digits = f"{milliseconds:012x}7{secrets.token_hex(10)}"
+    variant = "89ab"[int(digits[16], 16) & 3]
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{variant}{digits[17:20]}-{digits[20:32]}"
+
+
+def is_job_id(text: str) -> bool:
+    """Tell if a client may choose this id: a UUID, or 8 to 64 letters, digits, `_` and `-`."""
+    return _CLIENT_ID.fullmatch(text) is not None
+
+
+def id_of_key(key: str) -> str:
+    """Derive the job id of an Idempotency-Key; every API process derives the same one."""
+    return str(uuid.uuid5(_KEY_NAMESPACE, key))

@@ -1,0 +1,38 @@
+"""Ids of jobs: made here, chosen by a client, derived from a key."""
+
+from __future__ import annotations
+
+import uuid
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import TypeAdapter
+
+from producer_api.ids import CLIENT_ID_PATTERN, id_of_key, is_job_id, new_id
+from schemas.jobs import JobId
+
+
+def test_ids_are_uuids_that_sort_by_time() -> None:
+    ids = [new_id() for _ in range(100)]
+    assert len(set(ids)) == 100
+    assert {uuid.UUID(text).version for text in ids} == {7}
+    assert {uuid.UUID(text).variant for text in ids} == {uuid.RFC_4122}
+    assert [text[:13] for text in ids] == sorted(text[:13] for text in ids)
+    assert all(map(is_job_id, ids))
+
+
+def test_an_idempotency_key_always_stands_for_the_same_id() -> None:
+    assert id_of_key("order-1") == id_of_key("order-1") != id_of_key("order-2")
+
+
+@pytest.mark.parametrize(
+    "text", ["short", "a" * 65, "has space", "../../etc", "sl/ash-sl", "new\nline-", "trailing\n"]
+)
+def test_ids_that_no_job_may_have(text: str) -> None:
+    assert not is_job_id(text)
+
+
+@given(st.from_regex(CLIENT_ID_PATTERN, fullmatch=True))
+def test_an_id_that_a_client_may_choose_is_one_that_events_carry(text: str) -> None:
+    assert TypeAdapter(JobId).validate_python(text) == text
