@@ -1,1 +1,1 @@
-"""Model files: what is known of them, how they get here, and how they are run."""
+"""Models: the manifest, the store of files, loading, and running them."""

@@ -1,4 +1,4 @@
-"""Where items that run side by side meet at a model, so that it is asked once for all of them."""
+"""Join the model calls of items that run side by side in threads of one process."""
 
 from __future__ import annotations
 
@@ -9,72 +9,72 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
-_here: ContextVar[BatchBarrier | None] = ContextVar("meeting", default=None)
+_current: ContextVar[BatchBarrier | None] = ContextVar("batch_barrier", default=None)
 
-Ask = Callable[[Sequence[Any]], Sequence[Any]]
-"""Answers some questions at once, in their order; an exception is the answer of one that failed."""
+Answer = Callable[[Sequence[Any]], Sequence[Any]]
+"""Answers several questions in one call, in their order; a failed one is answered by its error."""
 
 
 @dataclass(eq=False)
 class _Question:
-    """What one item waits for. Questions of equal `kind` are asked together."""
+    """A model call that one item waits for; those of equal `kind` are answered together."""
 
     kind: Hashable
-    ask: Ask
+    answer_all: Answer
     content: Any
     answer: Any = None
     answered: bool = False
 
 
 class BatchBarrier:
-    """A number of threads, each of which runs an item.
+    """A barrier for `items` threads, each of which runs one item.
 
-    A question waits until every thread has one or has ended. Nobody is kept longer than the
-    slowest of them needs, and they end together anyway: their outcomes leave the process as one.
+    A question waits until every thread has asked one or has ended. That delays no item: all items
+    of a batch end together anyway, as their outcomes leave the process in one message.
     """
 
     def __init__(self, items: int) -> None:
         self._changed = threading.Condition()
-        # Threads that may still come with a question.
-        self._coming = items
+        # Threads that may still ask before the next call.
+        self._running = items
         self._questions: list[_Question] = []
 
     @contextmanager
     def attended(self) -> Iterator[None]:
-        """For the life of an item's thread: `current()` in it is this meeting."""
-        token = _here.set(self)
+        """Make this barrier the thread's current() one until the block ends, then leave it."""
+        token = _current.set(self)
         try:
             yield
         finally:
-            _here.reset(token)
+            _current.reset(token)
             self.leave()
 
     def leave(self) -> None:
-        """One thread less, also when it could not be started."""
+        """Expect one thread less: it has ended, or could not be started."""
         with self._changed:
-            self._coming -= 1
+            self._running -= 1
             self._changed.notify_all()
 
-    def put(self, kind: Hashable, ask: Ask, content: Any) -> Any:
-        """The answer to a question, asked together with those of its kind.
+    def ask(self, kind: Hashable, answer_all: Answer, content: Any) -> Any:
+        """Return the answer to `content`, computed in one call with those of the same kind.
 
         Raises:
-            Exception: what the answer is, where that is an exception.
+            Exception: the answer is one.
         """
-        question = _Question(kind, ask, content)
+        question = _Question(kind, answer_all, content)
         with self._changed:
             self._questions.append(question)
-            self._coming -= 1
+            self._running -= 1
             self._changed.notify_all()
-            self._changed.wait_for(lambda: question.answered or not self._coming)
+            self._changed.wait_for(lambda: question.answered or not self._running)
             if not question.answered:
-                # All others wait or have ended, so holding the lock meanwhile keeps nobody.
-                self._answer_all()
+                # Every other thread waits or has ended, so holding the lock blocks nobody.
+                self._answer_waiting()
         if isinstance(question.answer, Exception):
             raise question.answer
         return question.answer
 
-    def _answer_all(self) -> None:
+    def _answer_waiting(self) -> None:
         questions, self._questions = self._questions, []
         kinds: dict[Hashable, list[_Question]] = {}
         for question in questions:
@@ -82,17 +82,17 @@ class BatchBarrier:
         for group in kinds.values():
             for question, answer in zip(group, _answers(group), strict=True):
                 question.answer, question.answered = answer, True
-        self._coming += len(questions)
+        self._running += len(questions)
         self._changed.notify_all()
 
 
 def _answers(group: Sequence[_Question]) -> Sequence[Any]:
     try:
-        return group[0].ask([question.content for question in group])
-    except Exception as error:  # noqa: BLE001 raised again by the thread of each item
+        return group[0].answer_all([question.content for question in group])
+    except Exception as error:  # noqa: BLE001 raised again in the thread of each item
         return [error] * len(group)
 
 
 def current() -> BatchBarrier | None:
-    """The meeting that this thread attends, if any."""
-    return _here.get()
+    """Return the barrier of the calling thread, or None outside a batch."""
+    return _current.get()

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
 from imagemill.operations import OperationError, UsedModel
-from processor.models import cpu, providers, runtime
+from processor.models import providers, runtime
 from processor.models.convert import prepare
 from processor.models.manifest import Manifest, ManifestError, ModelEntry
 from processor.models.session import Session
@@ -26,9 +26,9 @@ Precision = Literal["exact", "balanced", "fast"]
 
 
 class ModelLoader:
-    """The models of one process; sessions are kept once loaded.
+    """The models of one inference process, each loaded at most once.
 
-    Make one in every inference process: sessions do not survive a fork.
+    Create it in the process that uses it: sessions do not survive a fork.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class ModelLoader:
         threads: int = 1,
         batch_size: int | None = None,
     ) -> None:
-        """`providers`, `precision` and `batch_size` are the settings; `threads` is per inference.
+        """Take the settings `providers`, `precision` and `batch_size`, and `threads` per inference.
 
         Raises:
             ManifestError: a manifest file in one of the folders does not parse.
@@ -48,17 +48,17 @@ class ModelLoader:
         self._store = store
         self._manifest_files = store.manifest_files()
         self._manifest = store.manifest()
-        self._wanted = providers
+        self._provider_setting = providers
         self._precision: Precision = precision
         self._threads = threads
         self._batch_size = batch_size
         self._sessions: dict[tuple[str, str], Session] = {}
-        # Items that run side by side load a model once.
+        # The items of a batch run in threads: the first one loads a model, the others wait.
         self._loading = threading.Lock()
 
     @classmethod
     def from_settings(cls, settings: ProcessorSettings) -> ModelLoader:
-        """The loader as the processor's settings describe it."""
+        """Create the loader that the processor's settings describe."""
         return cls(
             ModelStore.of(settings),
             providers=settings.execution_providers,
@@ -68,22 +68,22 @@ class ModelLoader:
 
     @property
     def manifest(self) -> Manifest:
-        """Every model that is known here, fetched or not; read again once its files change."""
+        """Every known model, fetched or not; read again when a manifest file has changed."""
         files = self._store.manifest_files()
         if files != self._manifest_files:
             try:
                 self._manifest = self._store.manifest()
             except ManifestError as error:
-                log.warning("the models stay those that were known: %s", error)
-            # Last: a thread that finds these files has to find their manifest too.
+                log.warning("the manifest is not read again, earlier models stay known: %s", error)
+            # Last: a thread that sees the new files must see their manifest too.
             self._manifest_files = files
         return self._manifest
 
     def known(self) -> tuple[KnownModel, ...]:
-        """The store's models, with the precisions that this worker computes in.
+        """Return the store's models, with the precisions that this worker can compute in.
 
         Raises:
-            ManifestError: as the store.
+            ManifestError: a manifest file in one of the folders does not parse.
         """
         runs = [name for name in get_args(Precision) if self._refusal(name) is None]
         return tuple(
@@ -92,7 +92,7 @@ class ModelLoader:
         )
 
     def default(self, task: str) -> str:
-        """The name of the task's default model: the one added last of those that are there.
+        """Return the name of the task's default model: the last default whose file is here.
 
         Raises:
             OperationError: the manifest has no default for it (model_unavailable).
@@ -105,14 +105,15 @@ class ModelLoader:
     def session(
         self, name: str, *, precision: Precision | None = None, task: str | None = None
     ) -> Session:
-        """The loaded model, loading it at the first call, and again when its entry has changed.
+        """Return the loaded model; load it at the first call, and when its entry has changed.
 
-        `precision` None takes the worker's setting, and exact where the model has no other.
+        `precision` None takes the worker's setting, or exact where the model does not have it.
         `task`, when given, must be the model's.
 
         Raises:
-            OperationError: unknown here, another task's or another precision (params_invalid);
-                missing, corrupt, or not for this CPU (model_unavailable).
+            OperationError: no such model of that task, or not in that precision (params_invalid);
+                its file is missing or corrupt, or this worker cannot run it
+                (model_unavailable).
         """
         entry = self._entry(name, task)
         chosen = self._choose_precision(entry, precision)
@@ -125,27 +126,27 @@ class ModelLoader:
 
     @property
     def batch_limit(self) -> int:
-        """How many items may share a call here; as the loaded models' provider profits from it.
+        """The most items that may share a call on the provider of the loaded models.
 
         Raises:
-            OperationError: no model is loaded, and no provider that is asked for is installed
-                (model_unavailable).
+            OperationError: no model is loaded, and none of the providers in the setting is
+                installed (model_unavailable).
         """
         loaded = next(iter(self._sessions.values()), None)
         provider = loaded.used.provider if loaded else self._provider()
         return providers.batch_limit(self._batch_size, provider)
 
     def batches(self, used: Iterable[UsedModel]) -> bool:
-        """Whether one of these models takes several pictures in a call."""
+        """Return True if one of these loaded models takes several pictures in a call."""
         names = set(used)
         return any(one.batches and one.used in names for one in tuple(self._sessions.values()))
 
     def file(self, name: str, *, task: str | None = None) -> ModelFile:
-        """The model's verified file, for a library that loads it itself.
+        """Return the model's verified file, for a library that loads it itself.
 
         Raises:
-            OperationError: unknown here or another task's (params_invalid); missing or corrupt
-                (model_unavailable).
+            OperationError: no such model of that task (params_invalid); its file is missing or
+                corrupt (model_unavailable).
         """
         entry = self._entry(name, task)
         try:
@@ -178,14 +179,14 @@ class ModelLoader:
         return wanted
 
     def _refusal(self, precision: Precision) -> str | None:
-        """Why this worker does not compute in that precision; None where it does."""
+        """Return the reason why this worker cannot compute in that precision, or None."""
         if precision == "exact":
             return None
-        if not cpu.has_bfloat16():
-            flags = " or ".join(sorted(cpu.BF16_FLAGS))
+        if not providers.has_bfloat16():
+            flags = " or ".join(sorted(providers.BF16_FLAGS))
             return (
                 f"precision {precision} needs a CPU with bfloat16 ({flags}), "
-                "which this worker's has not; use precision exact"
+                "which this worker's CPU lacks; use precision exact"
             )
         try:
             provider = self._provider()
@@ -208,7 +209,7 @@ class ModelLoader:
 
     def _providers(self) -> tuple[str, ...]:
         try:
-            return runtime.available(self._wanted)
+            return runtime.available(self._provider_setting)
         except providers.ProviderError as error:
             raise _unavailable(str(error)) from error
 
@@ -222,12 +223,12 @@ class ModelLoader:
         inference = self._open(entry, file, path, precision)
         actual = providers.short_name(inference.get_providers()[0])
         if actual != provider:
-            # onnxruntime goes on with its next provider when one does not start.
+            # onnxruntime falls back to its next provider when one does not start.
             log.warning("%s runs on %s: %s did not start", entry.name, actual, provider)
         sizes = (1,)
         if (limit := providers.batch_limit(self._batch_size, actual)) > 1:
             try:
-                inference = self._batching(entry, file, precision, inference)
+                inference = self._with_open_batch(entry, file, precision, inference)
                 sizes = providers.batch_sizes(actual, limit)
             except (prepare.PrepareError, OSError) as error:
                 log.warning("%s takes one picture a call: %s", entry.name, error)
@@ -239,21 +240,21 @@ class ModelLoader:
             session.warm()
         return session
 
-    def _batching(
+    def _with_open_batch(
         self,
         entry: ModelEntry,
         file: ModelFile,
         precision: Precision,
-        inference: runtime.Inference,
-    ) -> runtime.Inference:
-        """The model with its batch dimension open: as it is loaded, or the prepared copy of it.
+        inference: runtime.RuntimeSession,
+    ) -> runtime.RuntimeSession:
+        """Return the session if its batch dimension is open, else one of a copy where it is.
 
         Raises:
-            PrepareError: the model does not allow it.
+            PrepareError: the model gives other results with several pictures.
             OSError: the copy cannot be written.
             OperationError: the copy cannot be loaded (model_unavailable).
         """
-        if runtime.open_batch(inference):
+        if runtime.has_open_batch(inference):
             return inference
         if precision != "exact":
             raise prepare.PrepareError(f"precision {precision} is prepared for one")
@@ -262,7 +263,7 @@ class ModelLoader:
 
     def _open(
         self, entry: ModelEntry, file: ModelFile, path: Path, precision: Precision
-    ) -> runtime.Inference:
+    ) -> runtime.RuntimeSession:
         names = self._providers()
         engines = self._store.prepared(entry, file.sha256, "tensorrt") / path.stem
         try:

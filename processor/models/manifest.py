@@ -1,6 +1,6 @@
-"""The manifest: what is known about each model, read from TOML and checked.
+"""The manifest: the facts of each model, read from TOML and checked.
 
-Pure but for load() and files().
+Only load() and files() read from the disk.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ class _Entry(BaseModel):
 
 
 class UrlSource(_Entry):
-    """A plain file behind http(s); resumed with Range when it stops half-way."""
+    """A file behind http(s); an interrupted download is resumed with Range."""
 
-    kind: Literal["url"]
-    url: str = Field(pattern=r"^https?://")
+    kind: Literal["url"] = Field(description="Marks a source of this kind.")
+    url: str = Field(pattern=r"^https?://", description="Address of the file.")
 
     def __str__(self) -> str:
         return self.url
@@ -40,29 +40,43 @@ class UrlSource(_Entry):
 class PypiSource(_Entry):
     """One file inside a wheel, downloaded with pip and never installed."""
 
-    kind: Literal["pypi"]
-    package: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
-    version: str = Field(pattern=r"^[0-9][0-9A-Za-z.+!-]*$")
-    member: str
+    kind: Literal["pypi"] = Field(description="Marks a source of this kind.")
+    package: str = Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="Name of the package."
+    )
+    version: str = Field(
+        pattern=r"^[0-9][0-9A-Za-z.+!-]*$", description="Exact version of the package."
+    )
+    member: str = Field(description="Path of the model file inside the wheel.")
 
     def __str__(self) -> str:
         return f"the PyPI package {self.package} {self.version}"
 
 
 class NpmSource(_Entry):
-    """One file inside an npm package, converted where `conversion` names how.
+    """One file inside an npm package, converted if `conversion` is given."""
 
-    `tfjs-ssd` makes ONNX of a TensorFlow.js detector, whose model.json the member is; `chunks`
-    joins the pieces that the member lists for `resource`.
-    """
-
-    kind: Literal["npm"]
-    package: str = Field(pattern=r"^(@[a-z0-9._-]+/)?[a-z0-9][a-z0-9._-]*$")
-    version: str = Field(pattern=r"^[0-9][0-9A-Za-z.+-]*$")
-    member: str
-    archive_sha256: Sha256
-    conversion: Literal["tfjs-ssd", "chunks"] | None = None
-    resource: str = ""
+    kind: Literal["npm"] = Field(description="Marks a source of this kind.")
+    package: str = Field(
+        pattern=r"^(@[a-z0-9._-]+/)?[a-z0-9][a-z0-9._-]*$",
+        description="Name of the package, with its scope if it has one.",
+    )
+    version: str = Field(
+        pattern=r"^[0-9][0-9A-Za-z.+-]*$", description="Exact version of the package."
+    )
+    member: str = Field(description="Path inside the tarball of the file to take or convert.")
+    archive_sha256: Sha256 = Field(description="sha256 of the package's tarball, in hex.")
+    conversion: Literal["tfjs-ssd", "chunks"] | None = Field(
+        default=None,
+        description=(
+            "tfjs-ssd makes ONNX of a TensorFlow.js detector whose model.json the member is; "
+            "chunks joins the pieces that the member lists for `resource`; null takes the member "
+            "as it is."
+        ),
+    )
+    resource: str = Field(
+        default="", description="With chunks: name of the file in the member's list of pieces."
+    )
 
     def __str__(self) -> str:
         return f"the npm package {self.package} {self.version}"
@@ -76,22 +90,37 @@ Layout = Literal["nchw", "nhwc"]
 
 
 class ModelInput(_Entry):
-    """How pixels become the input tensor: resize, divide as `scale` says, then (x - mean) / std.
+    """Steps from pixels to the input tensor: resize, divide by `scale`, then (x - mean) / std.
 
-    In an entry only what is written() counts: the rest is as the model's family has it, and what
-    the file itself fixes stays. `size` is (width, height) in pixels. `scale`: "image-max" divides
-    by the largest value in the resized picture (rembg's way), "255" by 255, "none" leaves 0 to 255.
+    In an entry only the fields in written() count. The model's family gives the others, and a size
+    or layout that the file fixes overrides both.
     """
 
-    size: tuple[Side, Side] | None = None
-    layout: Layout = "nchw"
-    channels: Literal["rgb", "bgr"] = "rgb"
-    scale: Literal["image-max", "255", "none"] = "255"
-    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    size: tuple[Side, Side] | None = Field(
+        default=None, description="Width and height of the input, 1 to 8192 pixels each."
+    )
+    layout: Layout = Field(
+        default="nchw", description="Axis order, where the input's shape leaves it open."
+    )
+    channels: Literal["rgb", "bgr"] = Field(
+        default="rgb", description="Order of the colour channels."
+    )
+    scale: Literal["image-max", "255", "none"] = Field(
+        default="255",
+        description=(
+            "Divisor of the values 0 to 255: image-max is the largest value in the resized "
+            "picture, as in rembg; none leaves 0 to 255."
+        ),
+    )
+    mean: tuple[float, float, float] = Field(
+        default=(0.0, 0.0, 0.0), description="Subtracted per channel, after the division."
+    )
+    std: tuple[float, float, float] = Field(
+        default=(1.0, 1.0, 1.0), description="Divisor per channel, after the subtraction."
+    )
 
     def written(self) -> dict[str, Any]:
-        """The fields that were given; mean and std are one, so either brings both."""
+        """Return the fields that were given; either of mean and std brings both."""
         pair = {"mean", "std"}
         names = self.model_fields_set
         return {name: getattr(self, name) for name in names | (pair if names & pair else set())}
@@ -100,9 +129,9 @@ class ModelInput(_Entry):
 def picture_axes(
     shape: Sequence[int | str | None], layout: Layout
 ) -> tuple[Layout, int | None, int | None]:
-    """The axis order of an input of one picture, and the (width, height) that its shape fixes.
+    """Return the axis order of a picture input, and the width and height that its shape fixes.
 
-    `layout` is taken where the shape does not tell; None is a side that is left open.
+    `layout` is the order where the shape has no axis of 3; None stands for an open side.
     """
     _, first, _, last = shape
     if 3 in (first, last):
@@ -117,35 +146,45 @@ def _side(dimension: int | str | None) -> int | None:
 
 
 class ModelEntry(_Entry):
-    """One model.
+    """One model."""
 
-    `output` is the only output asked for where a model has several; None takes the first.
-    `default` models are fetched by `models fetch --default` and used when a job names none.
-    `centre` maps a ReLU node to {channel: constant} for the low precisions (see rewrite.py);
-    `bf16` names the convolutions that precision "balanced" computes in bfloat16.
-    """
-
-    name: str = Field(pattern=NAME_PATTERN)
-    task: str = Field(min_length=1, max_length=100)
-    sha256: tuple[Sha256, ...] = Field(min_length=1)
-    summary: str = ""
-    licence: str = "unknown"
-    default: bool = False
-    bytes: int | None = Field(default=None, gt=0)
-    output: str | None = None
-    input: ModelInput | None = None
-    sources: tuple[Source, ...] = ()
-    centre: dict[str, dict[int, float]] = Field(default_factory=dict)
-    bf16: tuple[str, ...] = ()
+    name: str = Field(
+        pattern=NAME_PATTERN, description="Name in params, and of the file, 1 to 100 characters."
+    )
+    task: str = Field(min_length=1, max_length=100, description="Operation that the model serves.")
+    sha256: tuple[Sha256, ...] = Field(
+        min_length=1, description="sha256, in hex, of every file accepted; the preferred first."
+    )
+    summary: str = Field(default="", description="One line for `imagemill models list`.")
+    licence: str = Field(default="unknown", description="Licence of the weights, as SPDX has it.")
+    default: bool = Field(
+        default=False,
+        description="Fetched by `models fetch --default`, and used by jobs that name no model.",
+    )
+    bytes: int | None = Field(default=None, gt=0, description="Size of the file in bytes.")
+    output: str | None = Field(
+        default=None, description="Output to compute where there are several; null: the first."
+    )
+    input: ModelInput | None = Field(
+        default=None, description="Steps from pixels to the input; null: as the family has them."
+    )
+    sources: tuple[Source, ...] = Field(default=(), description="Tried in this order.")
+    centre: dict[str, dict[int, float]] = Field(
+        default_factory=dict,
+        description="For precision fast: the constant of each nearly constant channel, by ReLU.",
+    )
+    bf16: tuple[str, ...] = Field(
+        default=(), description="Convolutions that precision balanced computes in bfloat16."
+    )
 
     @property
     def file_name(self) -> str:
-        """The name its file has in every folder."""
+        """Name of its file in every folder."""
         return f"{self.name}.onnx"
 
     @property
     def remedy(self) -> str:
-        """What to do where its file is missing or another one, for messages."""
+        """Advice for error messages about a file that is missing or has another sum."""
         if self.sources:
             return f"run `imagemill models fetch {self.name}`"
         options = f"--name {self.name} --task {self.task}"
@@ -153,7 +192,7 @@ class ModelEntry(_Entry):
 
     @property
     def precisions(self) -> tuple[str, ...]:
-        """The precisions it can be run in where the CPU has bfloat16."""
+        """The precisions it has on a CPU with bfloat16."""
         known = ("exact", *(("balanced",) if self.bf16 else ()))
         return (*known, *(("fast",) if self.centre else ()))
 
@@ -177,22 +216,22 @@ class Manifest(BaseModel):
         return raw
 
     def find(self, name: str) -> ModelEntry | None:
-        """The model of that name, or None."""
+        """Return the model of that name, or None."""
         return self.models.get(name)
 
     def defaults(self, task: str | None = None) -> tuple[ModelEntry, ...]:
-        """The default models, of one task or of all, in the manifest's order."""
+        """Return the default models, of one task or of all, in the manifest's order."""
         entries = self.models.values()
         return tuple(e for e in entries if e.default and task in (None, e.task))
 
     def merged(self, other: Manifest) -> Manifest:
-        """Both manifests, `other` behind; where a name is in both, `other` wins."""
+        """Return both manifests joined, `other` last; it wins where a name is in both."""
         kept = {name: one for name, one in self.models.items() if name not in other.models}
         return Manifest.model_construct(models={**kept, **other.models})
 
 
 def parse(text: str, origin: str) -> Manifest:
-    """The manifest written in `text`; `origin` names it in errors.
+    """Parse a manifest; `origin` names it in errors.
 
     Raises:
         ManifestError: not TOML, or a key is missing, unknown or out of range.
@@ -208,7 +247,7 @@ def parse(text: str, origin: str) -> Manifest:
 
 
 def render(entry: ModelEntry) -> str:
-    """The entry as manifest text that parse() reads back to an equal entry."""
+    """Return the entry as TOML that parse() reads back to an equal entry."""
     facts: Mapping[str, Any] = entry.model_dump(
         mode="json", exclude={"name"}, exclude_unset=True, exclude_none=True
     )
@@ -240,7 +279,7 @@ def _toml_character(character: str) -> str:
 
 
 class ManifestFile(NamedTuple):
-    """A *.toml in a folder; another time or inode is another content."""
+    """A *.toml file in a folder; its content has changed if the time or inode has."""
 
     path: Path
     modified_ns: int
@@ -248,12 +287,12 @@ class ManifestFile(NamedTuple):
 
 
 def files(*folders: Path) -> tuple[ManifestFile, ...]:
-    """The manifest files in the folders, in the folders' order and the newest of each last."""
+    """List the manifest files in the folders' order, the newest of each folder last."""
     found: list[ManifestFile] = []
     for folder in folders:
         here = []
         for path in folder.glob("*.toml"):
-            # One that is removed meanwhile is not there.
+            # Removed between glob and stat: as if it had never been found.
             with contextlib.suppress(FileNotFoundError):
                 facts = path.stat()
                 here.append(ManifestFile(path, facts.st_mtime_ns, facts.st_ino))
@@ -262,7 +301,7 @@ def files(*folders: Path) -> tuple[ManifestFile, ...]:
 
 
 def load(*folders: Path) -> Manifest:
-    """The built-in manifest, and over it the folders' files(), later ones winning.
+    """Read the built-in manifest and the folders' files(); later entries win.
 
     Raises:
         ManifestError: a file cannot be read or does not parse.

@@ -1,10 +1,15 @@
-"""Open a file with onnxruntime, or an IR with OpenVINO; the only place that knows their errors."""
+"""Open an ONNX file with onnxruntime or an IR with OpenVINO, behind one protocol.
+
+No other module knows the errors of the two.
+"""
 
 from __future__ import annotations
 
 import importlib.util
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Protocol
 
 import onnxruntime
@@ -29,15 +34,15 @@ ERRORS: tuple[type[Exception], ...] = (
 
 
 class Argument(Protocol):
-    """An input or output; `shape` has a name or None where a dimension is open."""
+    """An input or output of a model; `shape` has a name or None for an open dimension."""
 
     name: str
     shape: Sequence[int | str | None]
     type: str
 
 
-class Inference(Protocol):
-    """What is used of onnxruntime's InferenceSession."""
+class RuntimeSession(Protocol):
+    """The part of onnxruntime's InferenceSession that is used here."""
 
     def get_inputs(self) -> Sequence[Argument]: ...
 
@@ -53,7 +58,7 @@ class Inference(Protocol):
 
 
 def available(wanted: str) -> tuple[str, ...]:
-    """The short names of the providers that the setting gets on this machine, preferred first.
+    """Return the short names of the providers that `wanted` selects here, the preferred first.
 
     Raises:
         providers.ProviderError: an unknown name, or none of them is installed.
@@ -62,42 +67,98 @@ def available(wanted: str) -> tuple[str, ...]:
 
 
 def reads_ir() -> bool:
-    """Whether the OpenVINO package is there, without which only ONNX files can be opened.
+    """Return True if the package openvino is installed, which IR files need.
 
-    The libraries in onnxruntime-openvino lack the reader of OpenVINO's own format.
+    The libraries inside onnxruntime-openvino lack the reader of OpenVINO's own format.
     """
     return importlib.util.find_spec("openvino") is not None
 
 
-def open_batch(inference: Inference) -> bool:
-    """Whether the model leaves open how many pictures it gets, in what goes in and comes out."""
-    shapes = [one.shape for one in (*inference.get_inputs(), *inference.get_outputs())]
+def has_open_batch(session: RuntimeSession) -> bool:
+    """Return True if the batch dimension of every input and output is open."""
+    shapes = [one.shape for one in (*session.get_inputs(), *session.get_outputs())]
     return all(shape and not isinstance(shape[0], int) for shape in shapes)
 
 
 def open_session(
     path: Path, names: Sequence[str], precision: str, threads: int, engines: Path
-) -> Inference:
-    """The file loaded on the first of these providers that starts, or else on the CPU.
+) -> RuntimeSession:
+    """Load the file on the first of the providers `names` that starts, and else on the CPU.
 
-    `engines` is the folder for what a provider compiles of the file.
+    `engines` is the folder for the engines that TensorRT compiles for the file.
 
     Raises:
-        OSError: that folder cannot be made.
-        ERRORS: the file is no model, or one the runtime cannot run.
+        OSError: that folder cannot be created.
+        ERRORS: the file is no model, or the runtime cannot run it.
     """
     if path.suffix == ".xml":
-        from processor.models.ir_session import IrSession  # loads a second OpenVINO
-
         return IrSession(path, providers.device_options(precision, threads))
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
     if names[0] == "openvino":
-        # OpenVINO optimises the graph itself, and better when it sees the original.
+        # OpenVINO optimises the graph itself, and does so better on the original.
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     if "tensorrt" in names:
         engines.mkdir(parents=True, exist_ok=True)
     chosen = providers.session_providers(names, precision, threads, engines)
     return onnxruntime.InferenceSession(str(path), options, providers=chosen)
+
+
+@dataclass(frozen=True)
+class IrArgument:
+    """An input or output of an IR, with the attributes of onnxruntime's NodeArg."""
+
+    name: str
+    shape: tuple[int, ...]
+    type: str = "tensor(float)"
+
+
+class IrSession:
+    """An IR on OpenVINO's CPU device, used like an onnxruntime session; not thread-safe."""
+
+    def __init__(self, path: Path, options: Mapping[str, str]) -> None:
+        """Load `path` (.xml) and the weights beside it (.bin).
+
+        Raises:
+            RuntimeError: the files are no IR.
+        """
+        import openvino  # a second OpenVINO library beside onnxruntime's: only where it is used
+
+        compiled = openvino.Core().compile_model(path, "CPU", dict(options))
+        self._request = compiled.create_infer_request()
+        self._inputs = [_argument(port) for port in compiled.inputs]
+        self._outputs = [_argument(port) for port in compiled.outputs]
+
+    def get_inputs(self) -> Sequence[IrArgument]:
+        """Return the inputs, in the model's order."""
+        return self._inputs
+
+    def get_outputs(self) -> Sequence[IrArgument]:
+        """Return the outputs, in the model's order."""
+        return self._outputs
+
+    def get_providers(self) -> Sequence[str]:
+        """Return OpenVINO's name among onnxruntime's providers."""
+        return [providers.NAMES["openvino"]]
+
+    def get_modelmeta(self) -> Any:
+        """Return empty metadata: an IR has the graph only."""
+        return SimpleNamespace(custom_metadata_map={})
+
+    def run(
+        self, output_names: Sequence[str] | None, input_feed: Mapping[str, NDArray[Any]]
+    ) -> Sequence[NDArray[Any]]:
+        """Return the named outputs, or all.
+
+        Raises:
+            RuntimeError: the inputs are not of the model's shape.
+        """
+        results = self._request.infer(dict(input_feed), share_inputs=True)
+        names = [one.name for one in self._outputs] if output_names is None else output_names
+        return [results[name] for name in names]
+
+
+def _argument(port: Any) -> IrArgument:
+    return IrArgument(port.get_any_name(), tuple(port.shape))

@@ -1,4 +1,4 @@
-"""A loaded model as operations use it: alone, or asked once for several pictures at a meeting."""
+"""Run a loaded model for one picture, or in one call for the pictures of a batch."""
 
 from __future__ import annotations
 
@@ -26,32 +26,32 @@ Outputs = Sequence["NDArray[Any]"]
 
 
 class Session:
-    """A loaded model; `used` is how results name it, `output` what run() asks for."""
+    """A loaded model; results name it as `used`, and run() returns its output named `output`."""
 
     def __init__(
         self,
         entry: ModelEntry,
         used: UsedModel,
-        inference: runtime.Inference,
+        inference: runtime.RuntimeSession,
         output: str,
         batch_sizes: tuple[int, ...] = (1,),
     ) -> None:
-        """`batch_sizes`: how many pictures one call may have, rising; (1,) is no batching."""
+        """`batch_sizes` are the numbers of pictures a call may have, rising; (1,) never batches."""
         self.entry = entry
         self.used = used
         self.inference = inference
         self.output = output
         self._sizes = batch_sizes
-        # An OpenVINO request does one inference at a time; the others lose nothing by it.
+        # An OpenVINO request runs one inference at a time.
         self._lock = threading.Lock()
 
     @property
     def batches(self) -> bool:
-        """Whether one call may have several pictures."""
+        """True if one call may have several pictures."""
         return self._sizes[-1] > 1
 
     def recipe(self, family: ModelInput) -> ModelInput:
-        """How it wants a picture: as its file fixes, else its entry says, else its family does."""
+        """Return how a picture becomes the input: by the file, else the entry, else `family`."""
         recipe = family
         if self.entry.input is not None:
             recipe = recipe.model_copy(update=self.entry.input.written())
@@ -63,7 +63,7 @@ class Session:
         return recipe.model_copy(update={"layout": layout, "size": size})
 
     def run(self, tensor: NDArray[np.float32]) -> NDArray[Any]:
-        """The one asked-for output for the model's one input.
+        """Return the output named `output` for the model's one input.
 
         Raises:
             OperationError: the runtime failed (model_failed).
@@ -71,11 +71,15 @@ class Session:
         return self._run(self.output, {self.inference.get_inputs()[0].name: tensor})[0]
 
     def run_all(self, feeds: Feeds) -> Outputs:
-        """Every output, in the model's order, for named inputs; errors as run()."""
+        """Return every output, in the model's order, for named inputs.
+
+        Raises:
+            OperationError: the runtime failed (model_failed).
+        """
         return self._run(None, feeds)
 
     def warm(self) -> None:
-        """Run each batch size once on zeros, the largest first; not where a shape is open.
+        """Run each batch size once on zeros, the largest first, if the input's shape is fixed.
 
         Raises:
             OperationError: the runtime failed (model_failed).
@@ -85,17 +89,23 @@ class Session:
             return
         if not all(isinstance(size, int) for size in picture.shape[1:]):
             return
-        # TensorRT builds for the range of sizes it has seen: the largest first saves rebuilding.
+        # TensorRT rebuilds its engine when a size exceeds those seen so far: largest first.
         for size in reversed(self._sizes):
             zeros = np.zeros((size, *picture.shape[1:]), np.float32)
             self._infer(self.output, {picture.name: zeros})
 
     def _run(self, output: str | None, feeds: Feeds) -> Outputs:
-        here = batching.current()
-        if here is None or not self.batches or any(one.shape[:1] != (1,) for one in feeds.values()):
+        barrier = batching.current()
+        if (
+            barrier is None
+            or not self.batches
+            or any(one.shape[:1] != (1,) for one in feeds.values())
+        ):
             return self._infer(output, feeds)
         shapes = tuple((name, one.shape, one.dtype.str) for name, one in feeds.items())
-        return here.put((id(self), output, shapes), lambda many: self._ask(output, many), feeds)
+        return barrier.ask(
+            (id(self), output, shapes), lambda many: self._answer(output, many), feeds
+        )
 
     def _infer(self, output: str | None, feeds: Feeds) -> Outputs:
         try:
@@ -105,8 +115,8 @@ class Session:
             reason = f"{self.entry.name} failed on {self.used.provider}: {error}"
             raise OperationError(ErrorCode.MODEL_FAILED, reason) from error
 
-    def _ask(self, output: str | None, many: Sequence[Feeds]) -> list[Outputs | Exception]:
-        """The outputs of each picture; where the batch fails, those of each alone."""
+    def _answer(self, output: str | None, many: Sequence[Feeds]) -> list[Outputs | Exception]:
+        """Return each picture's outputs; if the joint call fails, from a call for each."""
         reason: Exception | None = None
         if 1 < len(many) <= self._sizes[-1]:
             try:
@@ -126,10 +136,10 @@ class Session:
             return error
 
     def _infer_together(self, output: str | None, many: Sequence[Feeds]) -> list[Outputs]:
-        """One call for all.
+        """Compute all in one call.
 
         Raises:
-            ValueError: an output has not one row a picture.
+            ValueError: an output does not have one row per picture.
         """
         size = next(size for size in self._sizes if size >= len(many))
         filled = [*many, *[many[-1]] * (size - len(many))]

@@ -1,4 +1,4 @@
-"""Where model files lie, and whether the file found there is the one the manifest means."""
+"""The folders of model files, and the check of a file against its manifest entry."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 
 
 class ModelMissing(LookupError):
-    """No folder has the model's file."""
+    """The model's file is in no folder."""
 
 
 class ModelCorrupt(ValueError):
-    """A file has the model's name and other content."""
+    """The file of the model's name has another sha256."""
 
 
 @dataclass(frozen=True)
 class ModelFile:
-    """A verified file; `sha256` is that of its content."""
+    """A verified file and the sha256 of its content, in hex."""
 
     path: Path
     sha256: str
@@ -37,9 +37,9 @@ class ModelFile:
 
 @dataclass(frozen=True)
 class ModelStore:
-    """The folders of model files: `local` (IMAGEMILL_MODELS) first, then `home`, which is ours.
+    """The folders of model files: `local` (IMAGEMILL_MODELS) first, then `home`.
 
-    Only `home` is ever written to.
+    Only `home` is written to.
     """
 
     home: Path
@@ -47,17 +47,17 @@ class ModelStore:
 
     @classmethod
     def of(cls, settings: ProcessorSettings) -> ModelStore:
-        """The folders that the processor's settings name."""
+        """Return the store of the folders that the processor's settings name."""
         return cls(settings.home / "models", settings.models_dir)
 
     @property
     def folders(self) -> tuple[Path, ...]:
-        """The folders that exist, the first looked in first."""
+        """The existing folders, in the order in which they are searched."""
         both = (self.local, self.home)
         return tuple(folder for folder in both if folder is not None and folder.is_dir())
 
     def manifest(self) -> Manifest:
-        """The built-in manifest with what the folders add; the local one has the last word.
+        """Read the built-in manifest and the folders' entries; the local folder's win.
 
         Raises:
             ManifestError: a file in one of them does not parse.
@@ -65,23 +65,23 @@ class ModelStore:
         return load(*reversed(self.folders))
 
     def manifest_files(self) -> tuple[ManifestFile, ...]:
-        """What manifest() would read; another answer than before means to read it again."""
+        """List the files that manifest() reads; a changed list means to read them again."""
         return files(*reversed(self.folders))
 
     def has(self, entry: ModelEntry) -> bool:
-        """Whether a folder has a file of the model's name, right or wrong."""
+        """Return True if a folder has a file of the model's name; its sum is not checked."""
         return any((folder / entry.file_name).is_file() for folder in self.folders)
 
     def default(self, manifest: Manifest, task: str) -> ModelEntry | None:
-        """The task's default: the last one in the manifest whose file is here, else the last."""
+        """Return the task's last default whose file is here, else its last default."""
         entries = manifest.defaults(task)[::-1]
         return next(filter(self.has, entries), next(iter(entries), None))
 
     def known(self) -> tuple[KnownModel, ...]:
-        """What the manifest lists, and whether its files are here; one default a task at most.
+        """Describe every model of the manifest; at most one per task is the default.
 
         Raises:
-            ManifestError: as manifest().
+            ManifestError: a manifest file does not parse.
         """
         manifest = self.manifest()
         return tuple(
@@ -98,9 +98,9 @@ class ModelStore:
         )
 
     def resolve(self, entry: ModelEntry) -> ModelFile:
-        """The model's file with its checksum verified.
+        """Return the model's file after a check of its sha256.
 
-        A wrong file in the local folder does not hide a right one in the home.
+        A wrong file in the local folder does not hide a right one in the home folder.
 
         Raises:
             ModelCorrupt: the only files of that name have other content.
@@ -120,7 +120,7 @@ class ModelStore:
         raise ModelMissing(f"no file {entry.file_name} in {self.describe()}")
 
     def describe(self) -> str:
-        """The folders, for messages."""
+        """Return the folders as text for messages."""
         both = (self.local, self.home)
         return " or ".join(str(folder) for folder in both if folder is not None)
 
@@ -134,16 +134,16 @@ class ModelStore:
             yield
 
     def partial(self, name: str) -> Path:
-        """Where a download of that model lies while it is incomplete."""
+        """Return the path of an incomplete download of that model."""
         return self.home / "partial" / f"{name}.part"
 
     def prepared(self, entry: ModelEntry, sha256: str, variant: str) -> Path:
-        """Where a verified file's rewrite is kept, without ending; it changes with the file."""
+        """Return the path, without extension, of a rewrite of the file with that sha256."""
         return self.home / "prepared" / f"{entry.name}-{sha256[:16]}-{variant}"
 
 
 def sha256_of(path: Path) -> str:
-    """The file's sha256 in hex.
+    """Compute the file's sha256, in hex.
 
     Raises:
         OSError: it cannot be read.
@@ -153,7 +153,7 @@ def sha256_of(path: Path) -> str:
 
 
 def write_atomic(path: Path, data: bytes) -> None:
-    """Write the file whole or not at all, whatever else writes it at the same time.
+    """Write the file whole or not at all, also with concurrent writers.
 
     Raises:
         OSError: the folder cannot be written.
@@ -165,7 +165,7 @@ def write_atomic(path: Path, data: bytes) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        # mkstemp makes files of the owner alone; services may run as another user.
+        # mkstemp creates files with mode 0600, and services may run as another user.
         Path(name).chmod(0o644)
         Path(name).replace(path)
     except BaseException:

@@ -1,4 +1,4 @@
-"""Collects items that may share their models' calls, and hands them to a process as one."""
+"""Collect items that may share the calls of their models, and run them as one batch."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from processor.run.item import ItemOutcome, ItemTask
 from schemas.catalog import find_operation
 
 Take = Callable[[], list[ItemTask]]
-"""Closes the batch, and gives the items of it that are still wanted."""
+"""Closes the batch and returns its items whose callers still wait."""
 Serve = Callable[[Take], Awaitable[Sequence[ItemOutcome | None]]]
-"""Takes the items once a process is free for them, and gives what came out, in their order.
+"""Calls its argument once a process is free, runs those items, and returns their outcomes in order.
 
-None for one that has to be run alone.
+None stands for an item that has to be run again alone.
 """
 
 
 def batch_key(task: ItemTask) -> str | None:
-    """What items that may share their models' calls have in common; None: it runs alone.
+    """Return the key that items of one batch have in common, or None if the item runs alone.
 
-    An image behind a URL takes as long to come as its server likes, and would keep the others.
+    An item whose image is behind a URL runs alone: a slow server would delay the whole batch.
     """
     specs = [find_operation(name) for name, _ in task.steps]
     if task.key is None or not any(spec and spec.batch_by for spec in specs):
@@ -36,13 +36,13 @@ def batch_key(task: ItemTask) -> str | None:
     return json.dumps(kinds)
 
 
-# An item, and its outcome once it has one.
+# An item and the future of its outcome.
 _Place = tuple[ItemTask, asyncio.Future[ItemOutcome | None]]
 
 
 @dataclass(eq=False)
 class _Batch:
-    """Items that wait together, and the task that serves them."""
+    """Items that wait together, and the task that runs them."""
 
     full: asyncio.Event = field(default_factory=asyncio.Event)
     places: list[_Place] = field(default_factory=list)
@@ -53,10 +53,10 @@ class _Batch:
 
 
 class Batches:
-    """At most one batch of a key is open.
+    """Open batches by key, at most one per key.
 
-    It is served when it has `size` items or `delay_s` after its first, and stays open to more
-    until a process is free: what waits for a process anyway waits together.
+    A batch asks for a process when it has `size` items, or `delay_s` seconds after its first item.
+    It takes further items until a process is free for it.
     """
 
     def __init__(self, size: int, delay_s: float, serve: Serve) -> None:
@@ -67,9 +67,9 @@ class Batches:
         self._serving: set[asyncio.Task[None]] = set()
 
     async def run(self, key: str, task: ItemTask) -> ItemOutcome | None:
-        """The item's outcome; None when it has to be run alone.
+        """Return the item's outcome, or None if it has to be run again alone.
 
-        A caller that is cancelled leaves the others undisturbed; the last one ends the work.
+        Cancelling one caller does not disturb the others; cancelling the last cancels the batch.
         """
         batch = self._open.get(key)
         if batch is None:
@@ -91,7 +91,7 @@ class Batches:
         self._serving.add(serving)
 
         def ended(_: asyncio.Task[None]) -> None:
-            # Also of a task that was cancelled before its first step.
+            # Runs also if the task was cancelled before its first step.
             self._serving.discard(serving)
             self._close(key, batch)
             for _, future in batch.wanted():
@@ -126,7 +126,7 @@ class Batches:
                     future.set_result(outcome)
 
     async def stop(self) -> None:
-        """Give up what waits and what runs."""
+        """Cancel every batch, waiting or running."""
         for serving in tuple(self._serving):
             serving.cancel()
         await asyncio.gather(*self._serving, return_exceptions=True)

@@ -4,24 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from importlib import import_module
-from typing import Any
 
 from pydantic import ValidationError
 
 from processor.run.item import ItemOutcome
+from processor.run.operation_loader import load_run
 from schemas.catalog import operations
 from schemas.errors import ErrorCode, JobError
 from schemas.jobs import Job
-from schemas.operations import OperationSpec
 
 log = logging.getLogger(__name__)
-
-
-def load_run(spec: OperationSpec) -> Callable[..., Any]:
-    """The function that an operation's spec names."""
-    module, _, function = spec.run.partition(":")
-    return getattr(import_module(module), function)
 
 
 class InlineOperations:

@@ -1,4 +1,4 @@
-"""What an inference process does for one item: fetch, decode, run, encode, store."""
+"""Run one item in an inference process: fetch, decode, run, encode, store."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import cache
-from importlib import import_module
 from typing import Any, BinaryIO
 
 from PIL import Image
@@ -34,7 +32,8 @@ from imagemill.settings import ProcessorSettings
 from imagemill.storage import ObjectNotFound, StoreUnavailable, open_store, result_key
 from processor.models.batching import BatchBarrier
 from processor.models.loader import ModelLoader
-from processor.run.imaging import decode, encode
+from processor.run.imaging import WantedSize, decode, encode
+from processor.run.operation_loader import load_hook, load_run
 from schemas.catalog import find_operation
 from schemas.errors import ErrorCode, JobError
 from schemas.operations import OperationSpec
@@ -44,7 +43,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ItemTask:
-    """One item to run: `steps` are (operation, params); the image is at `key` or `url`."""
+    """One item: `steps` are (operation, params); its image is at `key` of the store or at `url`."""
 
     job_id: str
     index: int
@@ -56,9 +55,9 @@ class ItemTask:
 
 @dataclass
 class ItemOutcome:
-    """What came out: `result` and `model` as in the terminal event, or `error`.
+    """The outcome of one item: `result` and `model` as in the terminal event, or `error`.
 
-    `timings_ms` has fetch, infer (decoding and encoding included) and store.
+    `timings_ms` has the milliseconds of fetch, infer (decoding and encoding included) and store.
     """
 
     result: dict[str, Any] | None = None
@@ -66,13 +65,13 @@ class ItemOutcome:
     timings_ms: dict[str, float] = field(default_factory=dict)
     error: JobError | None = None
     permanent: bool = False
-    """Trying again cannot help, though it can with most errors of this code."""
+    """The error allows no retry, although its code does."""
     batches: bool = False
-    """A model that it used takes several pictures in a call: run_items() pays for such items."""
+    """A model that it used takes several pictures in a call, so run_items() is worth its while."""
 
 
 class _Clock:
-    """Takes the time of each stage, in milliseconds."""
+    """Measures the time of each stage, in milliseconds."""
 
     def __init__(self) -> None:
         self.timings_ms: dict[str, float] = {}
@@ -87,7 +86,7 @@ class _Clock:
 
 
 class ItemProcessor:
-    """What an inference process keeps between items: the store, the models, the URL guard."""
+    """Runs items, and keeps between them the store, the models and the URL guard."""
 
     def __init__(self, settings: ProcessorSettings) -> None:
         self._store = open_store(settings)
@@ -107,13 +106,13 @@ class ItemProcessor:
         picture = Image.new("RGB", (64, 64))
         source = SourceInfo(format="png", size=picture.size, bytes=0)
         try:
-            _function(spec)(picture, params, RunContext(self.models, source, 64 * 64))
+            load_run(spec)(picture, params, RunContext(self.models, source, 64 * 64))
         except OperationError as error:
-            # Jobs that need it will say so; the others can be served.
+            # Jobs that need the model fail with its error; the others can be served.
             log.warning("the default model is not loaded: %s", error)
 
     def run_item(self, task: ItemTask) -> ItemOutcome:
-        """Run one item. Never raises: whatever goes wrong is an outcome with an error."""
+        """Run one item. Never raises: any failure is an outcome with an error."""
         clock = _Clock()
         try:
             outcome = self._run(task, clock)
@@ -124,7 +123,7 @@ class ItemProcessor:
             outcome = ItemOutcome(error=JobError.of(ErrorCode.OUT_OF_MEMORY, message))
         except StoreUnavailable as error:
             outcome = ItemOutcome(error=JobError.of(ErrorCode.STORE_UNAVAILABLE, str(error)))
-        # Of sys.exit() in an own operation too: passed on, it would end the worker.
+        # SystemExit of a plugin's operation included: passed on, it would end the process.
         except BaseException as error:
             log.exception("item %d of job %s", task.index, task.job_id)
             message = f"The operation failed unexpectedly ({type(error).__name__})."
@@ -133,18 +132,18 @@ class ItemProcessor:
         return outcome
 
     def run_items(self, tasks: Sequence[ItemTask]) -> list[ItemOutcome]:
-        """Run items side by side, each as run_item() does; their models are asked in one call.
+        """Run items side by side, each as run_item() does, and join their model calls.
 
-        Decoding and encoding run at once where there are cores, as they need no Python meanwhile.
+        Decoding and encoding run in parallel: Pillow releases the GIL meanwhile.
         """
         if len(tasks) == 1:
             return [self.run_item(tasks[0])]
-        meeting = BatchBarrier(len(tasks))
+        barrier = BatchBarrier(len(tasks))
         unknown = JobError.of(ErrorCode.INTERNAL, "The item's thread ended without an outcome.")
         outcomes = [ItemOutcome(error=unknown)] * len(tasks)
 
         def run(place: int) -> None:
-            with meeting.attended():
+            with barrier.attended():
                 outcomes[place] = self.run_item(tasks[place])
 
         threads = [threading.Thread(target=run, args=[place]) for place in range(len(tasks))]
@@ -153,8 +152,8 @@ class ItemProcessor:
             try:
                 thread.start()
             except RuntimeError as error:
-                meeting.leave()
-                message = f"No room for a thread: {error}"
+                barrier.leave()
+                message = f"No thread can be started: {error}"
                 outcomes[place] = ItemOutcome(error=JobError.of(ErrorCode.OUT_OF_MEMORY, message))
             else:
                 started.append(thread)
@@ -164,7 +163,7 @@ class ItemProcessor:
 
     @property
     def batch_limit(self) -> int:
-        """How many items run_items() should get at most."""
+        """The most items that run_items() should get."""
         try:
             return self.models.batch_limit
         except OperationError as error:
@@ -174,19 +173,19 @@ class ItemProcessor:
     def _run(self, task: ItemTask, clock: _Clock) -> ItemOutcome:
         steps = [_step(name, params) for name, params in task.steps]
         if all(spec.inputs == "none" for spec, _ in steps):
-            outputs = [_function(spec)(None, params, None) for spec, params in steps]
+            outputs = [load_run(spec)(None, params, None) for spec, params in steps]
             return ItemOutcome(result={"data": _merged(steps, outputs)})
         with clock.stage("fetch"):
             file = self._open(task)
         with file, clock.stage("infer"):
-            image, source = decode(file, task.filename, self._limits, _shrink_hook(steps))
+            image, source = decode(file, task.filename, self._limits, _wanted_size(steps))
             context = RunContext(self.models, source, self._limits.max_pixels)
             outputs = []
             for spec, params in steps:
-                output = _function(spec)(image, params, context)
+                output = load_run(spec)(image, params, context)
                 image = output.image if output.image is not None else image
                 outputs.append(output)
-                # Only the first has said that it can do with less.
+                # Only the first operation has agreed to a shrunk picture.
                 context.source = replace(source, shrunk=1)
             pictured = any(output.image is not None for output in outputs)
             encoded = encode(image, _combined(outputs), source) if pictured else None
@@ -239,26 +238,17 @@ def _step(name: str, params: dict[str, Any]) -> tuple[OperationSpec, BaseModel]:
         raise OperationError(ErrorCode.PARAMS_INVALID, f"{where}: {first['msg']}") from error
 
 
-@cache
-def _module(spec: OperationSpec) -> Any:
-    return import_module(spec.run.partition(":")[0])
-
-
-def _function(spec: OperationSpec) -> Any:
-    return getattr(_module(spec), spec.run.partition(":")[2])
-
-
-def _shrink_hook(steps: list[tuple[OperationSpec, BaseModel]]) -> Any:
-    """The first operation's word on how small a picture it can work with."""
+def _wanted_size(steps: list[tuple[OperationSpec, BaseModel]]) -> WantedSize | None:
+    """Return the first operation's hook for the size it needs, if it has one."""
     spec, params = steps[0]
-    wanted_size = getattr(_module(spec), "wanted_size", None)
-    return (lambda size: wanted_size(params, size)) if wanted_size else None
+    hook = load_hook(spec, "wanted_size")
+    return (lambda size: hook(params, size)) if hook else None
 
 
 def _combined(outputs: list[Output]) -> EncodeOptions:
-    """How the one file of all steps is written.
+    """Combine the encode options of all steps, which write one file.
 
-    Metadata is left out if any step asked for that; format and quality are those of the last step
+    Metadata is stripped if any step asked for it; format and quality are those of the last step
     that named one.
     """
     asked = [output.encode for output in outputs]
@@ -277,9 +267,9 @@ def _combined(outputs: list[Output]) -> EncodeOptions:
 def _merged(
     steps: list[tuple[OperationSpec, BaseModel]], outputs: list[Output]
 ) -> dict[str, Any] | None:
-    """One step's data as it is; that of several under the names of their operations.
+    """Return one step's data as it is, or that of several steps by the name of their operation.
 
-    An operation that occurs more than once has a list there, with an entry each time.
+    An operation that occurs more than once gets a list with an entry per occurrence.
     """
     if len(outputs) == 1:
         return outputs[0].data
@@ -295,7 +285,7 @@ def _merged(
 
 
 def _described(used: list[UsedModel]) -> dict[str, Any] | None:
-    """The models of a result; the first stands for the job, the others are listed with it."""
+    """Describe the models of a result: the first one, and the rest under `others`."""
     described = [
         {
             "name": model.name,

@@ -1,8 +1,7 @@
-"""The inference processes: a crash, a hang or a hunger for memory ends one item, not the worker.
+"""The inference processes: a crash, a hang or an exhausted memory limit ends one item only.
 
-Where models take several pictures in a call, a process is handed several items at once. What goes
-wrong with them together says nothing about any of them, so each is run again alone and judged by
-that.
+Where models take several pictures in a call, a process gets several items at once. A failure of the
+process cannot be attributed to one of them, so each is run again alone.
 """
 
 from __future__ import annotations
@@ -27,45 +26,45 @@ from schemas.errors import ErrorCode, JobError
 log = logging.getLogger(__name__)
 
 _START_TIMEOUT_S = 120.0
-_START_AGAIN_S = 1.0
-_PARENT_CHECK_S = 1.0
-_READER_END_S = 1.0
-# What an inference process has; None in the worker itself.
-_workbench: ItemProcessor | None = None
+_RESTART_BACKOFF_S = 1.0
+_PARENT_CHECK_INTERVAL_S = 1.0
+_READER_JOIN_TIMEOUT_S = 1.0
+# Of an inference process; None in the worker itself.
+_processor: ItemProcessor | None = None
 
 
 class InferencePool:
     """Processes that run items, with a time and a memory limit; dead ones are replaced.
 
-    Every process is a pebble pool of one, thrown away with it. In a shared pool the processes take
-    turns at one pipe: one that is killed in its turn would block the others for ever; and pebble
-    gives a pool up for good when a process of it dies idle.
+    Each process is a pebble pool of its own. Processes of a shared pool read from one pipe under a
+    lock: one killed while it holds the lock would block the others for ever. And pebble closes a
+    pool for good when one of its processes dies idle.
     """
 
     def __init__(self, settings: ProcessorSettings) -> None:
         self._settings = settings
-        # Not forked: this process runs threads, and OpenVINO's do not survive a fork.
+        # Not forked: OpenVINO's threads do not survive a fork.
         self._context = multiprocessing.get_context("spawn")
         self._all: set[ProcessPool] = set()
         self._free: asyncio.Queue[ProcessPool] = asyncio.Queue()
         self._replacing: set[asyncio.Task[None]] = set()
         self._batch_limit = 1
         self._batches = Batches(1, 0, self._serve)
-        # The keys of items that profit from a batch, as the last one of each has shown.
+        # Keys of items whose last outcome said that its model takes several pictures in a call.
         self._batching: set[str] = set()
         self.ready = False
 
     @property
     def slots(self) -> int:
-        """Items that run at once, and so calls of run() that the pool has use for."""
+        """The most items that run at once, and so the most useful concurrent calls of run()."""
         return self._settings.processes * self._batch_limit
 
     async def start(self) -> None:
         """Start all processes and wait until each has its default model loaded and warm.
 
         Raises:
-            TimeoutError: they did not come up in two minutes.
-            BrokenProcessPool: one ended while it started; its traceback is in the log.
+            TimeoutError: a process is not warm after 120 s.
+            BrokenProcessPool: a process ended while it started; its traceback is in the log.
         """
         began = time.monotonic()
         count = self._settings.processes
@@ -79,10 +78,10 @@ class InferencePool:
         took = time.monotonic() - began
         log.info("%d inference processes are warm after %.1f s", count, took)
         if self._batch_limit > 1:
-            log.info("up to %d items share a model's call", self._batch_limit)
+            log.info("up to %d items share a call of a model", self._batch_limit)
 
     async def run(self, task: ItemTask) -> ItemOutcome:
-        """Run an item in a free process, alone or in a batch. An error is an outcome too."""
+        """Run an item in a free process, alone or in a batch; its failure is an outcome."""
         key = batch_key(task) if self._batch_limit > 1 else None
         outcome = await self._batches.run(key, task) if key in self._batching else None
         if outcome is None:
@@ -92,8 +91,8 @@ class InferencePool:
         return outcome
 
     async def _serve(self, take: Take) -> list[ItemOutcome | None]:
-        """Run what `take` gives in the next free process; of several, None for one to run alone."""
-        # Each may have died while it was idle; the items have not begun then.
+        """Run the items of `take` in the next free process; None: run the item again alone."""
+        # Every process may have died while idle; its items have not begun then.
         for _ in range(self._settings.processes + 1):
             process = await self._free.get()
             tasks = take()
@@ -109,14 +108,14 @@ class InferencePool:
     async def _run_in(
         self, process: ProcessPool, tasks: list[ItemTask]
     ) -> list[ItemOutcome | None] | None:
-        """The outcomes, or None when the process turns out to be dead already."""
-        sound = False
+        """Return the outcomes, or None if the process had died before it got the items."""
+        healthy = False
         limit_s = self._settings.item_timeout_s
         try:
-            # The time limit is an item's: if a batch needs longer, its items get it one by one.
+            # The limit is per item: items of a batch that needs longer are run again alone.
             future = process.schedule(_run_items, args=[tasks], timeout=limit_s)
             outcomes: list[ItemOutcome] = await asyncio.wrap_future(future)
-            sound = True
+            healthy = True
             return _judged(outcomes)
         except TimeoutError:
             return _ended(tasks, ErrorCode.TIMEOUT, f"The item did not end within {limit_s:g} s.")
@@ -127,7 +126,7 @@ class InferencePool:
             log.warning("an inference process died while it was idle: %s", error)
             return None
         finally:
-            if sound:
+            if healthy:
                 self._free.put_nowait(process)
             else:
                 self._replace(process)
@@ -140,7 +139,7 @@ class InferencePool:
         replacing.add_done_callback(self._replacing.discard)
 
     async def _exchange(self, process: ProcessPool) -> None:
-        """End what is left of a process, and add a new one when it is warm."""
+        """End the rest of a process, and add a new one when it is warm."""
         await asyncio.to_thread(_end, process)
         self._all.discard(process)
         while True:
@@ -149,12 +148,12 @@ class InferencePool:
                 self._free.put_nowait(started)
             except (TimeoutError, RuntimeError) as error:
                 log.error("an inference process did not start: %r", error)
-                await asyncio.sleep(_START_AGAIN_S)
+                await asyncio.sleep(_RESTART_BACKOFF_S)
             else:
                 return
 
     async def _start_one(self) -> tuple[ProcessPool, int]:
-        """A warm process, and how many items it takes at once."""
+        """Start a process; return it, warm, and the most items that it takes at once."""
         process = ProcessPool(
             max_workers=1,
             context=self._context,
@@ -173,7 +172,7 @@ class InferencePool:
         return process, limit
 
     async def stop(self, grace_s: float = 5.0) -> None:
-        """End the processes; items that still run after the grace are given up."""
+        """End the processes, and kill those whose items still run after `grace_s` seconds."""
         self.ready = False
         for replacing in tuple(self._replacing):
             replacing.cancel()
@@ -197,9 +196,9 @@ def _end(process: ProcessPool) -> None:
     process.stop()
     reader = process._message_manager_loop
     if reader is not None:
-        # join() closes the pipes while this thread of pebble's may still read them: it then reads
-        # those of the next process, which get their numbers, and that one never answers.
-        reader.join(_READER_END_S)
+        # join() closes the pipes while this thread of pebble may still read them. The next process
+        # gets pipes with the same descriptors: the thread would take its answers.
+        reader.join(_READER_JOIN_TIMEOUT_S)
     process.join()
 
 
@@ -214,7 +213,7 @@ def _failed(code: ErrorCode, message: str) -> ItemOutcome:
 
 
 def _ended(tasks: list[ItemTask], code: ErrorCode, message: str) -> list[ItemOutcome | None]:
-    """What to say of items whose process was ended; of several, nobody knows whose fault it was."""
+    """Return the outcomes of items whose process was ended; of several, none is to blame yet."""
     if len(tasks) == 1:
         return [_failed(code, message)]
     log.warning("%d items are run again, one by one: %s", len(tasks), message)
@@ -222,7 +221,10 @@ def _ended(tasks: list[ItemTask], code: ErrorCode, message: str) -> list[ItemOut
 
 
 def _judged(outcomes: list[ItemOutcome]) -> list[ItemOutcome | None]:
-    """The outcomes but for what others may be to blame for: the memory limit is an item's."""
+    """Return the outcomes, with None for errors that another item of the batch may have caused.
+
+    The memory limit is meant for one item, and all items of a batch share it.
+    """
     if len(outcomes) == 1:
         return [*outcomes]
     return [
@@ -232,19 +234,19 @@ def _judged(outcomes: list[ItemOutcome]) -> list[ItemOutcome | None]:
 
 
 def _start_process(settings: ProcessorSettings, parent: int) -> None:
-    """Once in every inference process: limits, and what items need, loaded and warm."""
-    global _workbench
-    # The worker decides when we stop: Ctrl-C goes to the whole process group.
+    """Set the limits of a new inference process, and load and warm the default model."""
+    global _processor
+    # Ctrl-C goes to the whole process group; the worker decides when this process stops.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     configure_logging(settings)
     threading.Thread(target=_follow_parent, args=(parent,), daemon=True).start()
     _limit_memory(settings.item_memory_bytes)
-    _workbench = ItemProcessor(settings)
-    _workbench.warm()
+    _processor = ItemProcessor(settings)
+    _processor.warm()
 
 
 def _limit_memory(limit: int) -> None:
-    """Let allocations above the limit fail, so that the item fails and not the machine."""
+    """Let allocations beyond `limit` bytes fail, so that an item fails and not the machine."""
     if sys.platform == "linux":
         import resource
 
@@ -252,14 +254,14 @@ def _limit_memory(limit: int) -> None:
 
 
 def _follow_parent(parent: int) -> None:
-    """End with the worker, also when it was killed without a word."""
+    """End this process when its parent has ended, also if that was killed."""
     while os.getppid() == parent:
-        time.sleep(_PARENT_CHECK_S)
+        time.sleep(_PARENT_CHECK_INTERVAL_S)
     os._exit(1)
 
 
 def _batch_limit() -> int:
-    """How many items the process takes at once. That it answers says that it has started."""
+    """Return the most items that the process takes at once; an answer means that it is warm."""
     return _started().batch_limit
 
 
@@ -268,6 +270,6 @@ def _run_items(tasks: list[ItemTask]) -> list[ItemOutcome]:
 
 
 def _started() -> ItemProcessor:
-    if _workbench is None:
+    if _processor is None:
         raise RuntimeError("the process has not been started")
-    return _workbench
+    return _processor

@@ -1,1 +1,1 @@
-"""Converting model files to ONNX and to the precisions that this machine runs."""
+"""Convert model files to ONNX, and to the precisions that this machine can run."""

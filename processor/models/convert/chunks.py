@@ -8,21 +8,21 @@ from collections.abc import Mapping
 
 
 class ChunksError(ValueError):
-    """The list does not tell the pieces of the file, or a piece is missing or another one."""
+    """The list does not name the file's pieces, or a piece is missing or has another sha256."""
 
 
 def join(listing: bytes, resource: str, beside: Mapping[str, bytes]) -> bytes:
-    """The file called `resource` in the list; `beside` has the pieces by their sha256.
+    """Return the file `resource` of the list; `beside` has the pieces by their sha256 in hex.
 
     Raises:
-        ChunksError: it cannot be put together; the message says why.
+        ChunksError: a piece is missing or damaged; the message names it.
     """
     try:
         facts = json.loads(listing)[resource]
         hashes = [chunk["hash"] for chunk in facts["chunks"]]
         size = facts["size"]
     except (ValueError, LookupError, TypeError) as error:
-        raise ChunksError(f"the list does not tell the pieces of {resource}: {error!r}") from error
+        raise ChunksError(f"the list does not name the pieces of {resource}: {error!r}") from error
     pieces = []
     for digest in hashes:
         piece = beside.get(digest, b"")

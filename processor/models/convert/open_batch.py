@@ -1,7 +1,7 @@
-"""A copy of a model that takes several pictures at once, where its results stay what they are.
+"""Make a copy of a model that takes several pictures in a call, if its results stay the same.
 
-Many exports fix the batch at 1 though their graph would take more. Whether one does is tried: its
-outputs for two pictures together must be those for each alone.
+Many exports fix the batch dimension at 1 although their graph works for more. The copy is tried:
+its outputs for two pictures together must equal those for each alone.
 """
 
 from __future__ import annotations
@@ -18,17 +18,18 @@ from numpy.typing import NDArray
 from processor.models.convert.rewrite import RewriteError, only_output
 
 _DIMENSION = "batch"
-# Sums may be added up in another order; a model whose pictures see each other is far beyond it.
-_CLOSE = 1e-4
+# Float sums in another order differ by less; a model that mixes its pictures differs by far more.
+_RELATIVE_TOLERANCE = 1e-4
 
 
-def open_batch(data: bytes, output: str | None) -> bytes:
-    """The model with its batch dimension open; with `output`, only that of its outputs.
+def with_open_batch(data: bytes, output: str | None) -> bytes:
+    """Return the model with its batch dimension open; if `output` is given, with that output only.
 
     Raises:
-        RewriteError: not an ONNX model, its shapes are not those of one picture, or pictures
+        RewriteError: it is no ONNX model, its shapes are not those of one picture, or two pictures
             together do not get the results of each alone; the message says which.
-        runtime.ERRORS, MemoryError: it did not run, for its graph or for want of memory.
+        runtime.ERRORS: the runtime cannot run the copy.
+        MemoryError: two pictures need more memory than there is.
     """
     try:
         model = only_output(data, output) if output else onnx.load_model_from_string(data)
@@ -41,7 +42,7 @@ def open_batch(data: bytes, output: str | None) -> bytes:
         if not shape.dim or shape.dim[0].dim_value not in (0, 1):
             raise RewriteError("an input or output of it has no batch dimension")
         shape.dim[0].dim_param = _DIMENSION
-    # Noted shapes would contradict it.
+    # Shapes of inner tensors, which still have a batch of 1.
     model.graph.ClearField("value_info")
     opened = model.SerializeToString(deterministic=True)
     _check(_session(data), _session(opened), output)
@@ -73,7 +74,7 @@ def _check(
 
 
 def _pictures(shape: Sequence[int]) -> list[NDArray[np.float32]]:
-    """Two that differ in kind and in strength: noise, and a slope."""
+    """Return two pictures that differ in structure and range: noise, and a slope."""
     noise = np.random.default_rng(0).random(shape, dtype=np.float32)
     slope = np.linspace(0, 0.5, noise.size, dtype=np.float32).reshape(shape)
     return [noise, slope]
@@ -82,5 +83,5 @@ def _pictures(shape: Sequence[int]) -> list[NDArray[np.float32]]:
 def _same(together: NDArray[Any], alone: NDArray[Any], row: int) -> bool:
     if together.shape != (2, *alone.shape[1:]):
         return False
-    allowed = _CLOSE * max(float(np.ptp(alone)), 1e-3)
-    return bool(np.allclose(together[row : row + 1], alone, rtol=_CLOSE, atol=allowed))
+    allowed = _RELATIVE_TOLERANCE * max(float(np.ptp(alone)), 1e-3)
+    return bool(np.allclose(together[row : row + 1], alone, rtol=_RELATIVE_TOLERANCE, atol=allowed))

@@ -1,11 +1,10 @@
-"""Rewrite a model's graph without changing its function: fewer outputs, fixed shapes, centred
-channels.
+"""Rewrite a graph without changing its function: fewer outputs, fixed shapes, centred channels.
 
-Centring is what makes bfloat16 usable for u2netp. One of its channels is almost constant at 226,
-where bfloat16 counts in steps of 1, and the next convolution's bias takes it away again: the
-picture is in the digits that are lost. `centre` emits relu(z) - K for such a channel, and adds
-conv(K) to the next convolution's bias; as padding is zero there, that is a map rather than a
-number. It is the same function for every K.
+Centring makes bfloat16 usable for u2netp. One of its channels is almost constant at 226, where
+neighbouring bfloat16 values are 1 apart, and the next convolution's bias subtracts the 226 again:
+the digits that rounding loses are those that hold the picture. `centre` computes relu(z) - K for
+such a channel and adds conv(K) to the next convolution's bias. At the zero padding conv(K) is
+smaller, so the bias becomes a map of the picture's size. The function is the same for every K.
 """
 
 from __future__ import annotations
@@ -21,15 +20,15 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 Constants = Mapping[str, Mapping[int, float]]
-"""For a ReLU's name, the constant of each channel that is to be centred."""
+"""By the name of a ReLU node: the constant K of each channel to centre."""
 
 
 class RewriteError(ValueError):
-    """The graph lacks what the rewrite needs; the message names it."""
+    """The graph lacks a part that the rewrite needs; the message names it."""
 
 
 def only_output(data: bytes, output: str | None) -> onnx.ModelProto:
-    """The model with that one output (None: its first) and nothing that only served others.
+    """Return the model with one output (None: its first), without nodes that only others need.
 
     Raises:
         RewriteError: not an ONNX model, or it has no such output.
@@ -47,10 +46,10 @@ def only_output(data: bytes, output: str | None) -> onnx.ModelProto:
 
 
 def fix_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The model with every resize told its size outright, and every tensor's shape noted.
+    """Return the model with constant sizes for every resize, and the shape of every tensor.
 
-    Exporters compute sizes in the graph from the shapes of other tensors; running it once with
-    its one fixed input shape gives the numbers.
+    Exporters compute these sizes in the graph from the shapes of other tensors. The graph is run
+    once, on its fixed input shape, to get the numbers.
 
     Raises:
         RewriteError: the input's shape is not fixed.
@@ -67,11 +66,11 @@ def fix_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def centre(model: onnx.ModelProto, constants: Constants) -> onnx.ModelProto:
-    """The same function with these channels centred; the shapes must be fixed.
+    """Return the model with these channels centred; fix_shapes() must have run before.
 
     Raises:
-        RewriteError: a ReLU is not there or has no such channel, or a centred channel reaches
-            an operation that it cannot be taken back from.
+        RewriteError: a ReLU or channel does not exist, or a centred channel reaches a node in
+            which the constant cannot be given back.
     """
     missing = constants.keys() - {n.name for n in model.graph.node if n.op_type == "Relu"}
     if missing:
@@ -80,7 +79,7 @@ def centre(model: onnx.ModelProto, constants: Constants) -> onnx.ModelProto:
 
 
 class _Centring:
-    """One pass over the nodes that carries along by how much each tensor is off its value."""
+    """One pass over the nodes that tracks how far each tensor is from its original value."""
 
     def __init__(self, model: onnx.ModelProto, constants: Constants) -> None:
         self._model = model
@@ -131,7 +130,7 @@ class _Centring:
         for channel, constant in self._constants[node.name].items():
             if channel >= len(offset):
                 raise RewriteError(f"{node.name} has no channel {channel}")
-            # What is subtracted and what is given back must be the same float32.
+            # The constant subtracted here and the one given back must be the same float32.
             offset[channel] = np.float32(constant)
         centred = f"{output}_centred"
         self._renamed[output] = centred
@@ -142,7 +141,7 @@ class _Centring:
     def _carried(
         self, node: onnx.NodeProto, offsets: list[NDArray[np.float64] | None]
     ) -> NDArray[np.float64]:
-        """By how much the output is off where its inputs are."""
+        """Return the output's offset from its original value, given those of the inputs."""
         match node.op_type:
             case "Resize" | "MaxPool" if offsets[0] is not None:
                 return offsets[0]
@@ -160,7 +159,7 @@ class _Centring:
     def _convolution(
         self, node: onnx.NodeProto, offset: NDArray[np.float64] | None
     ) -> Iterator[onnx.NodeProto]:
-        """The convolution without bias, and what the offset would have given with it as a map."""
+        """Yield the convolution without bias, and the addition of the map that replaces it."""
         facts = {one.name: helper.get_attribute_value(one) for one in node.attribute}
         output = node.output[0]
         if offset is None or facts.get("group", 1) != 1 or set(facts.get("strides", [1])) != {1}:
@@ -185,7 +184,7 @@ def _of_constant(
     size: list[int],
     facts: Mapping[str, Any],
 ) -> NDArray[np.float64]:
-    """The zero-padded convolution of a picture that is `offset` everywhere."""
+    """Compute the zero-padded convolution of a picture that is `offset` everywhere."""
     height, width = size
     pads, dilations = facts.get("pads", [0] * 4), facts.get("dilations", [1, 1])
     taps = np.einsum("oikl,i->okl", weights, offset)
@@ -206,7 +205,7 @@ def _resizes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
 
 
 def _measured(model: onnx.ModelProto, names: list[str]) -> dict[str, NDArray[np.int64]]:
-    """The values these integer tensors take."""
+    """Return the values of these integer tensors for the model's fixed input shape."""
     if not names:
         return {}
     copy = onnx.ModelProto.FromString(model.SerializeToString())
@@ -228,11 +227,11 @@ def _measured(model: onnx.ModelProto, names: list[str]) -> dict[str, NDArray[np.
 
 
 def _drop_unused(graph: onnx.GraphProto) -> None:
-    """Leave out every node and constant that no output needs."""
+    """Remove every node and constant that no output needs."""
     makers = {name: node for node in graph.node for name in node.output}
     needed: set[str] = set()
     asked = [one.name for one in graph.output]
-    # Some converters append nodes in any order, so the list's order says nothing.
+    # Some converters list nodes in no topological order, so the graph is walked by names.
     while asked:
         name = asked.pop()
         if name not in needed:
@@ -244,7 +243,7 @@ def _drop_unused(graph: onnx.GraphProto) -> None:
 
 
 def _replace(graph: onnx.GraphProto, field: str, items: list[Any]) -> None:
-    # Clearing a field destroys its items, and `items` are mostly its own.
+    # Clearing the field destroys its items, and `items` are usually some of them.
     copies = [type(item).FromString(item.SerializeToString()) for item in items]
     graph.ClearField(field)
     getattr(graph, field).extend(copies)

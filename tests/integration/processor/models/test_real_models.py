@@ -17,7 +17,7 @@ from PIL import Image
 from imagemill.operations import RunContext, SourceInfo
 from imagemill.settings import ProcessorSettings
 from imagemill.storage import open_store
-from processor.models import cpu
+from processor.models import providers
 from processor.models.fetch.cli import main
 from processor.models.loader import ModelLoader
 from processor.models.store import ModelStore
@@ -195,7 +195,7 @@ def test_a_cut_out_goes_on_into_the_next_step(worked: Any, photos: Path) -> None
 
 def test_a_jobs_precision_has_the_last_word(worked: Any) -> None:
     outcome, _ = worked(("remove-background", {"precision": "fast"}), precision="exact")
-    if cpu.has_bfloat16():
+    if providers.has_bfloat16():
         assert outcome.model["precision"] == "fast"
     else:
         assert outcome.error.code is ErrorCode.MODEL_UNAVAILABLE

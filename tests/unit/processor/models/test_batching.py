@@ -1,4 +1,4 @@
-"""A meeting asks once for all that came, whenever the last of them comes or ends."""
+"""A barrier asks once for all that came, whenever the last of them comes or ends."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 from processor.models.batching import BatchBarrier, current
 
 
-def run_all(meeting: BatchBarrier, *items: Callable[[], Any]) -> list[Any]:
-    """What each item returned or raised, each in a thread of the meeting."""
+def run_all(barrier: BatchBarrier, *items: Callable[[], Any]) -> list[Any]:
+    """What each item returned or raised, each in a thread of the barrier."""
     results: list[Any] = [None] * len(items)
 
     def run(place: int) -> None:
-        with meeting.attended():
+        with barrier.attended():
             try:
                 results[place] = items[place]()
             except LookupError as error:
@@ -44,7 +44,7 @@ def asking(oracle: Callable[..., Any], content: str, kind: str = "k") -> Callabl
     def ask() -> Any:
         here = current()
         assert here is not None
-        return here.put(kind, oracle, content)
+        return here.ask(kind, oracle, content)
 
     return ask
 
@@ -62,9 +62,9 @@ def test_nobody_waits_for_those_that_end_without_a_question() -> None:
 
 
 def test_nobody_waits_for_those_that_could_not_be_started() -> None:
-    meeting = BatchBarrier(2)
-    meeting.leave()
-    assert run_all(meeting, asking(Oracle(), "a")) == [("a", 1)]
+    barrier = BatchBarrier(2)
+    barrier.leave()
+    assert run_all(barrier, asking(Oracle(), "a")) == [("a", 1)]
 
 
 def test_questions_of_another_kind_are_asked_apart() -> None:
@@ -101,5 +101,5 @@ def test_when_asking_fails_all_of_its_kind_hear_of_it() -> None:
     assert [type(result) for result in results] == [LookupError, LookupError, str]
 
 
-def test_other_threads_attend_no_meeting() -> None:
+def test_other_threads_attend_no_barrier() -> None:
     assert current() is None

@@ -10,7 +10,7 @@ import onnxruntime
 import pytest
 
 from imagemill.operations import OperationError
-from processor.models import cpu, providers
+from processor.models import providers
 from processor.models.loader import ModelLoader
 from processor.models.store import ModelStore
 from schemas.errors import ErrorCode
@@ -145,7 +145,7 @@ def test_a_workers_precision_leaves_models_without_it_exact(store: ModelStore) -
 def test_a_low_precision_is_refused_without_bfloat16(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cpu, "has_bfloat16", lambda: False)
+    monkeypatch.setattr(providers, "has_bfloat16", lambda: False)
     entry = brightness_entry(DATA, centre={"Relu": {0: 5.0}})
     store = install(tmp_path / "models", DATA, entry)
     loader = ModelLoader(store, providers="cpu")
@@ -158,7 +158,7 @@ def test_a_low_precision_is_refused_without_bfloat16(
 def test_a_low_precision_is_refused_off_openvino(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cpu, "has_bfloat16", lambda: True)
+    monkeypatch.setattr(providers, "has_bfloat16", lambda: True)
     entry = brightness_entry(DATA, centre={"Relu": {0: 5.0}})
     store = install(tmp_path / "models", DATA, entry)
     loader = ModelLoader(store, providers="cpu")
@@ -171,7 +171,7 @@ def test_a_low_precision_is_refused_off_openvino(
 def test_the_precisions_that_a_worker_computes_in_are_offered(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cpu, "has_bfloat16", lambda: True)
+    monkeypatch.setattr(providers, "has_bfloat16", lambda: True)
     listed = ["OpenVINOExecutionProvider", "CPUExecutionProvider"]
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: listed)
     entry = brightness_entry(DATA, centre={"Relu": {0: 5.0}})

@@ -7,8 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from processor.models.cpu import bfloat16_in
-from processor.models.providers import ProviderError, choose, session_providers, short_name
+from processor.models.providers import (
+    ProviderError,
+    bfloat16_in,
+    choose,
+    session_providers,
+    short_name,
+)
 
 CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"

@@ -13,7 +13,7 @@ from onnx import TensorProto, helper
 
 from imagemill.operations import OperationError
 from processor.models.batching import BatchBarrier
-from processor.models.convert.open_batch import open_batch
+from processor.models.convert.open_batch import with_open_batch
 from processor.models.convert.rewrite import RewriteError
 from processor.models.loader import ModelLoader
 from processor.models.providers import batch_limit, batch_sizes
@@ -73,12 +73,12 @@ def grey(level: float, side: int = 4) -> NDArray[np.float32]:
 
 
 def together(session: Session, *pictures: NDArray[np.float32]) -> list[NDArray | OperationError]:
-    """What the session gives each of some pictures that meet at it."""
-    meeting = BatchBarrier(len(pictures))
+    """Return what the session gives each of the pictures, which share a barrier."""
+    barrier = BatchBarrier(len(pictures))
     results: list[NDArray | OperationError] = [np.empty(0)] * len(pictures)
 
     def run(place: int) -> None:
-        with meeting.attended():
+        with barrier.attended():
             try:
                 results[place] = session.run(pictures[place])
             except OperationError as error:
@@ -114,7 +114,7 @@ def test_pictures_of_other_sizes_do_not_share_a_call(home: Path) -> None:
     np.testing.assert_array_equal(np.concatenate(results), [[2, 1], [2, 2], [1, 3]])
 
 
-def test_outside_a_meeting_a_picture_is_alone(home: Path) -> None:
+def test_outside_a_batch_a_picture_is_alone(home: Path) -> None:
     np.testing.assert_array_equal(counting(home, counting_model()).run(grey(5)), [[1, 5]])
 
 
@@ -230,9 +230,9 @@ def test_what_cannot_be_opened_says_why(
     opsets = [helper.make_opsetid("", 13)]
     model = helper.make_model(graph, opset_imports=opsets, ir_version=8)
     with pytest.raises(RewriteError, match=reason):
-        open_batch(model.SerializeToString(), None)
+        with_open_batch(model.SerializeToString(), None)
 
 
 def test_no_model_is_an_error() -> None:
     with pytest.raises(RewriteError, match="not an ONNX file"):
-        open_batch(b"\xff\xfe", None)
+        with_open_batch(b"\xff\xfe", None)

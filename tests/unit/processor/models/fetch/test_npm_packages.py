@@ -109,7 +109,7 @@ def test_a_failing_conversion_names_the_package(server: ModelServer, get) -> Non
 
 
 def test_a_missing_piece_names_the_package(server: ModelServer, get) -> None:
-    with pytest.raises(PackageError, match=r"@me/models 1\.0\.0: the list does not tell"):
+    with pytest.raises(PackageError, match=r"@me/models 1\.0\.0: the list does not name"):
         get(npm(conversion="chunks", resource="/m"))
 
 
@@ -117,7 +117,9 @@ def test_a_registry_that_wants_a_login_is_left_to_npm(
     server: ModelServer, get, tmp_path: Path
 ) -> None:
     server.statuses = [401]
-    with pytest.raises(PackageError, match=r"HTTP 401 .*nor is npm installed"):
+    with pytest.raises(
+        PackageError, match=r"HTTP 401 .*npm, which could use a login or mirror, is not installed"
+    ):
         get(npm())
     install_npm(tmp_path, TARBALL)
     server.statuses = [401]
@@ -179,8 +181,8 @@ def test_pieces_are_joined_in_the_order_of_the_list() -> None:
 @pytest.mark.parametrize(
     ("listed", "resource", "pieces", "reason"),
     [
-        (b"{", "/m", PIECES, "does not tell the pieces of /m"),
-        (listing(), "/other", PIECES, "does not tell the pieces of /other"),
+        (b"{", "/m", PIECES, "does not name the pieces of /m"),
+        (listing(), "/other", PIECES, "does not name the pieces of /other"),
         (listing(8), "/m", PIECES, "has 7 bytes, not 8"),
         (listing(), "/m", {}, "missing or damaged"),
         (listing(), "/m", dict.fromkeys(PIECES, b"no"), "missing or damaged"),
