@@ -26,6 +26,7 @@ from imagemill.settings import KafkaSettings  # noqa: E402
 from schemas import cloudevents, events, topics, webhooks  # noqa: E402
 from schemas.jobs import Item, JobState, Progress  # noqa: E402
 from schemas.templates import Template  # noqa: E402
+from schemas.times import DAY_MS  # noqa: E402
 from schemas.topics import Topic  # noqa: E402
 from schemas.workers import Heartbeat  # noqa: E402
 
@@ -169,7 +170,7 @@ def _channel(topic: Topic, messages: tuple[Message, ...]) -> dict[str, Any]:
         **{name: int(config[name]) for name in ("retention.ms",) if name in config},
         "max.message.bytes": int(config["max.message.bytes"]),
     }
-    days = (topic.retention_ms or 0) // (24 * 3600 * 1000)
+    days = (topic.retention_ms or 0) // DAY_MS
     kept = f"for {days} day{'s' if days > 1 else ''}"
     if topic.retention_ms is None:
         kept = "the last message of each key; a null value removes the key"

@@ -7,12 +7,10 @@ from typing import Any
 
 from pydantic_core import to_json
 
-from schemas.cloudevents import Headers, decode, event_type
+from schemas.cloudevents import Headers, decode, decode_webhook, event_type
 from schemas.events import JobFinished
-from schemas.jobs import JobStatus
-from schemas.webhooks import WebhookDelivery, decode_webhook, delivery_id
-
-FINISHED = "job.finished"
+from schemas.jobs import JobStatus, WebhookEvent, WebhookStyle
+from schemas.webhooks import WebhookDelivery, delivery_id
 
 
 def delivery_in(headers: Headers | None, value: bytes | None) -> WebhookDelivery | None:
@@ -37,7 +35,7 @@ def make_delivery(event: JobFinished) -> WebhookDelivery | None:
         ValueError: the webhook's style is not known to this version.
     """
     webhook = event.webhook
-    if webhook is None or FINISHED not in webhook.events:
+    if webhook is None or WebhookEvent.FINISHED not in webhook.events:
         return None
     body = _STYLES.get(webhook.style)
     if body is None:
@@ -53,7 +51,7 @@ def make_delivery(event: JobFinished) -> WebhookDelivery | None:
 
 def _standard(event: JobFinished) -> dict[str, Any]:
     data = event.model_dump(mode="json", exclude={"webhook", "dialect", "traceparent"})
-    return {"type": FINISHED, "timestamp": event.finished_at, "data": data}
+    return {"type": WebhookEvent.FINISHED, "timestamp": event.finished_at, "data": data}
 
 
 def _background_removal(event: JobFinished) -> dict[str, Any]:
@@ -68,5 +66,5 @@ def _background_removal(event: JobFinished) -> dict[str, Any]:
 
 _STYLES: dict[str | None, Callable[[JobFinished], dict[str, Any]]] = {
     None: _standard,
-    "background_removal": _background_removal,
+    WebhookStyle.BACKGROUND_REMOVAL: _background_removal,
 }

@@ -17,16 +17,16 @@ from pydantic_core import to_json
 from notifier.delivery import Run
 from notifier.host_limits import HostLimits
 from schemas.cloudevents import decode_state
-from schemas.jobs import JobState, JobStatus
+from schemas.jobs import JobState, JobStatus, WebhookEvent
 from schemas.webhooks import WebhookDelivery, delivery_id
 
 log = logging.getLogger(__name__)
 
-STARTED = "job.started"
-PROGRESS = "job.progress"
 # A state is decoded only if these are in it: most jobs ask for none of this, and most have ended.
 _RUNNING = f'"status":"{JobStatus.RUNNING}"'.encode()
-_WANTED = (f'"{STARTED}"'.encode(), f'"{PROGRESS}"'.encode())
+_WANTED = tuple(
+    f'"{event}"'.encode() for event in WebhookEvent if event is not WebhookEvent.FINISHED
+)
 # Running jobs that are remembered; the oldest are forgotten, and may be told of twice.
 _REMEMBERED = 10_000
 
@@ -75,9 +75,11 @@ class ProgressPosts:
         self._told.move_to_end(state.job_id)
         while len(self._told) > _REMEMBERED:
             self._told.popitem(last=False)
-        if PROGRESS in events and done > (before or 0):
-            self._tell(_delivery(PROGRESS, state, at, f"{done}"))
-        return _delivery(STARTED, state, at, "") if STARTED in events and before is None else None
+        if WebhookEvent.PROGRESS in events and done > (before or 0):
+            self._tell(_delivery(WebhookEvent.PROGRESS, state, at, f"{done}"))
+        if WebhookEvent.STARTED in events and before is None:
+            return _delivery(WebhookEvent.STARTED, state, at, "")
+        return None
 
     def _tell(self, delivery: WebhookDelivery) -> None:
         if delivery.job_id in self._newest:
@@ -109,7 +111,7 @@ class ProgressPosts:
             self._slots.leave(run.host)
 
 
-def _delivery(kind: str, state: JobState, at: str, part: str) -> WebhookDelivery:
+def _delivery(kind: WebhookEvent, state: JobState, at: str, part: str) -> WebhookDelivery:
     assert state.webhook is not None
     told = {"job_id", "status", "operation", "priority", "created_at", "started_at", "metadata"}
     data: dict[str, Any] = state.model_dump(mode="json", include=told)

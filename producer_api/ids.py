@@ -7,10 +7,9 @@ import secrets
 import time
 import uuid
 
-# Narrower than schemas.jobs.JobId, which takes the ids of other producers too: such an id is safe
-# as a path segment, a file name and a message key.
-CLIENT_ID_PATTERN = r"^[A-Za-z0-9_-]{8,64}$"
-_CLIENT_ID = re.compile(CLIENT_ID_PATTERN)
+from schemas.jobs import CLIENT_JOB_ID
+
+_CLIENT_ID = re.compile(CLIENT_JOB_ID)
 _KEY_NAMESPACE = uuid.UUID("6f1d3c1e-7c0e-5b7a-9f51-0d6b1f3a2c44")
 
 

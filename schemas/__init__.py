@@ -1,1 +1,4 @@
-"""The contract: events, job states and their transitions, operations, topics. Pure, no I/O."""
+"""The contract of all services: events, job states, operations, topics; pure, without I/O.
+
+docs/glossary.md explains the words that are imagemill's own.
+"""

@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 
 from schemas.events import EVENTS, AnyEvent, JobFinished, JobSubmitted
 from schemas.jobs import Item, JobState
 from schemas.times import now
 from schemas.topics import MAX_MESSAGE_BYTES
+from schemas.webhooks import WEBHOOK_EVENTS, WebhookAttempt, WebhookDelivery
 
-# Sent on, a message has a longer key, and headers that tell where it came from. (A compressed one
-# may be of any size.)
-_MAX_VALUE_BYTES = MAX_MESSAGE_BYTES - (64 << 10)
-# pydantic reads no JSON that is nested deeper. An event is told on inside of others.
-_MAX_LEVELS = 200
-_SPARE_LEVELS = 16
-# That of W3C's version 00 has 55.
-_MAX_TRACEPARENT_CHARS = 256
 Headers = list[tuple[str, bytes]]
 SOURCE_DEFAULT = "/imagemill"
 STATE_TYPE = "io.imagemill.job.state.v1"
 ITEM_TYPE = "io.imagemill.item.state.v1"
+# Bytes of a value that is accepted: sent on to another topic it gets a longer key, and headers
+# that name its source. (A compressed message may hold a value of any size.)
+_MAX_VALUE_BYTES = MAX_MESSAGE_BYTES - (64 << 10)
+# Levels of nesting that pydantic's JSON reader accepts, and those that other events add around a
+# submission when they carry it.
+_MAX_LEVELS = 200
+_RESERVED_LEVELS = 16
+# Characters; a traceparent of W3C's version 00 has 55.
+_MAX_TRACEPARENT_CHARS = 256
 
 
 class Encoded(NamedTuple):
@@ -35,16 +37,16 @@ class Encoded(NamedTuple):
 
 
 class DecodeError(ValueError):
-    """A message that is no event of ours; the text says why."""
+    """The message cannot be decoded; the text says why."""
 
 
 class UnknownType(DecodeError):
-    """An event type this version does not know."""
+    """The message's event type is not known to this version."""
 
 
 def encode(event: AnyEvent, source: str = SOURCE_DEFAULT) -> Encoded:
-    """The message of an event."""
-    # JobFinished is public: its readers find every field, null or not.
+    """Encode an event."""
+    # JobFinished is public: its readers find every field, also those that are null.
     terminal = isinstance(event, JobFinished)
     return Encoded(
         event.model_dump_json(exclude_none=not terminal).encode(),
@@ -53,7 +55,7 @@ def encode(event: AnyEvent, source: str = SOURCE_DEFAULT) -> Encoded:
 
 
 def encode_state(state: JobState, source: str = SOURCE_DEFAULT) -> Encoded:
-    """The message of a job's state on `jobs.state`, with its progress counted out for readers."""
+    """Encode a job's state for `jobs.state`, with a `progress` that counts its outcomes."""
     value = state.model_dump_json(exclude_none=True)
     done = state.progress
     progress = f'{{"total":{done.total},"processed":{done.processed},"failed":{done.failed}}}'
@@ -65,7 +67,7 @@ def encode_state(state: JobState, source: str = SOURCE_DEFAULT) -> Encoded:
 
 
 def encode_item(job_id: str, item: Item, source: str = SOURCE_DEFAULT) -> Encoded:
-    """The message of one item of a running batch on `jobs.state`."""
+    """Encode one item of a running batch for `jobs.state`."""
     event_id = f"{job_id}/{item.index}/state/{item.attempts}/{item.status}"
     return Encoded(
         item.model_dump_json(exclude_none=True).encode(),
@@ -91,7 +93,11 @@ def _headers(
 
 
 def event_type(headers: Iterable[tuple[str, bytes]] | None) -> str:
-    """The CloudEvents type of a message; DecodeError when it has none."""
+    """Return the CloudEvents type of a message.
+
+    Raises:
+        DecodeError: it has none.
+    """
     for name, value in headers or ():
         if name == "ce_type" and value is not None:
             return value.decode("utf-8", "replace")
@@ -99,55 +105,82 @@ def event_type(headers: Iterable[tuple[str, bytes]] | None) -> str:
 
 
 def decode(headers: Iterable[tuple[str, bytes]] | None, value: bytes | None) -> AnyEvent:
-    """The event in a message.
+    """Decode the event of a job in a message (guarantee 5: one that cannot be is refused here).
 
     Raises:
-        UnknownType: its type is not one of ours, or of a newer major version.
+        UnknownType: its type is of another kind, or of a newer major version.
         DecodeError: no type, no value, a value that does not fit the type, or one so large or so
-            deep that what follows from it could not be told.
+            deeply nested that the events that follow from it could not be sent.
     """
-    kind = event_type(headers)
-    model = EVENTS.get(kind)
-    if model is None:
-        raise UnknownType(f"unknown event type {kind!r}")
-    if value is None:
-        raise DecodeError(f"an event of type {kind} without a value")
-    if len(value) > _MAX_VALUE_BYTES:
+    kind, model = _model(headers, EVENTS)
+    if value is not None and len(value) > _MAX_VALUE_BYTES:
         raise DecodeError(f"{kind}: {len(value)} bytes, more than {_MAX_VALUE_BYTES}")
-    try:
-        event = model.model_validate_json(value)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise DecodeError(f"{kind}: {where}: {first['msg']}") from error
-    if model is JobSubmitted and not can_be_told_on(value):
+    event = _parsed(kind, model, value)
+    if model is JobSubmitted and value is not None and not can_be_nested(value):
         raise DecodeError(f"{kind}: nested too deep")
     return event
 
 
-def can_be_told_on(value: bytes) -> bool:
-    """Whether JSON that can be read is not nested too deep to be read as a part of other events."""
-    levels = _MAX_LEVELS - _SPARE_LEVELS
+def decode_webhook(
+    headers: Iterable[tuple[str, bytes]] | None, value: bytes | None
+) -> WebhookDelivery | WebhookAttempt:
+    """Decode the webhook delivery or attempt in a message.
+
+    Raises:
+        UnknownType: its type is neither.
+        DecodeError: no type, no value, or a value that does not fit the type.
+    """
+    return _parsed(*_model(headers, WEBHOOK_EVENTS), value)
+
+
+def decode_state(value: bytes) -> JobState:
+    """Decode a job's state from its record.
+
+    Raises:
+        DecodeError: it is not one.
+    """
+    return _parsed("job state", JobState, value)
+
+
+def decode_item(value: bytes) -> Item:
+    """Decode an item from its record.
+
+    Raises:
+        DecodeError: it is not one.
+    """
+    return _parsed("item", Item, value)
+
+
+def can_be_nested(value: bytes) -> bool:
+    """True if other events can carry this readable JSON within the reader's limit of nesting."""
+    levels = _MAX_LEVELS - _RESERVED_LEVELS
     if len(value) <= 2 * levels or value.count(b"[") + value.count(b"{") <= levels:
         return True
     try:
-        from_json(b"[" * _SPARE_LEVELS + value + b"]" * _SPARE_LEVELS)
+        from_json(b"[" * _RESERVED_LEVELS + value + b"]" * _RESERVED_LEVELS)
     except ValueError:
         return False
     return True
 
 
-def decode_state(value: bytes) -> JobState:
-    """A job's state from its record; DecodeError when it is none."""
-    try:
-        return JobState.model_validate_json(value)
-    except ValidationError as error:
-        raise DecodeError(f"not a job state: {error.error_count()} errors") from error
+def _model(
+    headers: Iterable[tuple[str, bytes]] | None, models: Mapping[str, type[Any]]
+) -> tuple[str, type[Any]]:
+    """Return the event type of a message and its model."""
+    kind = event_type(headers)
+    model = models.get(kind)
+    if model is None:
+        raise UnknownType(f"unknown event type {kind!r}")
+    return kind, model
 
 
-def decode_item(value: bytes) -> Item:
-    """An item from its record; DecodeError when it is none."""
+def _parsed(kind: str, model: type[BaseModel], value: bytes | None) -> Any:
+    """Parse a value as the model."""
+    if value is None:
+        raise DecodeError(f"{kind} without a value")
     try:
-        return Item.model_validate_json(value)
+        return model.model_validate_json(value)
     except ValidationError as error:
-        raise DecodeError(f"not an item: {error.error_count()} errors") from error
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise DecodeError(f"{kind}: {where}: {first['msg']}") from error

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
+
+from schemas.frozen import Frozen
 
 
 class ErrorClass(StrEnum):
-    """Who has to act: the sender (input), the operator (model, infrastructure), or nobody."""
+    """The party that has to act on an error."""
 
     INPUT = "input"
+    """The sender: the same job will fail again."""
     MODEL = "model"
+    """The operator of the models."""
     INFRASTRUCTURE = "infrastructure"
+    """The operator of the system."""
     CANCELLED = "cancelled"
+    """Nobody."""
 
 
 class ErrorCode(StrEnum):
-    """Every code an item or job can fail with; documented in docs/errors.md."""
+    """The codes that an item or job can fail with; docs/errors.md explains each."""
 
     IMAGE_UNDECODABLE = "image_undecodable"
     IMAGE_TOO_LARGE = "image_too_large"
@@ -49,10 +55,10 @@ _CLASSES = {
     ErrorCode.CANCELLED: ErrorClass.CANCELLED,
 }
 
-# An error may quote what somebody sent.
+# Characters of a message: an error may quote text of any length that somebody sent.
 _MAX_CHARS = 1000
 
-# A second try can end differently: the store, the network or the process was at fault.
+# The store, the network or the process was at fault, so a second attempt can end differently.
 _TRANSIENT = frozenset(
     {
         ErrorCode.URL_UNREACHABLE,
@@ -64,35 +70,38 @@ _TRANSIENT = frozenset(
 )
 
 
-class JobError(BaseModel):
-    """Why an item or a job did not succeed, as events and HTTP answers show it."""
+class JobError(Frozen):
+    """The reason why an item or a job did not succeed, as events and HTTP answers show it."""
 
-    model_config = ConfigDict(frozen=True, populate_by_name=True, serialize_by_alias=True)
+    model_config = ConfigDict(populate_by_name=True, serialize_by_alias=True)
 
-    code: ErrorCode
-    error_class: ErrorClass = Field(alias="class")
-    message: str
+    code: ErrorCode = Field(description="Reason as one of a closed list, for programs.")
+    error_class: ErrorClass = Field(alias="class", description="Party that has to act.")
+    message: str = Field(
+        description=f"Reason as a sentence for people, {_MAX_CHARS} characters at most."
+    )
 
     @classmethod
     def of(cls, code: ErrorCode, message: str) -> JobError:
-        """The error of this code, with the class that belongs to it.
+        """Build the error of this code, with the class that belongs to it.
 
-        Of a message of any length, and of any characters, such as halves of one.
+        The message is truncated to 1000 characters, and characters that UTF-8 cannot encode, such
+        as single surrogates, are replaced.
         """
-        error = cls.model_construct(
+        error = cls.trusted(
             code=code,
             error_class=_CLASSES.get(code, ErrorClass.INFRASTRUCTURE),
             message=message.encode(errors="replace").decode(),
         )
-        return error.shortened(_MAX_CHARS)
+        return error.truncated(_MAX_CHARS)
 
-    def shortened(self, characters: int) -> JobError:
-        """The same with a message of no more than so many characters."""
+    def truncated(self, characters: int) -> JobError:
+        """Return the error with a message of at most that many characters."""
         if len(self.message) <= characters:
             return self
-        return self.model_copy(update={"message": f"{self.message[: characters - 3]}..."})
+        return self.evolve(message=f"{self.message[: characters - 3]}...")
 
     @property
     def transient(self) -> bool:
-        """Whether trying again may help."""
+        """True if another attempt may succeed."""
         return self.code in _TRANSIENT

@@ -1,70 +1,32 @@
-"""Jobs and items: what was asked for, how far it is, and the words for both."""
+"""Jobs and items: the request, its state, and the fields that its terminal event shows.
+
+A new field of a job is declared here, once: in `Job` if a client asks for it, in `JobState` if the
+processor finds it out, and in `FinishedJob` if readers of `jobs.results` get it too.
+"""
 
 from __future__ import annotations
 
+from copy import copy
 from enum import StrEnum
-from functools import cache
-from typing import Annotated, Any, Self
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from schemas.errors import ErrorCode, JobError
+from schemas.frozen import Frozen
 from schemas.times import Timestamp
 
-# Without a slash: "job id/index" is the key of an item.
-JobId = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,128}$")]
-# The end of a job with this many items fits in one message, if need be shortened: shortening.py.
+# Any id on the topics. Without a slash, since "job id/index" is the message key of an item.
+JOB_ID = r"^[A-Za-z0-9._-]{1,128}$"
+# Ids that an HTTP client may choose, UUIDs included. Narrower, since they are also path segments
+# and file names, and long enough that two clients do not choose the same by accident.
+CLIENT_JOB_ID = r"^[A-Za-z0-9_-]{8,64}$"
+JobId = Annotated[str, Field(pattern=JOB_ID)]
+# The terminal event of a job with this many items fits in one message, if need be truncated: see
+# truncation.py.
 MAX_ITEMS = 2_000
-
-
-class Frozen(BaseModel):
-    """Base of everything on the wire: immutable; unknown fields of newer writers are ignored."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    @classmethod
-    def trusted(cls, **fields: Any) -> Self:
-        """An instance of values that are known to be right, unchecked; the rest are defaults.
-
-        As pydantic's model_construct, in a fifth of the time: a job makes ten of these.
-        """
-        return _bare(cls, {**_defaults(cls), **fields})
-
-    @classmethod
-    def of(cls, values: dict[str, Any]) -> Self:
-        """An instance of all its fields' values, unchecked, as `trusted`; it keeps the dict."""
-        return _bare(cls, values)
-
-    def evolve(self, **changes: Any) -> Self:
-        """A copy with some fields changed; unchecked, as `trusted`."""
-        return _bare(type(self), {**self.__dict__, **changes})
-
-
-def _bare(model: type[Any], values: dict[str, Any]) -> Any:
-    made = model.__new__(model)
-    _set_slot(made, "__dict__", values)
-    _set_slot(made, "__pydantic_fields_set__", _fields(model))
-    _set_slot(made, "__pydantic_extra__", None)
-    _set_slot(made, "__pydantic_private__", None)
-    return made
-
-
-_set_slot = object.__setattr__
-
-
-@cache
-def _fields(model: type[BaseModel]) -> set[str]:
-    # Shared by all instances: they are frozen, so nothing changes it.
-    return set(model.model_fields)
-
-
-@cache
-def _defaults(model: type[BaseModel]) -> dict[str, Any]:
-    # In the order of the fields, the required ones too: so the JSON has them in that order.
-    return {
-        name: None if field.is_required() else field.get_default(call_default_factory=True)
-        for name, field in model.model_fields.items()
-    }
+# Far above any setting: others may publish events with numbers of thousands of digits.
+MAX_ATTEMPTS = 1_000_000
 
 
 class JobStatus(StrEnum):
@@ -83,7 +45,7 @@ class JobStatus(StrEnum):
 
     @property
     def ended(self) -> bool:
-        """Whether this state is final."""
+        """True if this state is final."""
         return self in _ENDED
 
 
@@ -98,50 +60,126 @@ class Priority(StrEnum):
     LOW = "low"
 
 
+class WebhookEvent(StrEnum):
+    """An event of a job that can be posted to its webhook."""
+
+    STARTED = "job.started"
+    """The first item was seen to run."""
+    PROGRESS = "job.progress"
+    """More items of a running batch have ended."""
+    FINISHED = "job.finished"
+    """The job has ended: succeeded, failed or cancelled."""
+
+
+class WebhookStyle(StrEnum):
+    """A body that a dialect's clients expect instead of the standard one."""
+
+    BACKGROUND_REMOVAL = "background_removal"
+    """The entry that `GET /get_result` lists for the job."""
+
+
 class Step(Frozen):
     """One operation of a job and its params; a pipeline has several."""
 
-    operation: str
-    params: dict[str, Any] = Field(default_factory=dict)
+    operation: str = Field(description="Name of the operation, as `GET /v1/operations` lists it.")
+    params: dict[str, Any] = Field(
+        default_factory=dict, description="Params of the operation; those left out are defaults."
+    )
 
 
 class ItemInput(Frozen):
-    """Where an item's image is: an object key of the store, or a URL to fetch."""
+    """The place of an item's image: an object key of the store, or a URL to fetch."""
 
-    filename: str | None = None
-    key: str | None = None
-    url: str | None = None
-    content_type: str | None = None
-    bytes: int | None = None
-    sha256: str | None = None
+    filename: str | None = Field(
+        None, description="Name of the file as the client gave it, for people; null if unknown."
+    )
+    key: str | None = Field(
+        None, description="Key of the image in the object store; null for a URL."
+    )
+    url: str | None = Field(
+        None, description="http or https URL that the worker fetches; null for a stored image."
+    )
+    content_type: str | None = Field(
+        None, description="Media type that the API found in a stored image, such as image/png."
+    )
+    bytes: int | None = Field(None, description="Size of a stored image in bytes.")
+    sha256: str | None = Field(
+        None, description="SHA-256 of a stored image, 64 hexadecimal digits."
+    )
+
+
+# A list of webhook events: a job of a newer writer may name one that this version never posts.
+_WebhookEvents = tuple[Annotated[WebhookEvent | str, Field(union_mode="left_to_right")], ...]
+_WebhookStyle = Annotated[WebhookStyle | str, Field(union_mode="left_to_right")]
 
 
 class Webhook(Frozen):
-    """Where to post a job's events; `style` names the dialect whose body is posted."""
+    """The URL to post a job's events to."""
 
-    url: str
-    events: tuple[str, ...] = ("job.finished",)
-    style: str | None = None
+    url: str = Field(description="Absolute http or https URL that gets a POST for each event.")
+    events: _WebhookEvents = Field(
+        (WebhookEvent.FINISHED,), description="Events to post; unknown ones are never posted."
+    )
+    style: _WebhookStyle | None = Field(
+        None, description="Dialect whose body is posted; null posts the standard body."
+    )
 
 
 class Job(Frozen):
-    """What was asked for, without the inputs: it never changes while the job lives."""
+    """The request of a client without its inputs; it never changes while the job lives."""
 
-    job_id: JobId
-    operation: str = ""
-    params: dict[str, Any] = Field(default_factory=dict)
-    pipeline: tuple[Step, ...] = ()
-    priority: Priority = Priority.NORMAL
-    total: int = Field(0, ge=0, le=MAX_ITEMS)
-    created_at: Timestamp = ""
-    webhook: Webhook | None = None
-    metadata: dict[str, Any] = Field(default_factory=dict)
-    template: str | None = None
-    dialect: str | None = None
-    expires_at: Timestamp | None = None
-    traceparent: str | None = None
-    # Digest of what was asked for, where a repeat must be told from another request of that id.
-    fingerprint: str | None = None
+    job_id: JobId = Field(description="Id of the job: 1 to 128 letters, digits, `.`, `_` and `-`.")
+    operation: str = Field(
+        "", description="Name of the operation; `pipeline` for a job of several operations."
+    )
+    params: dict[str, Any] = Field(
+        default_factory=dict,
+        description="Params of the operation; those left out are defaults. Empty for a pipeline.",
+    )
+    pipeline: tuple[Step, ...] = Field(
+        (), description="Operations to run one after the other on each image; empty for one alone."
+    )
+    priority: Priority = Field(
+        Priority.NORMAL, description="Queue that the job waits in; higher queues are served first."
+    )
+    total: int = Field(
+        0,
+        ge=0,
+        le=MAX_ITEMS,
+        description=f"Number of items, 1 to {MAX_ITEMS}; 0 while the request is unknown.",
+    )
+    created_at: Timestamp = Field(
+        "", description="Time at which the job was accepted, RFC 3339 in UTC; empty if unknown."
+    )
+    webhook: Webhook | None = Field(
+        None, description="URL to post the job's events to; null posts none."
+    )
+    metadata: dict[str, Any] = Field(
+        default_factory=dict, description="JSON of the client's own, kept and given back unread."
+    )
+    template: str | None = Field(
+        None, description="Name of the template that the request was made from; null for none."
+    )
+    dialect: str | None = Field(
+        None, description="Dialect that the request came through; null for the native API."
+    )
+    expires_at: Timestamp | None = Field(
+        None,
+        description=(
+            "Time after which the ended job and its files may be deleted, RFC 3339 in UTC; null "
+            "leaves it to the retention setting."
+        ),
+    )
+    traceparent: str | None = Field(
+        None, description="W3C trace context of the request; null if it had none."
+    )
+    fingerprint: str | None = Field(
+        None,
+        description=(
+            "SHA-256 of the request where the client chose its id or key, by which a repeat is "
+            "distinguished from another request; null otherwise."
+        ),
+    )
 
     @property
     def steps(self) -> tuple[Step, ...]:
@@ -150,26 +188,64 @@ class Job(Frozen):
 
 
 class Item(Frozen):
-    """One image of a job and what became of it."""
+    """One image of a job and its outcome."""
 
-    index: int
-    filename: str | None = None
-    status: JobStatus = JobStatus.QUEUED
-    attempts: int = 0
-    result: dict[str, Any] | None = None
-    error: JobError | None = None
-    timings_ms: dict[str, float] = Field(default_factory=dict)
-    started_at: str | None = None
-    finished_at: str | None = None
-    model: dict[str, Any] | None = None
+    index: int = Field(
+        ge=0, lt=MAX_ITEMS, description="Place of the item in the job, counted from 0."
+    )
+    filename: str | None = Field(
+        None, description="Name of the input file as the client gave it; null if unknown."
+    )
+    status: JobStatus = Field(JobStatus.QUEUED, description="State of the item.")
+    attempts: int = Field(
+        0,
+        ge=0,
+        le=MAX_ATTEMPTS,
+        description="Attempts so far, the running one included; 0 before the first.",
+    )
+    result: dict[str, Any] | None = Field(
+        None,
+        description=(
+            "Result of the item, null until it succeeded: `key`, `url`, `content_type`, `bytes`, "
+            "`width` and `height` in pixels and `sha256` of the file, and `data`, the JSON result. "
+            "A truncated one says so: `data_omitted`, `url_omitted`, `filename_omitted`, "
+            "`result_omitted`."
+        ),
+    )
+    error: JobError | None = Field(
+        None, description="Reason why the item failed or was cancelled; null otherwise."
+    )
+    timings_ms: dict[str, float] = Field(
+        default_factory=dict,
+        description=(
+            "Milliseconds spent in each phase of the last attempt, such as `queued`, `fetch`, "
+            "`infer` and `store`."
+        ),
+    )
+    started_at: str | None = Field(
+        None,
+        description="Start of the last attempt, RFC 3339 in UTC; null if it was not seen to run.",
+    )
+    finished_at: str | None = Field(
+        None, description="End of the item, RFC 3339 in UTC; null until it ended."
+    )
+    model: dict[str, Any] | None = Field(
+        None,
+        description=(
+            "Model that was run: `name`, `sha256`, `provider`, `precision`, and `others` if there "
+            "were several; null for none."
+        ),
+    )
 
 
 class Progress(Frozen):
-    """Counts of a job's items; `processed` includes `failed`."""
+    """Counts of a job's items."""
 
-    total: int
-    processed: int
-    failed: int
+    total: int = Field(ge=0, le=MAX_ITEMS, description="Number of items of the job.")
+    processed: int = Field(
+        ge=0, le=MAX_ITEMS, description="Items that have succeeded or failed so far."
+    )
+    failed: int = Field(ge=0, le=MAX_ITEMS, description="Items that have failed so far.")
 
 
 # One letter an item in JobState.outcomes: a batch's whole progress is one short string, so that
@@ -185,35 +261,108 @@ STATUS_OF_LETTER = {letter: status for status, letter in LETTERS.items()}
 
 
 class JobState(Job):
-    """A job's public state, as `jobs.state` holds it after each change.
+    """A job's public state, as `jobs.state` holds it after each change."""
 
-    `items` is filled for jobs of one item and for ended jobs; the items of a running batch have
-    records of their own (key "job id/index"), so that a batch of n items writes O(n) bytes in all.
-    """
-
-    revision: int = 0
-    status: JobStatus = JobStatus.QUEUED
-    outcomes: str = ""
-    items: tuple[Item, ...] = ()
-    error: JobError | None = None
-    attempts: int = 0
-    started_at: str | None = None
-    finished_at: str | None = None
-    model: dict[str, Any] | None = None
+    revision: int = Field(
+        0, ge=0, description="Number of changes so far; the higher of two states is the newer."
+    )
+    status: JobStatus = Field(JobStatus.QUEUED, description="State of the job.")
+    outcomes: str = Field(
+        "",
+        description=(
+            "One letter an item, in order: `.` queued, `r` running, `s` succeeded, `f` failed, "
+            "`c` cancelled."
+        ),
+    )
+    # A running batch has a record for each item (key "job id/index") instead, so that a batch of
+    # n items writes O(n) bytes in all.
+    items: tuple[Item, ...] = Field(
+        (),
+        description="All items of an ended job, in order; empty before, but for a job of one item.",
+    )
+    error: JobError | None = Field(
+        None, description="Reason why the job failed or was cancelled; null otherwise."
+    )
+    attempts: int = Field(
+        0, ge=0, le=MAX_ATTEMPTS, description="Most attempts that any one item has taken so far."
+    )
+    started_at: str | None = Field(
+        None,
+        description="Earliest start of any attempt, RFC 3339 in UTC; null before, and if unknown.",
+    )
+    finished_at: str | None = Field(
+        None,
+        description=(
+            "Latest end of any item, or the time of the cancel request, RFC 3339 in UTC; of an "
+            "ended job its end."
+        ),
+    )
+    model: dict[str, Any] | None = Field(
+        None,
+        description=(
+            "Model that was run, as in the items; of several the same one whatever item ended "
+            "first; null for none."
+        ),
+    )
 
     @property
     def progress(self) -> Progress:
         """Counts over all items."""
         failed = self.outcomes.count("f")
         processed = self.outcomes.count("s") + failed
-        return Progress.of({"total": self.total, "processed": processed, "failed": failed})
+        return Progress.from_all({"total": self.total, "processed": processed, "failed": failed})
+
+
+def _required(name: str) -> Any:
+    """Declare a field of JobState with its description and range, but without a default."""
+    field = copy(JobState.model_fields[name])
+    field.default, field.default_factory = ..., None
+    return field
+
+
+def _optional(name: str) -> Any:
+    """Declare a field of JobState as it is: events of older writers may lack it."""
+    return copy(JobState.model_fields[name])
+
+
+class FinishedJob(Frozen):
+    """The fields of an ended job that its terminal event shows, each as in JobState.
+
+    Their order is that of the JSON on `jobs.results` since version 1.
+    """
+
+    job_id: str = _required("job_id")
+    status: JobStatus = _required("status")
+    operation: str = _required("operation")
+    params: dict[str, Any] = _required("params")
+    pipeline: tuple[Step, ...] = _optional("pipeline")
+    priority: Priority = _required("priority")
+    progress: Progress = Field(description="Counts of the job's items.")
+    items: tuple[Item, ...] = _required("items")
+    error: JobError | None = _required("error")
+    attempts: int = _required("attempts")
+    created_at: str = _required("created_at")
+    started_at: str | None = _required("started_at")
+    finished_at: str = _required("finished_at")
+    metadata: dict[str, Any] = _required("metadata")
+    model: dict[str, Any] | None = _required("model")
+    webhook: Webhook | None = _optional("webhook")
+    dialect: str | None = _optional("dialect")
+    traceparent: str | None = _optional("traceparent")
+
+
+# Fields of JobState that its terminal event does not show: `progress` counts `total` and
+# `outcomes`, and the others are of use to imagemill alone.
+NOT_PUBLISHED = frozenset(
+    {"total", "outcomes", "revision", "template", "expires_at", "fingerprint"}
+)
 
 
 def item_key(job_id: str, index: int, total: int) -> str:
-    """The message key of an item: the job's own for a job of one, else "job id/index"."""
+    """Return the message key of an item: the job id for a job of one, else "job id/index"."""
     return job_id if total == 1 else f"{job_id}/{index}"
 
 
 def cancelled_error() -> JobError:
-    """The error a cancelled job carries."""
+    """Return the error that a cancelled job carries."""
     return JobError.of(ErrorCode.CANCELLED, "The job was cancelled before it ended.")

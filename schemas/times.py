@@ -12,14 +12,17 @@ from typing import Annotated
 
 from pydantic import AfterValidator
 
+DAY_S = 86_400
+DAY_MS = DAY_S * 1000
+
 
 def now() -> str:
-    """The present moment."""
+    """Return the current time as a timestamp."""
     return from_epoch(time.time())
 
 
 def from_epoch(seconds: float) -> str:
-    """The timestamp of a Unix time in seconds."""
+    """Return the timestamp of a Unix time in seconds."""
     whole, milliseconds = divmod(int(seconds * 1000), 1000)
     return f"{_second(whole)}.{milliseconds:03d}Z"
 
@@ -31,14 +34,21 @@ def _second(seconds: int) -> str:
 
 
 def to_epoch(timestamp: str) -> float:
-    """Unix time in seconds of a timestamp; ValueError when it is none."""
+    """Return the Unix time in seconds of a timestamp.
+
+    Raises:
+        ValueError: it is not a timestamp.
+    """
     return datetime.fromisoformat(timestamp).timestamp()
 
 
 def canonical(timestamp: str) -> str:
-    """The timestamp in the contract's form, whatever zone or precision it was written in.
+    """Return the timestamp in the contract's form, whatever zone or precision it was written in.
 
-    An empty one stays empty: not known. ValueError when it is none, or names no zone.
+    An empty one means that the time is unknown, and stays empty.
+
+    Raises:
+        ValueError: it is not a timestamp, or names no zone.
     """
     if not timestamp:
         return timestamp
@@ -50,14 +60,14 @@ def canonical(timestamp: str) -> str:
     return from_epoch(moment.timestamp())
 
 
-# A field of an event or state. Others may publish events too: what is not a time is refused where
-# it is read, not where it is first counted with.
+# Others may publish events too: a field that is not a time is refused when the event is decoded,
+# not later when the time is first computed with.
 Timestamp = Annotated[str, AfterValidator(canonical)]
 
 
 def elapsed_ms(start: str, end: str) -> float:
-    """Milliseconds from start to end, never negative (clocks of two machines may disagree).
+    """Return the milliseconds from start to end, 0 if the start is unknown (empty).
 
-    0 when the start is not known (empty).
+    Never negative: the clocks of two machines may disagree.
     """
     return max(0.0, round((to_epoch(end) - to_epoch(start)) * 1000, 1)) if start else 0.0

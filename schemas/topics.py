@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from schemas.jobs import Priority
+from schemas.times import DAY_MS
 
-_DAY_MS = 24 * 3600 * 1000
 # Under the broker's own 1 MB default, a job of 100 URL inputs would not fit in one message.
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 
@@ -23,36 +23,39 @@ class Topic:
     public: bool = False
 
     def config(self) -> Mapping[str, str]:
-        """Its Kafka topic configuration."""
+        """Return the topic's Kafka configuration."""
         common = {"max.message.bytes": str(MAX_MESSAGE_BYTES)}
         if self.retention_ms is None:
             return common | {
                 "cleanup.policy": "compact",
                 "min.cleanable.dirty.ratio": "0.2",
-                "segment.ms": str(_DAY_MS // 4),
-                "delete.retention.ms": str(_DAY_MS),
+                "segment.ms": str(DAY_MS // 4),
+                "delete.retention.ms": str(DAY_MS),
             }
         return common | {"cleanup.policy": "delete", "retention.ms": str(self.retention_ms)}
 
 
-JOBS_HIGH = Topic("jobs.high", "job id", "JobSubmitted, ItemQueued", 7 * _DAY_MS)
-JOBS_NORMAL = Topic("jobs.normal", "job id", "JobSubmitted, ItemQueued", 7 * _DAY_MS)
-JOBS_LOW = Topic("jobs.low", "job id", "JobSubmitted, ItemQueued", 7 * _DAY_MS)
-JOBS_CONTROL = Topic("jobs.control", "job id", "CancelRequested, JobExpired, JobClaimed", _DAY_MS)
-JOBS_RETRY = Topic("jobs.retry", "job id", "ItemQueued with due time and attempt", 7 * _DAY_MS)
-JOBS_EVENTS = Topic("jobs.events", "job id", "facts of jobs and items", 7 * _DAY_MS)
+JOBS_HIGH = Topic("jobs.high", "job id", "JobSubmitted, ItemQueued", 7 * DAY_MS)
+JOBS_NORMAL = Topic("jobs.normal", "job id", "JobSubmitted, ItemQueued", 7 * DAY_MS)
+JOBS_LOW = Topic("jobs.low", "job id", "JobSubmitted, ItemQueued", 7 * DAY_MS)
+JOBS_CONTROL = Topic("jobs.control", "job id", "CancelRequested, JobExpired, JobClaimed", DAY_MS)
+JOBS_RETRY = Topic("jobs.retry", "job id", "ItemQueued with due time and attempt", 7 * DAY_MS)
+JOBS_EVENTS = Topic("jobs.events", "job id", "facts of jobs and items", 7 * DAY_MS)
 JOBS_STATE = Topic(
     "jobs.state", "job id, or job id/index", "the state after each change", None, public=True
 )
-JOBS_RESULTS = Topic("jobs.results", "job id", "JobFinished", 7 * _DAY_MS, public=True)
+JOBS_RESULTS = Topic("jobs.results", "job id", "JobFinished", 7 * DAY_MS, public=True)
 JOBS_DEAD_LETTER = Topic(
-    "jobs.dead-letter", "as source", "what could not be decoded, with reason headers", 30 * _DAY_MS
+    "jobs.dead-letter",
+    "as source",
+    "messages that could not be decoded, with reason headers",
+    30 * DAY_MS,
 )
-WEBHOOKS_RETRY = Topic("webhooks.retry", "delivery id", "deliveries to try again", 30 * _DAY_MS)
+WEBHOOKS_RETRY = Topic("webhooks.retry", "delivery id", "deliveries to try again", 30 * DAY_MS)
 WEBHOOKS_DEAD_LETTER = Topic(
-    "webhooks.dead-letter", "delivery id", "deliveries given up", 30 * _DAY_MS
+    "webhooks.dead-letter", "delivery id", "deliveries given up", 30 * DAY_MS
 )
-WEBHOOKS_ATTEMPTS = Topic("webhooks.attempts", "delivery id", "every attempt", 30 * _DAY_MS)
+WEBHOOKS_ATTEMPTS = Topic("webhooks.attempts", "delivery id", "every attempt", 30 * DAY_MS)
 WORKERS_HEARTBEATS = Topic("workers.heartbeats", "worker id", "slots, busy, models, version", None)
 TEMPLATES = Topic("templates", "name", "job templates", None)
 

@@ -1,4 +1,4 @@
-"""What a job leaves out when all together it is too much for one message."""
+"""Truncation of jobs that are too large for one message."""
 
 from __future__ import annotations
 
@@ -7,25 +7,44 @@ from typing import Any
 
 from schemas.jobs import Item, JobState
 
-# Characters: enough to tell one from another.
-_SHORT = 80
-# "results/", a job's id, "/", an index and an ending.
-_LONGEST_KEY = 160
+# Characters that a long text keeps: enough to distinguish one from another.
+_MAX_TEXT_CHARS = 80
+# Characters of a key of ours: "results/", a job's id, "/", an index and an ending.
+_MAX_KEY_CHARS = 160
+# Fields of bounded size. All others go in the last step, so that one that is added to JobState
+# cannot make a job too large before it is listed here.
+_BOUNDED_ITEM = ("index", "status", "attempts", "error", "started_at", "finished_at")
+_BOUNDED_JOB = (
+    "job_id",
+    "priority",
+    "total",
+    "created_at",
+    "expires_at",
+    "revision",
+    "status",
+    "outcomes",
+    "items",
+    "error",
+    "attempts",
+    "started_at",
+    "finished_at",
+)
 
 
-def shortened(state: JobState) -> Iterator[JobState]:
-    """The job with ever less in it, to be had until it fits.
+def truncated(state: JobState) -> Iterator[JobState]:
+    """Yield ever smaller versions of a job; take the first that fits.
 
-    First go the items' data, then their URLs, then their filenames and the ends of long messages:
-    of a job that came through the API, nothing more. At last everything of no bounded length, and
-    then MAX_ITEMS items and the job take less than 3 MB, whatever they were. A result says what it
-    lacks: `data_omitted`, `url_omitted`, `filename_omitted`, `result_omitted`.
+    Dropped are first the items' data, then their URLs, then their filenames and the ends of long
+    messages: a job that came through the API fits by then. At last all fields of unbounded size
+    are dropped: MAX_ITEMS items and the job then take less than 3 MB. A result names the fields
+    that it lacks: `data_omitted`, `url_omitted`, `filename_omitted`, `result_omitted`.
     """
-    for shorten in (_without_data, _without_url, _without_filename, _bare):
-        items = tuple(map(shorten, state.items))
-        state = state.evolve(items=items, error=state.error and state.error.shortened(_SHORT))
+    for truncate in (_without_data, _without_url, _without_filename, _bounded_item):
+        items = tuple(map(truncate, state.items))
+        error = state.error and state.error.truncated(_MAX_TEXT_CHARS)
+        state = state.evolve(items=items, error=error)
         yield state
-    yield _without_request(state)
+    yield _bounded_job(state)
 
 
 def _without_data(item: Item) -> Item:
@@ -46,42 +65,25 @@ def _without_filename(item: Item) -> Item:
     result = item.result
     if item.filename is not None and result is not None:
         result = result | {"filename_omitted": True}
-    error = item.error and item.error.shortened(_SHORT)
+    error = item.error and item.error.truncated(_MAX_TEXT_CHARS)
     return item.evolve(filename=None, result=result, error=error)
 
 
-def _bare(item: Item) -> Item:
-    """What became of the item, and where its result is."""
+def _bounded_item(item: Item) -> Item:
+    """Keep the item's outcome, and the key of its result."""
     result: dict[str, Any] | None = None
     if item.result is not None:
         key = item.result.get("key")
         result = ({"key": key} if _is_key(key) else {}) | {"result_omitted": True}
-    return Item.trusted(
-        index=item.index,
-        status=item.status,
-        attempts=item.attempts,
-        result=result,
-        error=item.error,
-        started_at=item.started_at,
-        finished_at=item.finished_at,
-    )
+    return Item.trusted(result=result, **{name: getattr(item, name) for name in _BOUNDED_ITEM})
 
 
 def _is_key(key: Any) -> bool:
-    return isinstance(key, str) and len(key) <= _LONGEST_KEY and key.isascii() and key.isprintable()
+    short = isinstance(key, str) and len(key) <= _MAX_KEY_CHARS
+    return short and key.isascii() and key.isprintable()
 
 
-def _without_request(state: JobState) -> JobState:
-    """The job without what was asked for, where that alone is too much: ours are refused before."""
-    return state.evolve(
-        operation=state.operation[:_SHORT],
-        params={},
-        pipeline=(),
-        metadata={},
-        webhook=None,
-        template=None,
-        dialect=None,
-        traceparent=None,
-        fingerprint=None,
-        model=None,
-    )
+def _bounded_job(state: JobState) -> JobState:
+    """Keep the job's outcome. Only requests that the API refuses are themselves too large."""
+    kept = {name: getattr(state, name) for name in _BOUNDED_JOB}
+    return JobState.trusted(operation=state.operation[:_MAX_TEXT_CHARS], **kept)

@@ -9,6 +9,7 @@ from imagemill.kafka.errors import KafkaUnavailable, TopicsMissing
 from imagemill.kafka.topics import check_topics
 from imagemill.local.errors import LocalError
 from imagemill.settings import KafkaSettings
+from schemas.times import DAY_MS
 from schemas.topics import TOPICS
 
 
@@ -40,4 +41,4 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _days(milliseconds: int) -> int:
-    return milliseconds // (24 * 3600 * 1000)
+    return milliseconds // DAY_MS

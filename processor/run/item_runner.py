@@ -246,7 +246,7 @@ class ItemRunner:
                 size = len(encoded.value)
                 if size > _MAX_FACT_BYTES:
                     problem = f"takes {size} bytes, more than the {_MAX_FACT_BYTES} of a message"
-                elif outcome.result and not cloudevents.can_be_told_on(encoded.value):
+                elif outcome.result and not cloudevents.can_be_nested(encoded.value):
                     problem = "is nested too deep for a message"
                 else:
                     return encoded

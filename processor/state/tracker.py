@@ -14,11 +14,11 @@ from processor.messages.dead_letter import dead_letter
 from processor.messages.publisher import Delivery, Publisher, Topics
 from processor.state.job_table import JobTable
 from schemas import cloudevents
-from schemas.events import CancelRequested, Fact, ItemFact, JobExpired
+from schemas.events import CancelRequested, Fact, ItemFact, JobExpired, JobFinished
 from schemas.jobs import Item, JobState
-from schemas.reducer import complete_items, finished_event, fold, with_items
+from schemas.reducer import apply, complete_items, with_items
 from schemas.topics import MAX_MESSAGE_BYTES
-from schemas.truncation import shortened
+from schemas.truncation import truncated
 
 log = logging.getLogger(__name__)
 
@@ -99,15 +99,15 @@ class Tracker:
         if isinstance(fact, JobExpired):
             await self._forget(entry, table, fact, state)
             return
-        folded = fold(state, _known_item(table, state, fact), fact)
-        if state is None and not folded.changed:
+        applied = apply(state, _known_item(table, state, fact), fact)
+        if state is None and not applied.changed:
             # Of no job.
             self._outbox.ack_when_delivered([entry], [])
             return
-        if folded.state.total == 1 or folded.state.status.ended:
-            await self._publish_whole(entry, table, fact, state, folded.state, folded.item)
+        if applied.state.total == 1 or applied.state.status.ended:
+            await self._publish_whole(entry, table, fact, state, applied.state, applied.item)
         else:
-            await self._publish_batch(entry, table, folded.state, folded.item)
+            await self._publish_batch(entry, table, applied.state, applied.item)
 
     async def _publish_whole(
         self,
@@ -130,7 +130,7 @@ class Tracker:
         key, partition = state.job_id.encode(), entry.tp.partition
         encoded = cloudevents.encode_state(state, self._source)
         if len(encoded.value) > _MAX_STATE_BYTES:
-            state, encoded = self._shortened(state)
+            state, encoded = self._truncated(state)
         table.put(key, encoded.value)
         window = self._windows.get(state.job_id)
         if window is not None:
@@ -148,9 +148,9 @@ class Tracker:
             deliveries += window.deliveries
         self._outbox.ack_when_delivered(entries, deliveries)
 
-    def _shortened(self, state: JobState) -> tuple[JobState, cloudevents.Encoded]:
+    def _truncated(self, state: JobState) -> tuple[JobState, cloudevents.Encoded]:
         """The fullest version of it that fits in a message."""
-        for shorter in shortened(state):
+        for shorter in truncated(state):
             encoded = cloudevents.encode_state(shorter, self._source)
             if len(encoded.value) <= _MAX_STATE_BYTES:
                 break
@@ -165,7 +165,7 @@ class Tracker:
         its facts since the last commit is repeated.
         """
         key = state.job_id.encode()
-        finished = cloudevents.encode(finished_event(state), self._source)
+        finished = cloudevents.encode(JobFinished.of(state), self._source)
         deliveries = [await self._outbox.send(self._topics.results, key, finished, partition)]
         for item in state.items if state.total > 1 else ():
             key = f"{state.job_id}/{item.index}".encode()

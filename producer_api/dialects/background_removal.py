@@ -20,7 +20,7 @@ from producer_api.http.multipart import Form, FormSpec
 from producer_api.http.query import json_answer
 from producer_api.http.routing import FILE, TEXT, Docs, Route
 from producer_api.jobs.staging import Staging
-from schemas.jobs import JobStatus, Priority
+from schemas.jobs import JobStatus, Priority, WebhookStyle
 
 NAME = "background_removal"
 _FORM = FormSpec(
@@ -36,7 +36,9 @@ _MOST_IDS = 1000
 @flask_errors
 async def remove_background(request: web.Request) -> web.Response:
     """POST /remove_background"""
-    record = await submit(request, _FORM, _body, dialect=NAME, webhook_style=NAME)
+    record = await submit(
+        request, _FORM, _body, dialect=NAME, webhook_style=WebhookStyle.BACKGROUND_REMOVAL
+    )
     return json_answer({"id": record.state.job_id})
 
 

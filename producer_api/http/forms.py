@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import orjson
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from imagemill.net.url import parse_url
 from producer_api.http.problems import Problem, field_problem
-from producer_api.ids import CLIENT_ID_PATTERN
-from schemas.jobs import Priority
+from schemas.jobs import CLIENT_JOB_ID, Priority, WebhookEvent
 from schemas.templates import MAX_JSON_DEPTH, MAX_STEPS, FreeJson, StepBody
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -51,7 +50,7 @@ class InputBody(_Body):
     """An image that the server fetches, or one uploaded before through /v1/uploads."""
 
     url: HttpUrl | None = None
-    upload_id: str | None = Field(None, pattern=CLIENT_ID_PATTERN)
+    upload_id: str | None = Field(None, pattern=CLIENT_JOB_ID)
     filename: str | None = Field(None, max_length=255)
 
     @model_validator(mode="after")
@@ -65,9 +64,7 @@ class WebhookBody(_Body):
     """Where to post the job's events."""
 
     url: HttpUrl
-    events: tuple[Literal["job.started", "job.progress", "job.finished"], ...] = Field(
-        ("job.finished",), min_length=1
-    )
+    events: tuple[WebhookEvent, ...] = Field((WebhookEvent.FINISHED,), min_length=1)
 
 
 class SubmitBody(_Body):

@@ -28,12 +28,11 @@ from producer_api.read_model.queries import ExpiredJob
 from producer_api.read_model.read_model import ReadModel
 from schemas import cloudevents, topics
 from schemas.events import JobExpired
-from schemas.times import from_epoch, now, to_epoch
+from schemas.times import DAY_S, from_epoch, now, to_epoch
 
 log = logging.getLogger(__name__)
 
 _BATCH = 200
-_DAY_S = 86_400.0
 # An upload waits this long at most for the last job that names it, and that one, as long as its
 # topic keeps it, for its turn. What is older than that and the time of an ended job is in no use.
 _UNENDED_S = MAX_UPLOAD_AGE_S + max(
@@ -68,7 +67,7 @@ class Retention:
     def horizon(self) -> RetentionCutoff:
         """Where the time of jobs ends, as of now."""
         return RetentionCutoff(
-            now(), from_epoch(time.time() - self._settings.retention_days * _DAY_S)
+            now(), from_epoch(time.time() - self._settings.retention_days * DAY_S)
         )
 
     async def run(self) -> None:
@@ -154,7 +153,7 @@ class Retention:
 
     async def _orphans(self) -> list[str]:
         """Old files under no job's id: uploads, used or not, and what failed submits left."""
-        before_s = time.time() - self._settings.retention_days * _DAY_S - _UNENDED_S
+        before_s = time.time() - self._settings.retention_days * DAY_S - _UNENDED_S
         old = [
             key
             for prefix in _PREFIXES

@@ -37,14 +37,13 @@ from schemas.errors import ErrorCode
 from schemas.events import JobSubmitted
 from schemas.jobs import ItemInput, Priority, Webhook
 from schemas.templates import Template
-from schemas.times import from_epoch
+from schemas.times import DAY_S, from_epoch
 from schemas.topics import MAX_MESSAGE_BYTES, PRIORITY_TOPICS
 
 # Headers and framing of a message beside its value.
 _MESSAGE_OVERHEAD = 64 * 1024
-_DAY_S = 86_400.0
 # An upload without a job is removed some time after this; a job must not lose it while it waits.
-MAX_UPLOAD_AGE_S = _DAY_S
+MAX_UPLOAD_AGE_S = DAY_S
 
 
 @dataclass(frozen=True)
@@ -213,7 +212,7 @@ class Submitter:
     ) -> JobSubmitted:
         body = request.body
         created = time.time()
-        lifetime_s = self._settings.retention_days * _DAY_S
+        lifetime_s = self._settings.retention_days * DAY_S
         expires_at = None
         if body.expires_in is not None:
             expires_at = from_epoch(created + min(body.expires_in, lifetime_s))

@@ -19,7 +19,7 @@ from producer_api.read_model.changes import ChangeCollector, Changes, RetentionC
 from producer_api.read_model.rebuild import Rebuild
 from producer_api.read_model.topic_reader import TopicReader, partitions_of
 from producer_api.read_model.writer import ProjectionStore
-from schemas.times import from_epoch, now
+from schemas.times import DAY_S, from_epoch, now
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +35,6 @@ _HURRIED_S = 0.001
 _SLICE_S = 0.002
 _BUSY_SLICE_S = 0.01
 _RETRY_S = 1.0
-_DAY_S = 86_400.0
 # How many undecodable messages are told one by one in a batch.
 _TOLD = 5
 
@@ -170,5 +169,5 @@ class Feed:
 
     def _horizon(self) -> RetentionCutoff:
         return RetentionCutoff(
-            now(), from_epoch(time.time() - self._settings.retention_days * _DAY_S)
+            now(), from_epoch(time.time() - self._settings.retention_days * DAY_S)
         )

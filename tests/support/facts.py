@@ -1,4 +1,4 @@
-"""Facts of jobs as Hypothesis draws them, and a reader that folds them as the track agent does."""
+"""Facts of jobs as Hypothesis draws them, and a reader that applies them as the tracker does."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from schemas.events import (
     JobSubmitted,
 )
 from schemas.jobs import Item, ItemInput, JobState
-from schemas.reducer import complete_items, finished_event, fold, with_items
+from schemas.reducer import apply, complete_items, with_items
 from schemas.times import from_epoch
 
 _EPOCH = 1_770_000_000.0
@@ -161,7 +161,7 @@ def interleaved(draw: st.DrawFn, lanes: list[list[Any]]) -> list[Any]:
 
 
 class Reader:
-    """Folds facts with the items beside the state, through bytes, as table and projection do."""
+    """Applies facts with the items beside the state, through bytes, as table and projection do."""
 
     def __init__(self) -> None:
         self.state: JobState | None = None
@@ -170,31 +170,31 @@ class Reader:
         self._inputs: tuple[ItemInput, ...] = ()
 
     def read(self, facts: Iterable[Fact]) -> Reader:
-        """Fold facts one after the other; returns itself."""
+        """Apply facts one after the other; returns itself."""
         for fact in facts:
-            self._fold(fact)
+            self._apply(fact)
         return self
 
-    def _fold(self, fact: Fact) -> None:
+    def _apply(self, fact: Fact) -> None:
         decoded = cloudevents.decode(*reversed(cloudevents.encode(fact)))
         assert isinstance(decoded, Fact)
         index = getattr(decoded, "index", None)
         item = self.items.get(index) if index is not None else None
         ended_before = self.state is not None and self.state.status.ended
-        folded = fold(self.state, item, decoded)
-        if self.state is None and not folded.changed:
+        applied = apply(self.state, item, decoded)
+        if self.state is None and not applied.changed:
             return
-        state = folded.state
-        if folded.item is not None:
-            self.items[folded.item.index] = cloudevents.decode_item(
-                cloudevents.encode_item(state.job_id, folded.item).value
+        state = applied.state
+        if applied.item is not None:
+            self.items[applied.item.index] = cloudevents.decode_item(
+                cloudevents.encode_item(state.job_id, applied.item).value
             )
         self._inputs = getattr(decoded.job, "inputs", ()) or self._inputs
         if state.status.ended and not ended_before:
             state = with_items(state, complete_items(state, self.items, self._inputs))
         self.state = cloudevents.decode_state(cloudevents.encode_state(state).value)
         if self.state.status.ended:
-            self.finished.append(finished_event(self.state))
+            self.finished.append(JobFinished.of(self.state))
 
     @property
     def public(self) -> dict[str, Any]:

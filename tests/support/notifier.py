@@ -26,7 +26,7 @@ from schemas import cloudevents
 from schemas.events import JobFinished
 from schemas.jobs import Item, JobState, JobStatus, Progress, Webhook
 from schemas.topics import JOBS_RESULTS, JOBS_STATE
-from schemas.webhooks import WebhookAttempt, WebhookDelivery, decode_webhook
+from schemas.webhooks import WebhookAttempt, WebhookDelivery
 from tests.support.api import Topics
 from tests.support.waiting import DEADLINE_S, wait_until
 
@@ -139,7 +139,8 @@ class Results:
         return self._topics.messages("jobs.dead-letter")
 
     def _records(self, topic: str, job_id: str | None) -> list[Any]:
-        found = (decode_webhook(m.headers(), m.value()) for m in self._topics.messages(topic))
+        messages = self._topics.messages(topic)
+        found = (cloudevents.decode_webhook(m.headers(), m.value()) for m in messages)
         return [record for record in found if job_id in (None, record.job_id)]
 
     def lag(self) -> int | None:

@@ -15,7 +15,7 @@ import requests
 from schemas import cloudevents, topics
 from schemas.events import CancelRequested, JobSubmitted
 from schemas.jobs import JobState
-from schemas.reducer import fold
+from schemas.reducer import apply
 from schemas.times import from_epoch, now
 from tests.support.api import RunningApi, Topics
 from tests.support.messages import state_of
@@ -47,7 +47,7 @@ def judge_cancel(kafka: Topics, job_id: str, before: JobState | None = None) -> 
 
     def judge() -> None:
         asked = wait_until(lambda: cancel_requests(kafka).get(job_id))
-        kafka.publish_state(fold(before, None, asked).state)
+        kafka.publish_state(apply(before, None, asked).state)
 
     thread = threading.Thread(target=judge)
     thread.start()

@@ -10,11 +10,18 @@ from hypothesis import strategies as st
 
 from schemas import cloudevents
 from schemas.errors import ErrorClass, ErrorCode, JobError
-from schemas.events import Event, ItemFailed, ItemFinished, ItemRetrying, ItemStarted
+from schemas.events import (
+    Event,
+    ItemFailed,
+    ItemFinished,
+    ItemRetrying,
+    ItemStarted,
+    JobFinished,
+)
 from schemas.jobs import MAX_ITEMS, Item, JobState, JobStatus, Progress
-from schemas.reducer import finished_event, fold
+from schemas.reducer import apply
 from schemas.topics import MAX_MESSAGE_BYTES
-from schemas.truncation import shortened
+from schemas.truncation import truncated
 from tests.support.facts import (
     Reader,
     accepted,
@@ -301,12 +308,12 @@ def test_an_event_that_is_no_fact_is_refused() -> None:
         job: None = None
 
     with pytest.raises(TypeError, match="Rumour"):
-        fold(None, None, Rumour(job_id="job"))  # type: ignore[arg-type]
+        apply(None, None, Rumour(job_id="job"))  # type: ignore[arg-type]
 
 
 def test_a_job_that_runs_has_no_terminal_event() -> None:
     with pytest.raises(ValueError, match="has not ended"):
-        finished_event(JobState(job_id="job", total=1, status=JobStatus.RUNNING))
+        JobFinished.of(JobState(job_id="job", total=1, status=JobStatus.RUNNING))
 
 
 @pytest.mark.parametrize("character", ["x", '"', "\x01", "\N{CAT FACE}"])
@@ -339,9 +346,9 @@ def test_the_end_of_every_job_can_be_made_to_fit_a_message(character: str) -> No
         finished_at=at(2),
         traceparent=long,
     )
-    *_, last = shortened(state)
+    *_, last = truncated(state)
     assert len(cloudevents.encode_state(last).value) < MAX_MESSAGE_BYTES * 3 // 4
-    assert len(cloudevents.encode(finished_event(last)).value) < MAX_MESSAGE_BYTES - (1 << 16)
+    assert len(cloudevents.encode(JobFinished.of(last)).value) < MAX_MESSAGE_BYTES - (1 << 16)
     assert {(i.status, i.attempts, i.finished_at) for i in last.items} == {
         (JobStatus.FAILED, 3, at(2))
     }

@@ -14,7 +14,7 @@ import pytest
 
 from schemas import cloudevents
 from schemas.events import EVENTS, JobSubmitted
-from schemas.webhooks import WEBHOOK_EVENTS, decode_webhook
+from schemas.webhooks import WEBHOOK_EVENTS
 
 SAMPLES = sorted((Path(__file__).parent / "samples").glob("*.json"))
 _STATE = "io.imagemill.job.state.v1"
@@ -33,7 +33,7 @@ def _decode(headers: list[tuple[str, bytes]], value: bytes) -> Any:
     if kind == _ITEM:
         return cloudevents.decode_item(value)
     return (
-        decode_webhook(headers, value)
+        cloudevents.decode_webhook(headers, value)
         if kind in WEBHOOK_EVENTS
         else cloudevents.decode(headers, value)
     )

@@ -30,7 +30,7 @@ from schemas.events import (
     JobSubmitted,
 )
 from schemas.jobs import ItemInput, JobStatus
-from schemas.reducer import fold
+from schemas.reducer import apply
 from schemas.topics import MAX_MESSAGE_BYTES
 from tests.support.edge import JOBS, Client, Crashes, Producer, settled
 from tests.support.facts import job
@@ -331,8 +331,8 @@ async def test_a_job_that_cannot_be_read_fails_where_it_is_certain_which_it_is(
     assert isinstance(fact, ItemFailed) and fact.job is not None and fact.unreadable
     assert (fact.job_id, fact.error.code) == ("job", ErrorCode.PARAMS_INVALID)
     assert {name: getattr(fact.job, name) for name in kept} == kept
-    folded = fold(None, None, fact)
-    assert folded.state.status is JobStatus.FAILED
+    applied = apply(None, None, fact)
+    assert applied.state.status is JobStatus.FAILED
 
 
 @pytest.mark.parametrize(
@@ -433,7 +433,7 @@ async def test_whatever_is_published_its_job_ends_and_no_worker_does(
     assert type(fact) is ends
     assert len(bench.producer.to(TOPICS.dead_letter)) == (1 if ends is ItemFailed else 0)
     assert (bench.client.acked, bench.crashes.reasons) == ([0], [])
-    state = fold(None, None, fact).state
+    state = apply(None, None, fact).state
     assert cloudevents.decode_state(cloudevents.encode_state(state).value).status.ended
     for sent in bench.producer.sent:
         written = sum(len(header) for _, header in sent.headers or ())
