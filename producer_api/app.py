@@ -85,19 +85,19 @@ def create_app(settings: ApiSettings) -> web.Application:
     producer = AsyncProducer(
         producer_config(settings, delivery_timeout_s=settings.delivery_timeout_s)
     )
-    projection = ReadModel(settings)
-    canceller = Canceller(settings, producer, projection)
+    read_model = ReadModel(settings)
+    canceller = Canceller(settings, producer, read_model)
     app[API] = Api(
         settings=settings,
         store=store,
         signer=open_signer(settings),
         producer=producer,
-        projection=projection,
-        submitter=Submitter(settings, store, producer, projection, canceller),
+        read_model=read_model,
+        submitter=Submitter(settings, store, producer, read_model, canceller),
         canceller=canceller,
-        lag=ConsumerLag(settings, projection),
+        lag=ConsumerLag(settings, read_model),
     )
-    app[METRICS] = Metrics(projection)
+    app[METRICS] = Metrics(read_model)
     app.cleanup_ctx.append(_running)
     app.on_shutdown.append(_let_go)
     add_routes(app, ROUTES)
@@ -107,16 +107,16 @@ def create_app(settings: ApiSettings) -> web.Application:
 
 async def _running(app: web.Application) -> AsyncIterator[None]:
     api = app[API]
-    await api.projection.start()
+    await api.read_model.start()
     sweeping = asyncio.create_task(
-        Retention(api.settings, api.store.blocking, api.producer, api.projection).run()
+        Retention(api.settings, api.store.blocking, api.producer, api.read_model).run()
     )
     yield
     sweeping.cancel()
     await api.producer.close()
-    await api.projection.stop()
+    await api.read_model.stop()
 
 
 async def _let_go(app: web.Application) -> None:
     """Answer the requests that wait for jobs: the server stops only when all are answered."""
-    app[API].projection.waiters.close()
+    app[API].read_model.waiters.close()

@@ -24,7 +24,7 @@ class Api:
     store: AsyncStore
     signer: UrlSigner
     producer: AsyncProducer
-    projection: ReadModel
+    read_model: ReadModel
     submitter: Submitter
     canceller: Canceller
     lag: ConsumerLag

@@ -19,6 +19,7 @@ from imagemill.images.formats import (
 )
 from imagemill.images.probe import probe
 from imagemill.images.structure import Malformed, Truncated
+from imagemill.settings.shared import LimitSettings
 from schemas.errors import ErrorCode
 
 _SHOWN_NAME = 80
@@ -26,10 +27,10 @@ _SHOWN_NAME = 80
 
 @dataclass(frozen=True)
 class ImageLimits:
-    """What an image file may at most be: bytes of the file, pixels of the picture."""
+    """Limits of an image file in bytes, and of its picture in pixels; the settings by default."""
 
-    max_bytes: int = 25_000_000
-    max_pixels: int = 50_000_000
+    max_bytes: int = LimitSettings.model_fields["max_image_bytes"].default
+    max_pixels: int = LimitSettings.model_fields["max_image_pixels"].default
 
 
 @dataclass(frozen=True)

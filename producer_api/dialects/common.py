@@ -15,11 +15,12 @@ from producer_api.http.multipart import Form, FormSpec, read_form
 from producer_api.http.problems import Problem, as_problem
 from producer_api.http.query import json_answer, traceparent_of
 from producer_api.http.routing import Handler
-from producer_api.ids import is_job_id
+from producer_api.ids import is_job_id, new_id
+from producer_api.jobs.limits import check_queue_limit
 from producer_api.jobs.staging import Staging
 from producer_api.jobs.submit import SubmitRequest
 from producer_api.read_model.queries import JobRecord
-from schemas.jobs import Item, JobStatus
+from schemas.jobs import Item, JobStatus, WebhookStyle
 
 Build = Callable[[Form, Staging], Mapping[str, Any]]
 
@@ -87,7 +88,7 @@ async def submit(
     build: Build,
     *,
     dialect: str,
-    webhook_style: str | None = None,
+    webhook_style: WebhookStyle | None = None,
 ) -> JobRecord:
     """Read the form and queue the job that `build` makes of it.
 
@@ -95,10 +96,10 @@ async def submit(
         Problem, ImageRejected, KafkaUnavailable, StoreUnavailable: as the native submit.
     """
     api = request.app[API]
-    api.submitter.admit()
-    job_id = api.submitter.new_id()
+    check_queue_limit(api.read_model.queued, api.settings.queue_limit)
+    job_id = new_id()
     async with api.submitter.staging(job_id) as staging:
-        form = await read_form(request, spec, api.submitter.form_limits, staging)
+        form = await read_form(request, spec, api.submitter.limits.form, staging)
         body = validate(dict(build(form, staging)), SubmitBody)
         asked = SubmitRequest(
             job_id,
@@ -114,7 +115,7 @@ async def find(request: web.Request, job_id: str) -> JobRecord | None:
     """The job of that id, if there is one. Raises as ReadModel.find."""
     if not is_job_id(job_id):
         return None
-    return await request.app[API].projection.find(job_id)
+    return await request.app[API].read_model.find(job_id)
 
 
 def only_types(staging: Staging, extensions: frozenset[str], formats: frozenset[str]) -> None:

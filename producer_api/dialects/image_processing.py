@@ -20,6 +20,7 @@ from producer_api.dialects.common import (
 )
 from producer_api.http.files import serve_object
 from producer_api.http.multipart import Form, FormSpec
+from producer_api.http.problems import quoted
 from producer_api.http.query import json_answer
 from producer_api.http.routing import FILE, TEXT, Docs, Route
 from producer_api.jobs.staging import Staging
@@ -63,7 +64,7 @@ def _body(form: Form, staging: Staging) -> dict[str, Any]:
     step = _STEPS.get(operation)
     if step is None:
         known = " and ".join(_STEPS)
-        raise bad_request(f"Unsupported operation {operation[:64]!r}; there are {known}.")
+        raise bad_request(f"Unsupported operation {quoted(operation)}; there are {known}.")
     return {"operation": "transform", "params": {"steps": [step]}}
 
 

@@ -19,7 +19,7 @@ from producer_api.dialects.common import (
     submit,
 )
 from producer_api.http.multipart import Form, FormSpec
-from producer_api.http.problems import Problem
+from producer_api.http.problems import Problem, quoted
 from producer_api.http.query import json_answer, query_int
 from producer_api.http.routing import FILE, TEXT, Docs, Route
 from producer_api.jobs.staging import Staging
@@ -147,10 +147,10 @@ async def list_jobs(request: web.Request) -> web.Response:
     api = request.app[API]
     word = request.query.get("status")
     if word and word not in _STATUSES:
-        raise bad_request(f"Unknown status {word[:64]!r}; there are {', '.join(_STATUSES)}.")
+        raise bad_request(f"Unknown status {quoted(word)}; there are {', '.join(_STATUSES)}.")
     limit = query_int(request, "limit", _PAGE, 1, _LARGEST_PAGE)
     wanted = ListFilter(statuses=[_STATUSES[word].value] if word else [])
-    records, _ = await api.projection.list(wanted, limit, None)
+    records, _ = await api.read_model.list(wanted, limit, None)
     jobs = await asyncio.gather(*(_view(api, record) for record in records))
     return json_answer({"total": len(jobs), "jobs": jobs})
 
@@ -159,8 +159,8 @@ async def list_jobs(request: web.Request) -> web.Response:
 async def queue_stats(request: web.Request) -> web.Response:
     """GET /queue/stats"""
     api = request.app[API]
-    await api.projection.catch_up()
-    counts = stats_view(await api.projection.totals(""))["jobs"]
+    await api.read_model.catch_up()
+    counts = stats_view(await api.read_model.totals(""))["jobs"]
     alive = [worker for worker in workers_view(api) if worker["alive"]]
     stats = {word: counts["by_status"][status.value] for word, status in _STATUSES.items()}
     return json_answer(

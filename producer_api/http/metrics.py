@@ -22,7 +22,7 @@ _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5
 class Metrics:
     """Counts requests, and asks the projection when it is scraped. One for each application."""
 
-    def __init__(self, projection: ReadModel) -> None:
+    def __init__(self, read_model: ReadModel) -> None:
         self._registry = CollectorRegistry()
         labels = ("method", "route", "status")
         self._requests = Counter(
@@ -35,7 +35,7 @@ class Metrics:
         # Looking a metric up by its labels takes four times as long as counting.
         self._counter = cache(self._requests.labels)
         self._histogram = cache(self._seconds.labels)
-        self._registry.register(_ProjectionCollector(projection))
+        self._registry.register(_ReadModelCollector(read_model))
         ProcessCollector(registry=self._registry)
 
     def answered(self, method: str, route: str, status: int, seconds: float) -> None:
@@ -48,32 +48,32 @@ class Metrics:
         return generate_latest(self._registry)
 
 
-class _ProjectionCollector:
+class _ReadModelCollector:
     """Gauges that are read when they are asked for."""
 
-    def __init__(self, projection: ReadModel) -> None:
-        self._projection = projection
+    def __init__(self, read_model: ReadModel) -> None:
+        self._read_model = read_model
 
     def collect(self) -> Iterator[Metric]:
         """The gauges as of now."""
         jobs = GaugeMetricFamily("imagemill_jobs", "Jobs known", labels=("status", "priority"))
         counts: dict[tuple[str, str], int] = {}
-        for status, priority, _, number in self._projection.counts():
+        for status, priority, _, number in self._read_model.counts():
             counts[status, priority] = counts.get((status, priority), 0) + number
         for labels, number in counts.items():
             jobs.add_metric(labels, number)
         yield jobs
-        feed = self._projection.feed
+        feed = self._read_model.feed
         for name, text, value in (
             ("projection_ready", "Whether all topics were read to their ends", self._ready()),
             ("projection_messages", "Sum of the offsets read", sum(feed.reached.values())),
             ("projection_skipped", "Messages that could not be used", feed.skipped),
-            ("waiting_requests", "Requests that wait for a job", self._projection.waiters.count),
+            ("waiting_requests", "Requests that wait for a job", self._read_model.waiters.count),
         ):
             yield GaugeMetricFamily(f"imagemill_{name}", text, value=value)
 
     def _ready(self) -> int:
-        return int(self._projection.ready)
+        return int(self._read_model.ready)
 
 
 @web.middleware

@@ -19,6 +19,8 @@ from producer_api.read_model.errors import ReadModelBehind
 log = logging.getLogger(__name__)
 
 RETRY_AFTER_S = "2"
+# Characters of a client's text in the answer to it.
+_QUOTED_CHARACTERS = 64
 
 
 class Problem(Exception):
@@ -52,6 +54,12 @@ class Problem(Exception):
             "code": self.code,
             "detail": self.detail,
         } | self.members
+
+
+def quoted(text: str) -> str:
+    """Return text of a client's for a sentence: in quotation marks, printable and clipped."""
+    clipped = text if len(text) <= _QUOTED_CHARACTERS else f"{text[:_QUOTED_CHARACTERS]}..."
+    return '"' + "".join(letter if letter.isprintable() else "?" for letter in clipped) + '"'
 
 
 def field_problem(field: str, message: str, *, code: str = "params_invalid") -> Problem:

@@ -1,4 +1,4 @@
-"""Cancel requests: published for the track agent to judge, and the answer waited for."""
+"""Cancel requests: published for the track agent to decide, and its decision waited for."""
 
 from __future__ import annotations
 
@@ -18,29 +18,29 @@ from schemas.times import now
 
 log = logging.getLogger(__name__)
 
-# Submissions of which the broker's word is out; more than a broker failure leaves open at once.
-_DOUBTFUL = 10_000
+# Submissions whose delivery failed and that may be in the log; a broker failure leaves fewer open.
+_MAX_UNCONFIRMED = 10_000
 
 
 class Canceller:
-    """Asks for jobs to be cancelled."""
+    """Publishes cancel requests."""
 
     def __init__(
-        self, settings: ApiSettings, producer: AsyncProducer, projection: ReadModel
+        self, settings: ApiSettings, producer: AsyncProducer, read_model: ReadModel
     ) -> None:
         self._topic = settings.topic(topics.JOBS_CONTROL.name)
         self._wait_s = settings.cancel_wait_s
         self._producer = producer
-        self._projection = projection
-        self._doubtful: dict[str, None] = {}
+        self._read_model = read_model
+        self._unconfirmed: dict[str, None] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        projection.on_change(self._changed)
+        read_model.on_change(self._cancel_written)
 
     async def cancel(self, record: JobRecord) -> JobRecord:
-        """Ask for it, and wait for the judgement; the job as it is then.
+        """Request the cancellation, wait for the track agent, and return the job as it is then.
 
-        It may have ended otherwise, or, while no processor runs, not have changed yet: the
-        request stays in the log and is judged when one does.
+        The job may have ended otherwise. While no processor runs it does not change: the request
+        stays in the log until one decides it (guarantee 6: the API never changes a state).
 
         Raises:
             KafkaUnavailable: the request could not be published.
@@ -50,37 +50,40 @@ class Canceller:
             inputs=record.inputs,
         )
         await self._request(job)
-        return await self._projection.wait_ended(job.job_id, self._wait_s) or record
+        return await self._read_model.wait_ended(job.job_id, self._wait_s) or record
 
-    def in_doubt(self, job_id: str) -> None:
-        """A submission was answered with a failure, but may reach the log: then cancel it."""
-        self._doubtful[job_id] = None
-        if len(self._doubtful) > _DOUBTFUL:
-            del self._doubtful[next(iter(self._doubtful))]
+    def cancel_if_written(self, job_id: str) -> None:
+        """Cancel a submission that was answered with a failure, should it show up in the log.
+
+        Guarantee 1, link 1: nothing is queued after a 503.
+        """
+        self._unconfirmed[job_id] = None
+        if len(self._unconfirmed) > _MAX_UNCONFIRMED:
+            del self._unconfirmed[next(iter(self._unconfirmed))]
 
     async def _request(self, job: JobSubmitted) -> None:
         request = CancelRequested(job_id=job.job_id, at=now(), job=job)
         encoded = cloudevents.encode(request)
         await self._producer.send(self._topic, job.job_id.encode(), encoded.value, encoded.headers)
 
-    def _changed(self, job_ids: Iterable[str]) -> None:
-        if not self._doubtful:
+    def _cancel_written(self, changed_ids: Iterable[str]) -> None:
+        if not self._unconfirmed:
             return
-        for job_id in job_ids:
-            record = self._projection.peek(job_id) if job_id in self._doubtful else None
+        for job_id in changed_ids:
+            record = self._read_model.peek(job_id) if job_id in self._unconfirmed else None
             if record is not None:
-                del self._doubtful[job_id]
+                del self._unconfirmed[job_id]
                 task = asyncio.create_task(self._withdraw(record))
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
 
     async def _withdraw(self, record: JobRecord) -> None:
         log.warning(
-            "Job %s reached the log after its sender was told that it failed; it is cancelled",
+            "Job %s is in the log although its sender got a failure; it is cancelled",
             record.state.job_id,
         )
         try:
             await self.cancel(record)
         except KafkaUnavailable:
-            # The broker is away again; the job's next change brings it back here.
-            self.in_doubt(record.state.job_id)
+            # The broker is away again; the job's next change calls this again.
+            self.cancel_if_written(record.state.job_id)

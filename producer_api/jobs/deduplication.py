@@ -1,9 +1,14 @@
-"""Settles which of several requests with one client-chosen id makes the job, whichever API they
-came to: the one whose claim is the first in the log."""
+"""Decides which of several requests under one id makes the job, whichever API they came to.
+
+The order of the log decides: the request whose claim is the first one in it.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from imagemill.kafka.producer import AsyncProducer
 from imagemill.settings import ApiSettings
@@ -14,56 +19,77 @@ from schemas import cloudevents, topics
 from schemas.events import JobClaimed
 from schemas.times import now
 
-# Another API was the first with the same request: its job is published this soon, or it died.
+# Seconds to wait for the job of another API whose claim was the first. It publishes within them,
+# unless its process ended.
 _OTHERS_JOB_S = 2.0
 
 
 class Deduplicator:
-    """Deduplicator ids for requests of this API."""
+    """Finds repeats of requests under an id or key that the client chose."""
 
     def __init__(
-        self, settings: ApiSettings, producer: AsyncProducer, projection: ReadModel
+        self, settings: ApiSettings, producer: AsyncProducer, read_model: ReadModel
     ) -> None:
         self._topic = settings.topic(topics.JOBS_CONTROL.name)
         self._timeout_s = settings.catch_up_timeout_s
         self._producer = producer
-        self._projection = projection
+        self._read_model = read_model
+        self._locks: dict[str, _JobLock] = {}
 
-    async def win(self, job_id: str, fingerprint: str) -> JobRecord | None:
-        """Claim an id of which no job is known, for a request of that fingerprint.
+    @asynccontextmanager
+    async def job_lock(self, job_id: str) -> AsyncIterator[None]:
+        """Let one request of an id in at a time: the second finds the job that the first made."""
+        lock = self._locks.setdefault(job_id, _JobLock())
+        lock.users += 1
+        try:
+            async with lock.lock:
+                yield
+        finally:
+            lock.users -= 1
+            if not lock.users:
+                del self._locks[job_id]
 
-        None: its job is to be published now. Else it is the job of another request for the same.
-        Where that does not come, both publish it: the same job twice has one outcome.
+    async def known(self, job_id: str, fingerprint: str) -> JobRecord | None:
+        """Return the job that the request repeats, if there is one. Raises as ReadModel.find.
 
         Raises:
-            Problem: 422 when a request for something else was the first; 503 when the read side
-                does not tell in time.
+            Problem: 422 when the job was made by a request for something else.
+        """
+        record = await self._read_model.find(job_id)
+        if record is not None and record.state.fingerprint != fingerprint:
+            raise repeat_differs()
+        return record
+
+    async def first(self, job_id: str, fingerprint: str) -> JobRecord | None:
+        """Claim an id that no job is known of; return the job of an earlier request for the same.
+
+        None: the request is the first, so its job is to be published now. If the first one's API
+        publishes no job in time, this one publishes it: a job that is published twice ends once.
+
+        Raises:
+            Problem: 422 when the first request asked for something else; 503 when the read model
+                has not read the claim in time.
             KafkaUnavailable: the claim could not be published.
         """
-        at = now()
-
-        def lasting() -> Claim | None:
-            claim = self._projection.claim(job_id)
-            return None if claim is None or claim.ends_at < at else claim
-
-        own = JobClaimed(job_id=job_id, claim_id=uuid.uuid4().hex, fingerprint=fingerprint, at=at)
-        first = lasting()
+        own = JobClaimed(
+            job_id=job_id, claim_id=uuid.uuid4().hex, fingerprint=fingerprint, at=now()
+        )
+        first = self._valid_claim(own)
         if first is None:
             await self._publish(own)
-            first = await self._projection.until(lasting, self._timeout_s)
+            first = await self._read_model.wait_for(lambda: self._valid_claim(own), self._timeout_s)
         if first is None:
-            raise Problem(
-                503,
-                "projection_behind",
-                "The server could not make sure in time that no other request has this id. "
-                "Nothing was queued. Try again shortly.",
-                headers={"Retry-After": RETRY_AFTER_S},
-            )
+            raise _claim_unread()
         if first.fingerprint != fingerprint:
             raise repeat_differs()
         if first.claim_id == own.claim_id:
             return None
-        return await self._projection.until(lambda: self._projection.peek(job_id), _OTHERS_JOB_S)
+        return await self._read_model.wait_for(lambda: self._read_model.peek(job_id), _OTHERS_JOB_S)
+
+    def _valid_claim(self, own: JobClaimed) -> Claim | None:
+        """Return the first claim of the id that had not ended when `own` was made."""
+        claim = self._read_model.claim(own.job_id)
+        return None if claim is None or claim.ends_at < own.at else claim
 
     async def _publish(self, claim: JobClaimed) -> None:
         encoded = cloudevents.encode(claim)
@@ -71,11 +97,29 @@ class Deduplicator:
         await self._producer.send(self._topic, key, encoded.value, encoded.headers)
 
 
+class _JobLock:
+    """A lock that counts its users, so that it is dropped with the last one."""
+
+    def __init__(self) -> None:
+        self.lock = asyncio.Lock()
+        self.users = 0
+
+
 def repeat_differs() -> Problem:
-    """The answer to an id or key that stands for another request."""
+    """Make the 422 for an id or key that stands for another request."""
     return Problem(
         422,
         "repeat_differs",
         "This id or Idempotency-Key was used before for a request that asked for something else. "
         "Nothing was queued; use a new one.",
+    )
+
+
+def _claim_unread() -> Problem:
+    return Problem(
+        503,
+        "projection_behind",
+        "The server could not make sure in time that no other request has this id. "
+        "Nothing was queued. Try again shortly.",
+        headers={"Retry-After": RETRY_AFTER_S},
     )

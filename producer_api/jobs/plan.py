@@ -1,4 +1,4 @@
-"""What a job runs: the operations asked for, by name or by template, with checked params."""
+"""Operations of a job: found by name or by template, with checked params."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from typing import Any
 from pydantic import ValidationError
 
 from producer_api.http.forms import SubmitBody, validation_problem
-from producer_api.http.problems import Problem
+from producer_api.http.problems import Problem, field_problem, quoted
+from producer_api.read_model.read_model import ReadModel
 from schemas.catalog import find_operation, operations
 from schemas.errors import ErrorCode
 from schemas.jobs import Step
 from schemas.operations import OperationSpec
 from schemas.templates import StepBody, Template
 
-# The operation of a job of several, in lists and events; its steps say which.
+# The operation of a job of several, in lists and events; its pipeline has their names.
 PIPELINE = "pipeline"
 
 
@@ -30,8 +31,22 @@ class ResolvedOperations:
     needs_image: bool = True
 
 
-def make_plan(body: SubmitBody, template: Template | None) -> ResolvedOperations:
-    """The plan of a request. Params beside a template override the template's.
+async def find_template(read_model: ReadModel, name: str | None) -> Template | None:
+    """Return the template of that name; None for no name. Raises as ReadModel.template.
+
+    Raises:
+        Problem: 422 when there is no such template.
+    """
+    if name is None:
+        return None
+    template = await read_model.template(name)
+    if template is None:
+        raise field_problem("template", f"there is no template {quoted(name)}", code="not_found")
+    return template
+
+
+def resolve_operations(body: SubmitBody, template: Template | None) -> ResolvedOperations:
+    """Resolve the operations of a request. Params beside a template override the template's.
 
     Raises:
         Problem: 422 naming the operation or the param that does not fit.
@@ -44,19 +59,19 @@ def make_plan(body: SubmitBody, template: Template | None) -> ResolvedOperations
     if single and several:
         raise Problem(422, "fields_invalid", "Give either operation or operations, not both.")
     if several:
-        return _pipeline(several, params)
+        return _resolve_pipeline(several, params)
     if not single:
         raise Problem(
             422, "operation_missing", f"Say which operation to run: one of {_names()}.",
             errors=[{"field": "operation", "message": "missing"}],
         )  # fmt: skip
-    spec = known_operation(single, "operation")
+    spec = _known_operation(single, "operation")
     return ResolvedOperations(
-        single, check_params(spec, params), needs_image=spec.inputs == "image"
+        single, _check_params(spec, params, "params"), needs_image=spec.inputs == "image"
     )
 
 
-def _pipeline(several: Sequence[StepBody], params: dict[str, Any]) -> ResolvedOperations:
+def _resolve_pipeline(several: Sequence[StepBody], params: dict[str, Any]) -> ResolvedOperations:
     if params:
         raise Problem(
             422, "fields_invalid", "With operations, give the params of each step in its step.",
@@ -64,8 +79,8 @@ def _pipeline(several: Sequence[StepBody], params: dict[str, Any]) -> ResolvedOp
         )  # fmt: skip
     steps, needs_image = [], False
     for number, step in enumerate(several):
-        spec = known_operation(step.operation, f"operations.{number}.operation")
-        checked = check_params(spec, step.params, f"operations.{number}.params")
+        spec = _known_operation(step.operation, f"operations.{number}.operation")
+        checked = _check_params(spec, step.params, f"operations.{number}.params")
         steps.append(Step(operation=step.operation, params=checked))
         needs_image = needs_image or spec.inputs == "image"
     if len(steps) == 1:
@@ -73,22 +88,20 @@ def _pipeline(several: Sequence[StepBody], params: dict[str, Any]) -> ResolvedOp
     return ResolvedOperations(PIPELINE, {}, tuple(steps), needs_image)
 
 
-def known_operation(name: str, where: str) -> OperationSpec:
-    """The operation of that name. Raises Problem (422) naming those that there are."""
+def _known_operation(name: str, field_name: str) -> OperationSpec:
+    """Return the operation of that name. Raises Problem (422) naming those that there are."""
     spec = find_operation(name)
     if spec is None:
         raise Problem(
             422, str(ErrorCode.OPERATION_UNKNOWN),
-            f"There is no operation {name[:64]!r}; there are {_names()}.",
-            errors=[{"field": where, "message": "no such operation"}],
+            f"There is no operation {quoted(name)}; there are {_names()}.",
+            errors=[{"field": field_name, "message": "no such operation"}],
         )  # fmt: skip
     return spec
 
 
-def check_params(
-    spec: OperationSpec, params: dict[str, Any], where: str = "params"
-) -> dict[str, Any]:
-    """The params in their normal form, without those left at their defaults.
+def _check_params(spec: OperationSpec, params: dict[str, Any], field_name: str) -> dict[str, Any]:
+    """Return the params in their normal form, without those left at their defaults.
 
     Raises:
         Problem: 422 naming each param that does not fit.
@@ -96,7 +109,7 @@ def check_params(
     try:
         checked = spec.params.model_validate(params)
     except ValidationError as error:
-        raise validation_problem(error, where, str(ErrorCode.PARAMS_INVALID)) from error
+        raise validation_problem(error, field_name, str(ErrorCode.PARAMS_INVALID)) from error
     return checked.model_dump(mode="json", by_alias=True, exclude_unset=True)
 
 

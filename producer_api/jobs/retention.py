@@ -21,7 +21,7 @@ from imagemill.storage import (
     result_prefix,
     upload_prefix,
 )
-from producer_api.jobs.submit import MAX_UPLOAD_AGE_S
+from producer_api.jobs.inputs import MAX_UPLOAD_AGE_S
 from producer_api.read_model.changes import RetentionCutoff
 from producer_api.read_model.errors import ReadModelBehind
 from producer_api.read_model.queries import ExpiredJob

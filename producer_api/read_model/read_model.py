@@ -43,7 +43,7 @@ _RECENT = 10_000
 _QUEUED_AGE_S = 0.5
 _METADATA_TIMEOUT_S = 2.0
 
-Told = TypeVar("Told")
+Found = TypeVar("Found")
 
 
 class ReadModel:
@@ -93,19 +93,19 @@ class ReadModel:
             self._queued_at = moment
         return self._queued
 
-    def expect(self, job_id: str) -> None:
-        """A submission is about to be sent; see `submitted`."""
+    def reserve(self, job_id: str) -> None:
+        """Prepare for a submission that is about to be sent; `confirm` or `release` it then."""
         self._recent[job_id] = None
         if len(self._recent) > _RECENT:
             self._recent.popitem(last=False)
 
-    def submitted(self, job: JobSubmitted) -> None:
-        """A submission is in the log: it is readable from now on, even before the feed has it."""
+    def confirm(self, job: JobSubmitted) -> None:
+        """Make a submission readable that is in the log, though the feed has not read it yet."""
         if job.job_id in self._recent:
             self._recent[job.job_id] = job
 
-    def not_submitted(self, job_id: str) -> None:
-        """The submission that was expected failed."""
+    def release(self, job_id: str) -> None:
+        """Give up the reservation of a submission that failed."""
         self._recent.pop(job_id, None)
 
     def peek(self, job_id: str) -> JobRecord | None:
@@ -132,15 +132,14 @@ class ReadModel:
         """The first claim of an id, as far as it is known here; it may have ended."""
         return self._reader.claim(job_id)
 
-    async def until(self, told: Callable[[], Told | None], timeout_s: float) -> Told | None:
-        """What `told` returns, asked again after each transaction until that is not None; or
-        None when the time is over."""
+    async def wait_for(self, query: Callable[[], Found | None], timeout_s: float) -> Found | None:
+        """Repeat `query` after each transaction until it returns something; None on a timeout."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 while True:
                     with self._transaction() as moved:
-                        # Asked after the watch began: no transaction falls between the two.
-                        if (found := told()) is not None:
+                        # Queried after the watch began: no transaction falls between the two.
+                        if (found := query()) is not None:
                             return found
                         await moved
         return None

@@ -21,7 +21,7 @@ async def cancel_job(request: web.Request) -> web.Response:
     """
     api = request.app[API]
     job_id = job_id_of(request)
-    record = await api.projection.find(job_id)
+    record = await api.read_model.find(job_id)
     if record is None:
         raise unknown_job(job_id)
     if record.state.status.ended:

@@ -32,7 +32,7 @@ async def job_events(request: web.Request) -> web.StreamResponse:
     """
     api = request.app[API]
     job_id = job_id_of(request)
-    record = await api.projection.find(job_id)
+    record = await api.read_model.find(job_id)
     if record is None:
         raise unknown_job(job_id)
     seen = _last_event_id(request)
@@ -58,8 +58,8 @@ async def _stream(api: Api, response: web.StreamResponse, record: JobRecord, see
     """Send what is new until the job ends, is removed, or the server stops."""
     told: JobRecord | None = None
     while True:
-        with api.projection.waiters.watch(record.state.job_id) as change:
-            now = api.projection.peek(record.state.job_id)
+        with api.read_model.waiters.watch(record.state.job_id) as change:
+            now = api.read_model.peek(record.state.job_id)
             if now is None:
                 return
             if now.state.revision > seen:

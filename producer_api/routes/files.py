@@ -30,7 +30,7 @@ async def put_file(request: web.Request) -> web.Response:
     api = request.app[API]
     signed = _verified(request, api)
     prefix, dot, index = signed.key.rpartition(".")
-    async with Staging(api.store, prefix + dot, api.submitter.image_limits) as staging:
+    async with Staging(api.store, prefix + dot, api.submitter.limits.image) as staging:
         incoming = staging.begin(int(index), None)
         async for chunk in body_chunks(request):
             incoming.write(chunk)

@@ -18,7 +18,7 @@ _CHECK_TIMEOUT_S = 3.0
 
 async def healthz(request: web.Request) -> web.Response:
     """GET /healthz: 503 only when this process must be restarted."""
-    alive = request.app[API].projection.feed.alive
+    alive = request.app[API].read_model.feed.alive
     return json_answer({"status": "ok" if alive else "failed"}, status=200 if alive else 503)
 
 
@@ -41,13 +41,13 @@ async def _checks(api: Api) -> dict[str, str]:
     return {
         "broker": broker,
         "store": store,
-        "projection": "ok" if api.projection.ready else "reading the topics",
+        "projection": "ok" if api.read_model.ready else "reading the topics",
     }
 
 
 async def _broker(api: Api) -> str:
     try:
-        await asyncio.wait_for(api.projection.catch_up(), _CHECK_TIMEOUT_S)
+        await asyncio.wait_for(api.read_model.catch_up(), _CHECK_TIMEOUT_S)
     except (KafkaUnavailable, TimeoutError):
         return "not reached"
     except ReadModelBehind as error:

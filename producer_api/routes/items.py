@@ -19,7 +19,7 @@ async def get_result(request: web.Request) -> web.StreamResponse:
     """GET /v1/jobs/{job_id}/items/{index}/result"""
     api = request.app[API]
     job_id = job_id_of(request)
-    record = await api.projection.find(job_id)
+    record = await api.read_model.find(job_id)
     if record is None:
         raise unknown_job(job_id)
     item = _item(record, request.match_info["index"])
@@ -39,7 +39,7 @@ async def get_input(request: web.Request) -> web.StreamResponse:
     """
     api = request.app[API]
     job_id = job_id_of(request)
-    record = await api.projection.find(job_id)
+    record = await api.read_model.find(job_id)
     if record is None:
         raise unknown_job(job_id)
     index = _item(record, request.match_info["index"]).index

@@ -23,7 +23,8 @@ from producer_api.http.query import (
 )
 from producer_api.http.routing import FILE, TEXT, Docs, Route
 from producer_api.http.views import job_view
-from producer_api.ids import id_of_key, is_job_id
+from producer_api.ids import id_of_key, is_job_id, new_id
+from producer_api.jobs.limits import check_queue_limit
 from producer_api.jobs.staging import Staging
 from producer_api.jobs.submit import Submission, SubmitRequest
 from producer_api.read_model.errors import InvalidCursor
@@ -40,7 +41,7 @@ async def create_job(request: web.Request) -> web.Response:
     """POST /v1/jobs"""
     key = request.headers.get("Idempotency-Key")
     if key is None:
-        return await _submit(request, request.app[API].submitter.new_id(), keyed=False)
+        return await _submit(request, new_id(), keyed=False)
     # What is no UTF-8 is not printable either, as aiohttp gives it.
     if not (0 < len(key) <= _KEY_LENGTH and key.isprintable()):
         raise Problem(
@@ -61,7 +62,7 @@ async def put_job(request: web.Request) -> web.Response:
 
 async def _submit(request: web.Request, job_id: str, *, keyed: bool) -> web.Response:
     api = request.app[API]
-    api.submitter.admit()
+    check_queue_limit(api.read_model.queued, api.settings.queue_limit)
     async with api.submitter.staging(job_id, keyed=keyed) as staging:
         body = await _read(request, api, staging)
         submission = await api.submitter.submit(
@@ -71,7 +72,7 @@ async def _submit(request: web.Request, job_id: str, *, keyed: bool) -> web.Resp
 
 
 async def _read(request: web.Request, api: Api, staging: Staging) -> SubmitBody:
-    limits = api.submitter.form_limits
+    limits = api.submitter.limits.form
     if request.content_type == "application/json":
         return parse_json(await read_body(request, limits.max_field_bytes), SubmitBody)
     form = await read_form(request, _FORM, limits, staging)
@@ -88,7 +89,7 @@ async def _accepted(request: web.Request, api: Api, submission: Submission) -> w
     if wait_s is not None:
         headers["Preference-Applied"] = f"wait={wait_s:g}"
         if not record.state.status.ended:
-            record = await api.projection.wait_ended(record.state.job_id, wait_s) or record
+            record = await api.read_model.wait_ended(record.state.job_id, wait_s) or record
     status = 200 if record.state.status.ended else 202
     return json_answer(job_view(record), status=status, headers=headers)
 
@@ -104,9 +105,9 @@ async def wait_for_job(request: web.Request) -> JobRecord:
     job_id = job_id_of(request)
     wait_s = query_wait(request, api.settings.wait_limit_s)
     if wait_s:
-        record = await api.projection.wait_ended(job_id, wait_s)
+        record = await api.read_model.wait_ended(job_id, wait_s)
     else:
-        record = await api.projection.find(job_id)
+        record = await api.read_model.find(job_id)
     if record is None:
         raise unknown_job(job_id)
     return record
@@ -127,7 +128,7 @@ async def list_jobs(request: web.Request) -> web.Response:
         until=query_time(request, "until"),
     )
     limit = query_int(request, "limit", _PAGE, 1, _LARGEST_PAGE)
-    records, following = await api.projection.list(wanted, limit, _cursor(request))
+    records, following = await api.read_model.list(wanted, limit, _cursor(request))
     return json_answer(
         {
             "jobs": [job_view(record) for record in records],

@@ -29,11 +29,11 @@ async def stats(request: web.Request) -> web.Response:
     api = request.app[API]
     current, lag = True, None
     try:
-        await api.projection.catch_up()
+        await api.read_model.catch_up()
         lag = await api.lag.by_priority()
     except (KafkaUnavailable, ReadModelBehind):
         current = False
-    totals = await api.projection.totals(from_epoch(time.time() - _RATE_WINDOW_S))
+    totals = await api.read_model.totals(from_epoch(time.time() - _RATE_WINDOW_S))
     alive = [worker for worker in workers_view(api) if worker["alive"]]
     return json_answer(
         stats_view(totals)
@@ -84,7 +84,7 @@ async def workers(request: web.Request) -> web.Response:
 def workers_view(api: Api) -> list[dict[str, Any]]:
     """What each worker last told of itself; those silent for an hour are left out."""
     seen = []
-    for name, document in api.projection.heartbeats():
+    for name, document in api.read_model.heartbeats():
         try:
             beat = orjson.loads(document)
             age_s = time.time() - to_epoch(beat["at"])

@@ -14,7 +14,7 @@ from producer_api.http.forms import SubmitBody, parse_json
 from producer_api.http.problems import Problem
 from producer_api.http.query import json_answer
 from producer_api.http.routing import Docs, Route
-from producer_api.jobs.plan import make_plan
+from producer_api.jobs.plan import resolve_operations
 from schemas import topics
 from schemas.templates import Template
 
@@ -32,7 +32,7 @@ async def create_template(request: web.Request) -> web.Response:
     api = request.app[API]
     body = await _read(request, api)
     template = Template.model_validate(body.model_dump(exclude={"name"}))
-    existing = await api.projection.template(body.name)
+    existing = await api.read_model.template(body.name)
     if existing is not None and existing != template:
         raise Problem(
             409, "template_exists", f"There is another template {body.name}; delete it first."
@@ -47,13 +47,13 @@ async def _read(request: web.Request, api: Api) -> TemplateBody:
     body = parse_json(await read_body(request, api.settings.max_field_bytes), TemplateBody)
     # What no job could use is refused now, and not when the first job asks for it.
     asked = body.model_dump(include={"operation", "operations", "params"})
-    make_plan(SubmitBody.model_validate(asked), None)
+    resolve_operations(SubmitBody.model_validate(asked), None)
     return body
 
 
 async def list_templates(request: web.Request) -> web.Response:
     """GET /v1/templates"""
-    found = await request.app[API].projection.templates()
+    found = await request.app[API].read_model.templates()
     return json_answer({"templates": [_view(name, found[name]) for name in found]})
 
 
@@ -72,7 +72,7 @@ async def delete_template(request: web.Request) -> web.Response:
 
 async def _existing(request: web.Request) -> tuple[str, Template]:
     name = request.match_info["name"]
-    template = await request.app[API].projection.template(name)
+    template = await request.app[API].read_model.template(name)
     if template is None:
         raise Problem(404, "not_found", f"There is no template {name[:64]}.")
     return name, template
@@ -84,7 +84,7 @@ async def _publish(api: Api, name: str, document: bytes | None) -> None:
     await api.producer.send(
         api.settings.topic(topics.TEMPLATES.name), name.encode(), document, headers
     )
-    await api.projection.catch_up()
+    await api.read_model.catch_up()
 
 
 def _view(name: str, template: Template) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import pytest
 
 from producer_api.http.forms import SubmitBody
 from producer_api.http.problems import Problem
-from producer_api.jobs.plan import PIPELINE, make_plan
+from producer_api.jobs.plan import PIPELINE, resolve_operations
 from schemas.templates import Template
 
 
@@ -17,7 +17,7 @@ def problem_of(call: object, *arguments: object) -> Problem:
 
 
 def planned(template: Template | None = None, **body: object):
-    return make_plan(SubmitBody.model_validate(body), template)
+    return resolve_operations(SubmitBody.model_validate(body), template)
 
 
 def test_params_are_kept_in_normal_form_without_defaults() -> None:
