@@ -6,63 +6,18 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from schemas.errors import JobError
-from schemas.jobs import JobStatus, Priority, Progress
+from producer_api.http.job_documents import Document, JobDocument
 from schemas.workers import KnownModel
 
 
-class _Document(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-
-class ItemDocument(_Document):
-    """One image of a job and what became of it."""
-
-    index: int
-    filename: str | None
-    status: JobStatus
-    attempts: int
-    result: dict[str, Any] | None = Field(
-        description="key, url, content_type, bytes, width, height and sha256 of the picture, and "
-        "`data`, the JSON result"
-    )
-    error: JobError | None
-    timings_ms: dict[str, float]
-    links: dict[str, str]
-
-
-class JobDocument(_Document):
-    """A job."""
-
-    id: str
-    operation: str
-    params: dict[str, Any]
-    operations: list[dict[str, Any]] = Field(default=[], description="the steps of a pipeline")
-    priority: Priority
-    status: JobStatus
-    progress: Progress
-    items: list[ItemDocument]
-    error: JobError | None
-    attempts: int
-    created_at: str
-    started_at: str | None
-    finished_at: str | None
-    metadata: dict[str, Any]
-    model: dict[str, Any] | None
-    template: str | None = None
-    dialect: str | None = None
-    expires_at: str | None = None
-    links: dict[str, str]
-
-
-class JobList(_Document):
+class JobList(Document):
     """A page of jobs, newest first."""
 
     jobs: list[JobDocument]
     next_cursor: str | None = Field(description="where the next page begins; null on the last one")
 
 
-class UploadDocument(_Document):
+class UploadDocument(Document):
     """Where to send an image, and how to name it in a job's inputs afterwards."""
 
     upload_id: str
@@ -73,7 +28,7 @@ class UploadDocument(_Document):
     expires_at: str
 
 
-class OperationDocument(_Document):
+class OperationDocument(Document):
     """An operation and the JSON Schema of its params."""
 
     name: str
@@ -88,13 +43,13 @@ class ModelDocument(KnownModel):
     workers: list[str]
 
 
-class ModelList(_Document):
+class ModelList(Document):
     """Every model that a living worker knows."""
 
     models: list[ModelDocument]
 
 
-class OperationList(_Document):
+class OperationList(Document):
     """All operations."""
 
     operations: list[OperationDocument]

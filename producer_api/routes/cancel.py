@@ -5,11 +5,10 @@ from __future__ import annotations
 from aiohttp import web
 
 from producer_api.context import API
-from producer_api.http.documents import JobDocument
+from producer_api.http.job_documents import JobDocument
 from producer_api.http.problems import Problem
 from producer_api.http.query import job_id_of, json_answer, unknown_job
 from producer_api.http.routing import Docs, Route
-from producer_api.http.views import job_view
 from schemas.jobs import JobStatus
 
 
@@ -28,10 +27,10 @@ async def cancel_job(request: web.Request) -> web.Response:
         raise already_ended(record.state.status)
     record = await api.canceller.cancel(record)
     if record.state.status is JobStatus.CANCELLED:
-        return json_answer(job_view(record))
+        return json_answer(JobDocument.of(record))
     if record.state.status.ended:
         raise already_ended(record.state.status)
-    return json_answer(job_view(record), status=202)
+    return json_answer(JobDocument.of(record), status=202)
 
 
 def already_ended(status: JobStatus) -> Problem:

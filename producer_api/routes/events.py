@@ -9,9 +9,9 @@ import orjson
 from aiohttp import web
 
 from producer_api.context import API, Api
+from producer_api.http.job_documents import JobDocument
 from producer_api.http.query import job_id_of, unknown_job, whole_number
 from producer_api.http.routing import TEXT, Docs, Route
-from producer_api.http.views import job_view
 from producer_api.read_model.queries import JobRecord
 
 # Proxies close connections that are silent for a minute, some for half of one.
@@ -75,7 +75,7 @@ async def _stream(api: Api, response: web.StreamResponse, record: JobRecord, see
 
 def _event(record: JobRecord, before: JobRecord | None) -> bytes:
     """One event: `finished` with the whole job, `status` when that changed, else `progress`."""
-    view = job_view(record)
+    view = JobDocument.of(record)
     if record.state.status.ended:
         name: str = "finished"
     elif before is None or before.state.status is not record.state.status:

@@ -6,8 +6,9 @@ from aiohttp import web
 
 from producer_api.context import API, Api
 from producer_api.http.body import read_body
-from producer_api.http.documents import JobDocument, JobList
+from producer_api.http.documents import JobList
 from producer_api.http.forms import FIELDS, SubmitBody, from_fields, parse_json
+from producer_api.http.job_documents import JobDocument
 from producer_api.http.multipart import FormSpec, read_form
 from producer_api.http.problems import Problem, field_problem
 from producer_api.http.query import (
@@ -22,7 +23,6 @@ from producer_api.http.query import (
     unknown_job,
 )
 from producer_api.http.routing import FILE, TEXT, Docs, Route
-from producer_api.http.views import job_view
 from producer_api.ids import id_of_key, is_job_id, new_id
 from producer_api.jobs.limits import check_queue_limit
 from producer_api.jobs.staging import Staging
@@ -91,12 +91,12 @@ async def _accepted(request: web.Request, api: Api, submission: Submission) -> w
         if not record.state.status.ended:
             record = await api.read_model.wait_ended(record.state.job_id, wait_s) or record
     status = 200 if record.state.status.ended else 202
-    return json_answer(job_view(record), status=status, headers=headers)
+    return json_answer(JobDocument.of(record), status=status, headers=headers)
 
 
 async def get_job(request: web.Request) -> web.Response:
     """GET /v1/jobs/{job_id}?wait="""
-    return json_answer(job_view(await wait_for_job(request)))
+    return json_answer(JobDocument.of(await wait_for_job(request)))
 
 
 async def wait_for_job(request: web.Request) -> JobRecord:
@@ -131,7 +131,7 @@ async def list_jobs(request: web.Request) -> web.Response:
     records, following = await api.read_model.list(wanted, limit, _cursor(request))
     return json_answer(
         {
-            "jobs": [job_view(record) for record in records],
+            "jobs": [JobDocument.of(record) for record in records],
             "next_cursor": following.encode() if following else None,
         }
     )

@@ -10,9 +10,8 @@ from openapi_spec_validator import validate
 
 from producer_api.app import ROUTES
 from producer_api.describe import document
-from producer_api.http.documents import JobDocument
+from producer_api.http.job_documents import JobDocument
 from producer_api.http.openapi import openapi_document
-from producer_api.http.views import job_view
 from producer_api.read_model.queries import JobRecord
 from schemas.jobs import Step
 from tests.support.messages import submitted
@@ -49,4 +48,4 @@ def test_the_kept_document_is_this_one() -> None:
 @pytest.mark.parametrize("fields", [{}, {"pipeline": (Step(operation="noop"),), "template": "x"}])
 def test_jobs_are_as_it_says(fields: dict) -> None:
     record = JobRecord.of_submission(submitted("job-00001", total=2, **fields))
-    JobDocument.model_validate(job_view(record))
+    JobDocument.model_validate(JobDocument.of(record))

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from producer_api.http.views import job_view
+from producer_api.http.job_documents import JobDocument
 from producer_api.read_model.changes import ChangeCollector, RetentionCutoff
 from producer_api.read_model.errors import InvalidCursor
 from producer_api.read_model.queries import Cursor, ListFilter, ProjectionReader
@@ -56,7 +56,7 @@ class ReadSide:
     def view(self, job_id: str) -> dict:
         record = self.reader.job(job_id)
         assert record is not None, f"{job_id} is not known"
-        return job_view(record)
+        return JobDocument.of(record)
 
     def counted(self) -> dict[str, int]:
         return {status: jobs for status, _, _, jobs in self.reader.totals("").counts}
