@@ -1,4 +1,4 @@
-"""The running system, and the documents whose examples are run against it."""
+"""The running system, and the files and servers that its clients use."""
 
 from __future__ import annotations
 
@@ -11,14 +11,13 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from tests.acceptance.support.documents import Document
 from tests.acceptance.support.system import ROOT, System
 from tests.acceptance.support.tokens import Tokens
 from tests.acceptance.support.web import WebServer, web_server
 from tests.support.models import real_store
 
 StartSystem = Callable[..., AbstractContextManager[System]]
-# Services whose PYTHONPATH has it know the operations `hold` and `stumble`.
+# Services with this folder in their PYTHONPATH have the operations `hold` and `stumble`.
 PLUGIN = Path(__file__).parent / "plugin"
 
 
@@ -40,7 +39,7 @@ def system(
 def start_nimble(
     broker: Any, tmp_path_factory: pytest.TempPathFactory, free_port: Callable[[], int]
 ) -> StartSystem:
-    """Starts a system without models, with the operations of `plugin` and quick retries."""
+    """Start a system without models, with the operations of `plugin` and short retry delays."""
 
     @contextmanager
     def start(**env: str) -> Iterator[System]:
@@ -62,14 +61,14 @@ def start_nimble(
 
 @pytest.fixture(scope="session")
 def nimble(start_nimble: StartSystem) -> Iterator[System]:
-    """Such a system, for every module that needs no other settings; old jobs go at once."""
+    """A system of `start_nimble` shared by all modules; expired jobs are deleted every 0.3 s."""
     with start_nimble(IMAGEMILL_RETENTION_INTERVAL_S="0.3") as running:
         yield running
 
 
 @pytest.fixture
 def tokens(tmp_path: Path) -> Iterator[Tokens]:
-    """The pace of this test's jobs of `hold`; none is held beyond it."""
+    """Tokens for this test's jobs of `hold`; at its end all of them may pass."""
     given = Tokens(tmp_path / "tokens")
     yield given
     given.open()
@@ -82,15 +81,9 @@ def web() -> Iterator[WebServer]:
         yield server
 
 
-@pytest.fixture(scope="session")
-def documents(shared: Path) -> dict[str, Document]:
-    """The original services' documentation, by dialect."""
-    return {path.stem: Document(path.read_text()) for path in (shared / "reference").glob("*.md")}
-
-
 @pytest.fixture
 def workplace(tmp_path: Path, photos: Path) -> Path:
-    """A folder with the files that the examples name."""
+    """A folder with image1.jpg, the cup, and image2.jpg, the cat."""
     for name, photo in (("image1.jpg", "coffee.png"), ("image2.jpg", "chelsea.png")):
         with Image.open(photos / photo) as picture:
             picture.convert("RGB").save(tmp_path / name, quality=90)

@@ -6,19 +6,24 @@ import pytest
 from PIL import Image, ImageDraw, ImageFont
 
 from imagemill.operations import RunContext, SourceInfo
+from processor.models.fetch.fetch import add
 from processor.models.loader import ModelLoader
-from processor.models.store import ModelStore
+from processor.models.manifest import ModelEntry, render
+from processor.models.store import ModelStore, sha256_of
 from processor.operations import image_text
+from processor.operations.detection.heads import Head
 from processor.operations.reading.engine import Line
 from schemas.params.image_text import ImageTextParams
+from tests.support.detectors import colour_detector, squares
+from tests.support.models import real_store
 
 BOX = ((0.0, 0.0), (100.0, 0.0), (100.0, 20.0), (0.0, 20.0))
 
 
 @pytest.fixture(scope="module")
-def labelled(shared) -> Image.Image:
+def labelled(photos) -> Image.Image:
     """The coffee photo with a caption under it."""
-    photo = Image.open(shared / "photos" / "coffee.png").convert("RGB")
+    photo = Image.open(photos / "coffee.png").convert("RGB")
     image = Image.new("RGB", (600, 480), "white")
     image.paste(photo, (0, 0))
     draw = ImageDraw.Draw(image)
@@ -26,22 +31,10 @@ def labelled(shared) -> Image.Image:
     return image
 
 
-def with_default_detector(tmp_path_factory, shared) -> RunContext:
-    """A home whose default detector is the shared YOLOX, added as a user would."""
-    from processor.models.fetch.fetch import add
-    from processor.models.manifest import ModelEntry, render
-    from processor.models.store import sha256_of
-
-    file = shared / "models" / "yolox_nano.onnx"
-    store = ModelStore(tmp_path_factory.mktemp("home"))
-    entry = ModelEntry(name="mine", task="detect-objects", sha256=(sha256_of(file),), default=True)
-    add(file, entry, render(entry), store)
-    return RunContext(ModelLoader(store), SourceInfo("PNG", (600, 480), 4321), 10**8)
-
-
 @pytest.fixture(scope="module")
-def data(labelled, shared, tmp_path_factory):
-    run = with_default_detector(tmp_path_factory, shared)
+def data(labelled):
+    loader = ModelLoader(real_store("ssdlite_mobilenet_v2"))
+    run = RunContext(loader, SourceInfo("PNG", (600, 480), 4321), 10**8)
     return image_text.run(labelled, ImageTextParams(text="Espresso 2.40 eur"), run).data
 
 
@@ -67,6 +60,18 @@ def test_the_message_is_a_sentence_about_all_of_it(data):
     assert data["message"].startswith("The picture shows ")
     assert '"Espresso 2.40 eur" is in it.' in data["message"]
     assert "Detected: cup" in data["message"]
+
+
+def test_a_users_own_model_is_the_detector_where_it_is_the_default(tmp_path):
+    file = tmp_path / "squares.onnx"
+    file.write_bytes(colour_detector(Head.YOLOX))
+    store = ModelStore(tmp_path / "home")
+    entry = ModelEntry(name="mine", task="detect-objects", sha256=(sha256_of(file),), default=True)
+    add(file, entry, render(entry), store)
+    run = RunContext(ModelLoader(store), SourceInfo("PNG", (640, 640), 1), 10**8)
+    data = image_text.run(squares(), ImageTextParams(text="red"), run).data
+
+    assert [one["class"] for one in data["image"]["objects"]] == ["red", "blue"]
 
 
 def test_without_a_detector_the_text_part_stands(labelled, tmp_path):

@@ -17,6 +17,7 @@ from processor.operations import read_text
 from processor.operations.reading import engine, letters
 from schemas.errors import ErrorCode
 from schemas.params.read_text import ReadTextParams
+from tests.support.models import brightness_model
 
 pytestmark = pytest.mark.longest
 
@@ -166,8 +167,10 @@ def test_a_users_own_recogniser_reads(invoice, tmp_path, monkeypatch):
     assert replaced.sha256 == sha256_of(tmp_path / "another.onnx")
 
 
-def test_a_model_without_characters_is_refused(shared, invoice, tmp_path, monkeypatch):
-    run = own_recogniser(shared / "models" / "yolox_nano.onnx", tmp_path, monkeypatch)
+def test_a_model_without_characters_is_refused(invoice, tmp_path, monkeypatch):
+    file = tmp_path / "no-characters.onnx"
+    file.write_bytes(brightness_model())
+    run = own_recogniser(file, tmp_path, monkeypatch)
 
     with pytest.raises(OperationError, match="own has no list `character`") as raised:
         read_text.run(invoice, ReadTextParams(model="own"), run)
