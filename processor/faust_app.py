@@ -1,25 +1,20 @@
-"""The Faust app: its settings with their reasons, the table, and the agents."""
+"""The Faust app: its options with their reasons, its topics and its table."""
 
 from __future__ import annotations
 
-import logging
 import ssl
 from typing import Any
 
 import faust
-from aiokafka import AIOKafkaConsumer, TopicPartition
-from faust.types import TP
 from yarl import URL
 
 from imagemill.settings import ProcessorSettings
-from processor.faust_fixes.consumer import HardenedConsumer, HardenedTransport, RevokeListener
-from processor.faust_fixes.schema import RawSchema
-from processor.faust_fixes.thread import HardenedConsumerThread
+from processor.faust_fixes.consumer import RevokeListener
+from processor.faust_fixes.speed import RawSchema
+from processor.faust_fixes.transport import HardenedTransport
 from schemas.topics import JOBS_STATE, MAX_MESSAGE_BYTES
 
-log = logging.getLogger(__name__)
-
-# One RocksDB a partition; Faust's defaults are 192 MB of write buffers and a 2 GB cache for each.
+# For the RocksDB of each partition. Faust's defaults are 192 MB of write buffers and a 2 GB cache.
 _ROCKSDB = {
     "driver": "rocksdict",
     "write_buffer_size": 8 << 20,
@@ -29,8 +24,6 @@ _ROCKSDB = {
     "max_open_files": 64,
 }
 _MAX_POLL_RECORDS = 50
-# What a look into the log may take, where nothing is found.
-_LOOK_MS = 2000
 
 
 def _ssl_context(settings: ProcessorSettings) -> ssl.SSLContext | None:
@@ -50,7 +43,7 @@ def _ssl_context(settings: ProcessorSettings) -> ssl.SSLContext | None:
 
 
 def credentials(settings: ProcessorSettings) -> Any:
-    """Faust's credentials for the cluster, None without security."""
+    """Make Faust's credentials for the cluster; None without security."""
     context = _ssl_context(settings)
     if settings.kafka_security_protocol.startswith("SASL"):
         password = settings.kafka_sasl_password
@@ -64,7 +57,7 @@ def credentials(settings: ProcessorSettings) -> Any:
 
 
 def client_options(settings: ProcessorSettings) -> dict[str, Any]:
-    """The same for a plain aiokafka client."""
+    """Make the options of a plain aiokafka client, with the same credentials."""
     options: dict[str, Any] = {
         "bootstrap_servers": settings.kafka_bootstrap_servers,
         "security_protocol": settings.kafka_security_protocol,
@@ -81,75 +74,85 @@ def client_options(settings: ProcessorSettings) -> dict[str, Any]:
 
 
 class ProcessorApp(faust.App):
-    """A Faust app that finishes what runs before its consumer stops."""
+    """A Faust app that finishes what runs before its consumer stops.
 
-    settings: ProcessorSettings
-    revoke_listener: RevokeListener | None = None
+    Its subclass gives it `revoke_listener`, and agents and tasks.
+    """
+
+    revoke_listener: RevokeListener
+
+    def __init__(self, settings: ProcessorSettings) -> None:
+        settings.table_dir.mkdir(parents=True, exist_ok=True)
+        self.settings = settings
+        super().__init__(settings.group("processor"), **_options(settings))
+
+    def _new_transport(self) -> HardenedTransport:
+        return HardenedTransport(
+            _brokers(self.settings), self, leave_on_stop=self.settings.leave_on_stop
+        )
 
     async def _stop_consumer(self) -> None:
-        """Let running items end, so that they are acked and committed, not done again."""
-        if self.revoke_listener is not None:
-            await self.revoke_listener.revoke()
+        """Let running items end, so that they are acked and committed, and not run again."""
+        await self.revoke_listener.revoke()
         await super()._stop_consumer()
 
 
-def make_app(settings: ProcessorSettings) -> ProcessorApp:
-    """The Faust app of this worker; agents and table are added by the caller."""
-    brokers = [URL(f"kafka://{s.strip()}") for s in settings.kafka_bootstrap_servers.split(",")]
+def _brokers(settings: ProcessorSettings) -> list[URL]:
+    return [URL(f"kafka://{s.strip()}") for s in settings.kafka_bootstrap_servers.split(",")]
+
+
+def _options(settings: ProcessorSettings) -> dict[str, Any]:
+    """Options of the Faust app, each with its reason."""
     partitions = settings.topic_partitions
-    settings.table_dir.mkdir(parents=True, exist_ok=True)
-    app = ProcessorApp(
-        settings.group("processor"),
-        broker=brokers,
-        broker_credentials=credentials(settings),
-        datadir=settings.table_dir,
-        store="rocksdb://",
-        topic_partitions=partitions,
-        topic_replication_factor=settings.topic_replication_factor,
-        topic_allow_declare=False,
-        topic_disable_leader=True,
-        value_serializer="raw",
-        web_enabled=False,
+    return {
+        "broker": _brokers(settings),
+        "broker_credentials": credentials(settings),
+        "datadir": settings.table_dir,
+        "store": "rocksdb://",
+        "topic_partitions": partitions,
+        "topic_replication_factor": settings.topic_replication_factor,
+        "topic_allow_declare": False,
+        "topic_disable_leader": True,
+        "value_serializer": "raw",
+        "web_enabled": False,
         # Unique: the assignor keys members by URL.
-        canonical_url=f"http://{settings.worker_id}.invalid:{settings.worker_port}",
-        web_port=settings.worker_port,
+        "canonical_url": f"http://{settings.worker_id}.invalid:{settings.worker_port}",
+        "web_port": settings.worker_port,
         # Static membership: a restart within the session gets its partitions back, no rebalance.
-        consumer_group_instance_id=settings.worker_id,
-        # A worker that is gone for ever stalls its partitions this long.
-        broker_session_timeout=10.0,
-        broker_heartbeat_interval=2.0,
-        # Above the grace that running items get in a revoke.
-        broker_rebalance_timeout=60.0,
-        broker_request_timeout=30.0,
-        # What a kill -9 repeats is this much work.
-        broker_commit_interval=0.5,
-        # How far one fetch overshoots a lane that is full.
-        broker_max_poll_records=_MAX_POLL_RECORDS,
-        # For each topic, in portions of up to that many messages. At 80 % of it Faust stops reading
-        # what comes; one portion of every partition must fit above, or all topics wait. Lanes bound
-        # those of the priorities; this alone what waits for a broker slow to take facts' sends.
-        stream_buffer_maxsize=10 * partitions,
-        stream_wait_empty=False,  # Admission.revoke waits, with a limit
+        "consumer_group_instance_id": settings.worker_id,
+        # Seconds that a worker that never comes back stalls its partitions.
+        "broker_session_timeout": 10.0,
+        "broker_heartbeat_interval": 2.0,
+        # More than the grace that running items get in a revoke.
+        "broker_rebalance_timeout": 60.0,
+        "broker_request_timeout": 30.0,
+        # A kill -9 repeats the work of this many seconds.
+        "broker_commit_interval": 0.5,
+        # A fetch overshoots the limit of a full queue by this many messages at most.
+        "broker_max_poll_records": _MAX_POLL_RECORDS,
+        # Batches, each of up to that many messages, in the stream of a topic. At 80 % of it Faust
+        # stops reading the topic; one batch of every partition must fit above, or all topics wait.
+        # The priority queue limits the messages of its topics; this alone limits those that wait
+        # for a broker slow to take events.
+        "stream_buffer_maxsize": 10 * partitions,
+        # The revoke listener waits, with a limit.
+        "stream_wait_empty": False,
         # Faust keeps one by default, at twice the work, and applies records of partitions it does
         # not know to whichever table it saw last.
-        table_standby_replicas=0,
-        consumer_auto_offset_reset="earliest",
-        processing_guarantee="at_least_once",
-        producer_acks=-1,
-        producer_linger=settings.producer_linger_ms / 1000,
-        producer_max_request_size=MAX_MESSAGE_BYTES,
-        Table="processor.faust_fixes.table:HardenedTable",
-        TableManager="processor.faust_fixes.recovery:HardenedTableManager",
-        Monitor="processor.faust_fixes.table:QuietMonitor",
-    )
-    app.settings = settings
-    app.transport = HardenedTransport(brokers, app)
-    HardenedConsumerThread.leave_on_stop = settings.leave_on_stop
-    return app
+        "table_standby_replicas": 0,
+        "consumer_auto_offset_reset": "earliest",
+        "processing_guarantee": "at_least_once",
+        "producer_acks": -1,
+        "producer_linger": settings.producer_linger_ms / 1000,
+        "producer_max_request_size": MAX_MESSAGE_BYTES,
+        "Table": "processor.faust_fixes.table:HardenedTable",
+        "TableManager": "processor.faust_fixes.recovery:HardenedTableManager",
+        "Monitor": "processor.faust_fixes.speed:QuietMonitor",
+    }
 
 
 def raw_topic(app: faust.App, settings: ProcessorSettings, name: str) -> Any:
-    """A topic of encoded messages."""
+    """Make a Faust topic of encoded messages."""
     return app.topic(
         settings.topic(name),
         schema=RawSchema(key_type=bytes, value_type=bytes),
@@ -158,7 +161,7 @@ def raw_topic(app: faust.App, settings: ProcessorSettings, name: str) -> Any:
 
 
 def state_table(app: faust.App, settings: ProcessorSettings) -> Any:
-    """The table of job states; its changelog is the public topic `jobs.state`."""
+    """Make the table of job states; its changelog is the public topic `jobs.state`."""
     return app.Table(
         "jobs_state",
         default=None,
@@ -168,69 +171,3 @@ def state_table(app: faust.App, settings: ProcessorSettings) -> Any:
         changelog_topic=raw_topic(app, settings, JOBS_STATE.name),
         options=dict(_ROCKSDB),
     )
-
-
-class ConsumerAccess:
-    """The app's consumer as admission and gate use it: looked up when needed, made late."""
-
-    def __init__(self, app: ProcessorApp) -> None:
-        self._app = app
-
-    @property
-    def _consumer(self) -> HardenedConsumer:
-        return self._app.consumer
-
-    def ack(self, message: Any) -> bool:
-        """As HardenedConsumer.ack."""
-        return self._consumer.ack(message)
-
-    def seek_back(self, tp: TP, offset: int) -> None:
-        """As HardenedConsumer.seek_back."""
-        self._consumer.seek_back(tp, offset)
-
-    async def first_at(self, tp: TP, offset: int) -> int:
-        """The first offset at or after `offset` that the log has, as a client of its own sees it.
-
-        Raises:
-            KafkaError, OSError: the broker cannot be asked.
-        """
-        part = TopicPartition(tp.topic, tp.partition)
-        reader = AIOKafkaConsumer(
-            group_id=None,
-            enable_auto_commit=False,
-            auto_offset_reset="earliest",
-            fetch_max_wait_ms=100,
-            **client_options(self._app.settings),
-        )
-        await reader.start()
-        try:
-            reader.assign([part])
-            reader.seek(part, offset)
-            found = await reader.getmany(part, timeout_ms=_LOOK_MS, max_records=1)
-            if found:
-                return found[part][0].offset
-            # Nothing from there on: all removed, or only markers, which move the position.
-            beginnings = await reader.beginning_offsets([part])
-            return max(beginnings[part], await reader.position(part))
-        finally:
-            await reader.stop()
-
-    def pass_over(self, tp: TP, offset: int) -> None:
-        """As HardenedConsumer.pass_over."""
-        self._consumer.pass_over(tp, offset)
-
-    def highwater(self, tp: TP) -> int:
-        """The end of the partition's log as last heard; 0 when not heard yet."""
-        return self._consumer.highwater(tp) or 0
-
-    def is_paused(self, tp: TP) -> bool:
-        """As HardenedConsumer.is_paused."""
-        return self._consumer.is_paused(tp)
-
-    def pause(self, tp: TP) -> None:
-        """Fetch nothing more of the partition."""
-        self._consumer.on_buffer_full(tp)
-
-    def resume(self, tp: TP) -> None:
-        """Fetch from the partition again."""
-        self._consumer.on_buffer_drop(tp)

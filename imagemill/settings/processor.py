@@ -48,8 +48,12 @@ class ProcessorSettings(KafkaSettings, StoreSettings, LimitSettings, ListenSetti
         le=50,
         description="seconds running items may take to end when partitions move or it stops",
     )
-    lane_size: int = Field(
-        32, ge=1, le=10_000, description="fetched, unstarted items a partition; above, it pauses"
+    prefetch_per_partition: int = Field(
+        32,
+        ge=1,
+        le=10_000,
+        validation_alias=named("IMAGEMILL_PREFETCH_PER_PARTITION", "IMAGEMILL_LANE_SIZE"),
+        description="messages of a partition that may wait in memory; at this many it is paused",
     )
     leave_on_stop: bool = Field(
         True, description="a clean stop gives partitions away at once; off for a rolling restart"

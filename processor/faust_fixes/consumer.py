@@ -1,4 +1,4 @@
-"""The consumer: seeks every partition, drops no message, counts no message it has not seen."""
+"""The consumer: seeks every partition, drops no message, commits only acked messages."""
 
 from __future__ import annotations
 
@@ -11,75 +11,53 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from faust.types.tuples import Message
 
-from imagemill.kafka.load import LoadMeter
-from processor.faust_fixes.producer import HardenedProducer
+from processor.faust_fixes.speed import RecordBatch
 from processor.faust_fixes.thread import HardenedConsumerThread
 
-COMMIT_ON_REVOKE_TIMEOUT_S = 10.0
+# Longest wait for the commit before a rebalance.
+_COMMIT_ON_REVOKE_TIMEOUT_S = 10.0
 
 
 class RevokeListener(Protocol):
-    """What the consumer tells the admission of."""
+    """The part that the consumer informs of the partitions' moves: `app.revoke_listener`."""
 
     async def revoke(self) -> None:
-        """Partitions are about to move: drop what has not started, wait for what runs."""
+        """Prepare for a rebalance: drop messages that have not started, wait for running ones."""
 
     def start(self, tp: TP, offset: int) -> None:
-        """The partition is read from this offset on."""
-
-
-class RecordBatch(Message):
-    """Messages of one partition on their way to its agent as one: its value is their list.
-
-    What Faust does for each thing that it hands on (handler, event, queue, stream, a round of the
-    loop) took a third of the CPU of a job that does nothing. Never acked; its messages are. The
-    queues count it as one: see stream_buffer_maxsize.
-    """
-
-    def __init__(self, messages: list[Message]) -> None:
-        first = messages[0]
-        super().__init__(
-            *first.tp,
-            offset=first.offset,
-            timestamp=first.timestamp,
-            timestamp_type=first.timestamp_type,
-            headers=None,
-            key=None,
-            value=messages,
-            checksum=None,
-            tp=first.tp,
-            generation_id=first.generation_id,
-        )
+        """Expect the partition's messages from `offset` on."""
 
 
 class HardenedConsumer(driver.Consumer):
     """Faust's consumer for at-least-once work that is acked out of order."""
 
-    # app.revoke_listener: RevokeListener, set by whoever makes the app
-    # Counts seeks to the committed offsets; read by the consumer's thread.
-    seek_epoch = 0
-    sought_generation: int | None = None
-    gaps = 0
-    stale_acks = 0
-
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        # Counts seeks to the committed offsets; read by the consumer's thread.
+        self.seek_epoch = 0
+        self.sought_generation: int | None = None
+        self.gaps = 0
+        self.stale_acks = 0
+        # Offset behind a gap in the log, until a commit has crossed the gap.
         self._passed_over: dict[TP, int] = {}
 
     def _new_consumer_thread(self) -> HardenedConsumerThread:
         return HardenedConsumerThread(self, loop=self.loop, beacon=self.beacon)
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
-        """Let running work end and commit it before Faust forgets the acks.
+        """Let running work end and commit it before Faust forgets the acks (guarantee 8).
 
-        Stock: drops pending acks first (repeats), waits for streams without a limit (endless
-        rebalance), and never clears the buffered partitions (lets paused records through).
+        Stock: drops pending acks first (repeats, faust-streaming #502), waits for streams without
+        a limit (endless rebalance), and never clears the buffered partitions (lets paused records
+        through).
+
+        Needed for: liveness.
         """
         await self.app.revoke_listener.revoke()
         if revoked:
             try:
-                await asyncio.wait_for(self.commit(), COMMIT_ON_REVOKE_TIMEOUT_S)
-            except Exception as error:  # noqa: BLE001 - what is not committed is done again
+                await asyncio.wait_for(self.commit(), _COMMIT_ON_REVOKE_TIMEOUT_S)
+            except Exception as error:  # noqa: BLE001 - the next owner repeats it
                 self.log.warning("commit before a rebalance failed: %r", error)
         self._buffered_partitions.clear()
         self._passed_over.clear()
@@ -88,8 +66,10 @@ class HardenedConsumer(driver.Consumer):
     async def perform_seek(self) -> None:
         """Seek every partition to its committed offset, or to its start.
 
-        Stock: aiokafka's seek_to_committed skips partitions whose commit is 0 or missing, so what
-        was fetched from them and dropped in a rebalance is lost.
+        Stock (aiokafka #1003): seek_to_committed skips partitions whose commit is 0 or missing, so
+        messages that were fetched from them and dropped in a rebalance are lost.
+
+        Needed for: safety, because admission gets the first offset to expect from here.
         """
         generation = self.app.consumer_generation_id
         self.seek_epoch += 1
@@ -109,20 +89,22 @@ class HardenedConsumer(driver.Consumer):
         self.sought_generation = generation
 
     def seek_back(self, tp: TP, offset: int) -> None:
-        """Read a partition again from an offset, in a moment."""
+        """Read the partition again from `offset`, after the fetch that is under way."""
         self._thread.seek_soon(tp, offset)
         self._read_offset[tp] = offset or None
 
     def pass_over(self, tp: TP, offset: int) -> None:
-        """The log has nothing between what was last committed and `offset`: commit across it."""
+        """Let commits cross the offsets before `offset`, which the log lacks."""
         self._passed_over[tp] = offset
 
     def _new_offset(self, tp: TP) -> int | None:
-        """What may be committed.
+        """Return the offset that may be committed; None when there is none.
 
-        Stock: a distance between the committed offset and the first acked one is taken for
-        messages not yet acked, also when the log does not have any there (retention, transaction
+        Stock (robinhood/faust #401): a gap between the committed offset and the first acked one is
+        taken for messages not yet acked, also when the log has none there (retention, transaction
         markers): the partition is never committed again.
+
+        Needed for: liveness.
         """
         first = self._passed_over.get(tp)
         # Acks come in order: with the first behind the gap, all before the gap are committed.
@@ -132,20 +114,20 @@ class HardenedConsumer(driver.Consumer):
         return super()._new_offset(tp)
 
     def read_position(self, tp: TP) -> int | None:
-        """The offset that is read next, past what holds no records; None if not known."""
+        """Return the offset to be read next, past markers; None if it is not known."""
         client = self._thread._consumer
         assigned = client._subscription.subscription.assignment if client is not None else None
         state = assigned.state_value(tp) if assigned is not None else None
         return state.position if state is not None and state.has_valid_position else None
 
     def is_paused(self, tp: TP) -> bool:
-        """Whether a full lane has paused the partition."""
+        """Return whether a full queue has paused the partition."""
         return tp in self._buffered_partitions
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, list[Message]]]:
-        """Yield what was fetched, a partition at a time.
+        """Yield the fetched messages, all of one partition together.
 
-        Stock: a message at a time, in turns of topics and partitions.
+        Stock: one message at a time, round robin over topics and partitions.
         """
         records, active = await self._wait_next_records(timeout)
         generation = self.app.consumer_generation_id
@@ -164,53 +146,55 @@ class HardenedConsumer(driver.Consumer):
                 yield tp, [self._to_message(tp, record) for record in batch]
 
     async def _drain_messages(self, fetcher: Any) -> None:
-        """Hand fetched messages to the streams, those of a partition together: see `RecordBatch`.
+        """Pass fetched messages to the streams, those of a partition together: see `RecordBatch`.
 
-        Stock: makes four tasks a message (wait_first), and drops the one in hand when the flow
-        stops. Its write of the read offset after a wait through a rebalance hides what the seek
-        made it fetch again; so here only if the generation is still the message's.
+        Stock: makes four tasks for each message (wait_first), and drops the message that it is
+        passing when the flow stops. And it writes the message's offset as read after a wait across
+        a rebalance, so the messages that the seek fetches again are skipped as read; here it is
+        written only if the generation is still the message's.
+
+        Needed for: liveness.
         """
         try:
             while not (self._stopped.is_set() or fetcher._stopped.is_set()):
                 await asyncio.sleep(0)
                 async for tp, messages in self.getmany(timeout=1.0):
-                    await self._hand_on(tp, messages)
+                    await self._pass_on(tp, messages)
                     await asyncio.sleep(0)
         except (*self.consumer_stopped_errors, asyncio.CancelledError):
             if not self.transport.app.should_stop:
                 raise
 
-    async def _hand_on(self, tp: TP, messages: list[Message]) -> None:
+    async def _pass_on(self, tp: TP, messages: list[Message]) -> None:
         read = self._read_offset[tp]
         fresh = [m for m in messages if read is None or m.offset >= read]
         # Recovery takes its messages singly.
         together = not self._is_changelog_tp(tp)
-        for handed in [RecordBatch(fresh)] if together and fresh else fresh:
+        for passed in [RecordBatch(fresh)] if together and fresh else fresh:
             if not self.flow_active:
                 return
-            await self.callback(handed)
-            if handed.generation_id == self.app.consumer_generation_id:
-                self._read_offset[tp] = fresh[-1].offset if together else handed.offset
+            await self.callback(passed)
+            if passed.generation_id == self.app.consumer_generation_id:
+                self._read_offset[tp] = fresh[-1].offset if together else passed.offset
 
     async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
-        """Do not count skipped offsets as processed, as stock Faust does: admission seeks back."""
+        """Count the gap only; admission seeks back to it.
+
+        Stock (faust-streaming #606): counts skipped offsets as processed, and commits past them.
+
+        Needed for: safety.
+        """
         self.gaps += 1
 
     def ack(self, message: Any) -> bool:
-        """Ignore acks of an older generation; stock counts them and commits what it must not."""
+        """Ack a message of the present generation; return whether it was one.
+
+        Stock: counts acks of older generations, and commits offsets of partitions that another
+        worker may own by now.
+
+        Needed for: safety; admission refuses late acks too, but only from its own last revoke on.
+        """
         if message.generation_id != self.app.consumer_generation_id:
             self.stale_acks += 1
             return False
         return super().ack(message)
-
-
-class HardenedTransport(driver.Transport):
-    """The transport that makes our consumer and producer."""
-
-    Consumer = HardenedConsumer
-    Producer = HardenedProducer
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        # Of what is fetched, which what is sent follows.
-        self.pace = LoadMeter()

@@ -12,8 +12,9 @@ from faust.tables.manager import TableManager
 from faust.tables.recovery import RebalanceAgain, Recovery, ServiceStopped
 from faust.types import TP
 
-# What the client has read reaches the table within milliseconds.
-_QUIET_S = 1.0
+# Time without a changelog record after which a partition counts as read up. A record that the
+# client has read reaches the table within milliseconds.
+_IDLE_S = 1.0
 
 
 class HardenedRecovery(Recovery):
@@ -22,8 +23,10 @@ class HardenedRecovery(Recovery):
     async def _wait(self, coro: Awaitable[Any], timeout: float | None = None) -> None:
         """Wait for a step.
 
-        Stock: takes the end of the time for the service's own stop: recovery ends without a word,
-        and the worker serves nothing until it is restarted.
+        Stock: takes a timeout for the service's own stop: recovery ends without a log line, and
+        the worker serves nothing until it is restarted.
+
+        Needed for: liveness.
 
         Raises:
             RebalanceAgain: another rebalance began meanwhile.
@@ -40,10 +43,13 @@ class HardenedRecovery(Recovery):
             raise ServiceStopped
 
     def active_remaining(self) -> Counter[TP]:
-        """Offsets that are still to be read, by partition.
+        """Count the offsets that are still to be read, by partition.
 
-        Stock: waits for the very last offset of the log, also when there is no record at it (a
-        tombstone that compaction has removed, a transaction's marker): recovery never ends.
+        Stock (faust-streaming #176, #597): waits for the last offset of the log, also when it has
+        no record (a tombstone that compaction has removed, a transaction's marker): recovery never
+        ends.
+
+        Needed for: liveness.
         """
         remaining = super().active_remaining()
         for tp, count in remaining.items():
@@ -52,19 +58,22 @@ class HardenedRecovery(Recovery):
         return remaining
 
     def _is_read_up(self, tp: TP) -> bool:
-        """Whether all there is was read: the position is past the end, and nothing comes."""
+        """Return whether the position is past the end of the log, and no record comes."""
         position = self.app.consumer.read_position(tp)
         if position is None or position <= self.active_highwaters[tp]:
             return False
         last = self._last_active_event_processed_at or self._recovery_started_at
-        quiet = last is not None and time.monotonic() - last > _QUIET_S
-        return quiet and self.tables.changelog_queue.empty()
+        idle = last is not None and time.monotonic() - last > _IDLE_S
+        return idle and self.tables.changelog_queue.empty()
 
     async def on_recovery_completed(self, generation_id: int = 0) -> None:
         """Seek, clear the stream queues, then resume.
 
-        Stock: resumes the partitions, then seeks, then clears the queues: after a restart with a
-        backlog, messages fetched in between vanish until the next rebalance.
+        Stock (faust-streaming #596): resumes the partitions, then seeks, then clears the queues:
+        after a restart with a backlog, messages fetched in between vanish until the next
+        rebalance.
+
+        Needed for: liveness.
         """
         app, consumer = self.app, self.app.consumer
         await app.on_rebalance_complete.send()

@@ -1,12 +1,13 @@
-"""The invariant at the heart: in by offset, out by offset, anything else seeks back.
+"""Admission, the invariant of the processor: in by offset, out by offset, else seek back.
 
-1. An event is admitted only if it is the next offset of its partition.
-2. It is acked only when everything admitted before it is done.
-3. Anything else makes the partition seek back to what is missing; offsets are passed over only
-   when the log itself lacks them (retention, transaction markers), asked with another client.
+1. A message is admitted only if it is the next offset of its partition.
+2. A message is acked only when every message admitted before it is done.
+3. Anything else makes the partition seek back to the offset that is missing.
+4. Offsets are passed over only where the log itself lacks them (retention, transaction markers),
+   and only after another client has looked into the log.
 
-With it, a dropped batch, a double delivery, a late ack or a skipped offset cannot lose a job,
-whatever in Faust or the client caused it.
+So a dropped batch, a double delivery, a late ack or a skipped offset cannot lose a job, whatever
+in Faust or the client caused it (guarantee 1, link 2).
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ import logging
 import math
 import time
 from collections import Counter, deque
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -26,19 +26,24 @@ from faust.types import TP
 
 log = logging.getLogger(__name__)
 
-# A partition is sought back at most this often: what was fetched before the seek still arrives.
-_SEEK_BACK_INTERVAL_S = 0.5
-# A partition with unread messages lost its tail if its topic delivered nothing for this long. A
-# busy topic's partition may only be waiting for its turn: it is given ten times as long.
+# Shortest time between two seeks of one partition: records fetched before a seek still arrive
+# after it, and each of them would cause another seek.
+_MIN_SEEK_INTERVAL_S = 0.5
+# A partition with unread messages has lost its tail if its topic delivered nothing for this long.
+# On a busy topic the partition may only wait behind others, so it gets ten times as long.
 _STALL_S = 3.0
-_STALL_BUSY_S = 30.0
-# `expected` of a partition that admits nothing more: a revoke has begun.
-CLOSED = -1
+_STALL_ON_BUSY_TOPIC_S = 30.0
+# `expected` of a partition that admits nothing more, because a revoke has begun.
+_CLOSED = -1
 
 
-class Reader(Protocol):
-    """The consumer as the admission uses it."""
+class Consumer(Protocol):
+    """The consumer as admission uses it."""
 
+    @property
+    def generation(self) -> int: ...
+    @property
+    def rebalancing(self) -> bool: ...
     def ack(self, message: Any) -> Any: ...
     def seek_back(self, tp: TP, offset: int) -> None: ...
     async def first_at(self, tp: TP, offset: int) -> int: ...
@@ -49,7 +54,7 @@ class Reader(Protocol):
 
 @dataclass(slots=True, eq=False)
 class AdmittedMessage:
-    """An admitted message: its turn in the partition, and whether it is done."""
+    """A message in its partition's order: `epoch` counts revokes, `done` makes it ackable."""
 
     message: Any
     tp: TP
@@ -58,99 +63,91 @@ class AdmittedMessage:
 
 
 @dataclass(slots=True)
-class Partition:
-    """What is expected next and what is open, in offset order."""
+class _Partition:
+    """The next offset to admit, and the messages in flight in the order of their offsets."""
 
     expected: int
-    open: deque[AdmittedMessage] = field(default_factory=deque)
+    in_flight: deque[AdmittedMessage] = field(default_factory=deque)
     moved_at: float = field(default_factory=time.monotonic)
-    # Of the last seek back; and whether what came since showed a hole that is still open.
-    sought: int = CLOSED
+    # Of the last seek back; and whether a message that came since showed that the hole is open.
+    sought: int = _CLOSED
     sought_at: float = -math.inf
     hole: bool = False
 
 
 class Admission:
-    """Admits events in order, acks them in order, and waits for running ones on a revoke."""
+    """Admits messages in order, acks them in order, and waits for the running ones on a revoke."""
 
-    def __init__(
-        self,
-        reader: Callable[[], Reader],
-        generation: Callable[[], int],
-        grace_s: float,
-        quiet: Callable[[], bool] = lambda: False,
-    ) -> None:
+    def __init__(self, consumer: Consumer, grace_s: float) -> None:
         """
         Args:
-            reader: the consumer, asked for when needed (Faust makes it late).
-            generation: the consumer group's present generation.
-            grace_s: seconds a revoke waits for running events.
-            quiet: whether a rebalance or recovery is under way, when stalls are normal.
+            consumer: acks and seeks; knows the group's generation.
+            grace_s: longest time that a revoke waits for running messages, seconds.
         """
-        self._reader = reader
-        self._generation = generation
+        self._consumer = consumer
         self._grace_s = grace_s
-        self._quiet = quiet
-        self._partitions: dict[TP, Partition] = {}
+        self._partitions: dict[TP, _Partition] = {}
         self._idle = asyncio.Event()
         self._idle.set()
         self._tasks: set[asyncio.Task[None]] = set()
         self.epoch = 0
         self.running = 0
         self.counts: Counter[str] = Counter()
-        self.before_revoke: list[Callable[[], None]] = []
-        self.after_revoke: list[Callable[[], None]] = []
 
     def start(self, tp: TP, offset: int) -> None:
-        """The partition is read from `offset` on."""
-        self._partitions[tp] = Partition(expected=offset)
+        """Admit the partition's messages from `offset` on."""
+        self._partitions[tp] = _Partition(expected=offset)
 
     def admit(self, message: Any) -> AdmittedMessage | None:
-        """The message's entry if it is the next of its partition; else None, and a hole heals."""
+        """Admit a message that is the next of its partition; None for any other.
+
+        A message behind a hole makes its partition seek back to the hole.
+        """
         tp = ensure_TP(message.tp)
         partition = self._partitions.get(tp)
-        closed = partition is None or partition.expected == CLOSED
-        if closed or message.generation_id != self._generation():
+        closed = partition is None or partition.expected == _CLOSED
+        if closed or message.generation_id != self._consumer.generation:
             self.counts["stale"] += 1
             return None
+        # Step 1: only the next offset.
         if message.offset != partition.expected:
             self._refuse(tp, partition, message.offset)
             return None
         partition.expected += 1
         partition.moved_at = time.monotonic()
         partition.hole = False
-        entry = AdmittedMessage(message, tp, self.epoch)
-        partition.open.append(entry)
-        return entry
+        admitted = AdmittedMessage(message, tp, self.epoch)
+        partition.in_flight.append(admitted)
+        return admitted
 
-    def _refuse(self, tp: TP, partition: Partition, offset: int) -> None:
+    def _refuse(self, tp: TP, partition: _Partition, offset: int) -> None:
         if offset < partition.expected:
             self.counts["repeated"] += 1
             return
         self.counts["hole"] += 1
         partition.hole = True
-        self._heal(tp, partition, f"offset {offset} came")
+        self._seek_back_to_hole(tp, partition, f"offset {offset} came")
 
-    def _heal(self, tp: TP, partition: Partition, why: str) -> None:
-        """Seek back to what is missing, unless that was done a moment ago."""
+    def _seek_back_to_hole(self, tp: TP, partition: _Partition, why: str) -> None:
+        """Step 3: seek to the offset that is missing, at most once in the shortest interval."""
         now = time.monotonic()
-        if now - partition.sought_at <= _SEEK_BACK_INTERVAL_S:
+        if now - partition.sought_at <= _MIN_SEEK_INTERVAL_S:
             return
         again = partition.sought == partition.expected
         partition.sought, partition.sought_at = partition.expected, now
         self.counts["seek_back"] += 1
-        log.warning("%s-%d: back to %d, %s", tp.topic, tp.partition, partition.expected, why)
-        self._reader().seek_back(tp, partition.expected)
+        log.warning("%s-%d: seek back to %d, %s", tp.topic, tp.partition, partition.expected, why)
+        self._consumer.seek_back(tp, partition.expected)
         if again:
             task = asyncio.ensure_future(self._pass_over(tp, partition))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    async def _pass_over(self, tp: TP, partition: Partition) -> None:
-        """Go on behind offsets that the log does not have: only the broker's word allows it."""
+    async def _pass_over(self, tp: TP, partition: _Partition) -> None:
+        """Step 4: continue behind offsets that the log lacks, if another client confirms it."""
         wanted = partition.expected
         try:
-            first = await self._reader().first_at(tp, wanted)
+            first = await self._consumer.first_at(tp, wanted)
         except (KafkaError, OSError, TimeoutError) as error:
             log.warning("%s-%d: the broker cannot be asked: %r", tp.topic, tp.partition, error)
             return  # asked again at the next seek back
@@ -160,74 +157,76 @@ class Admission:
             )
             self.counts["passed_over"] += 1
             partition.expected = first
-            self._reader().pass_over(tp, first)
+            self._consumer.pass_over(tp, first)
 
     def begin(self) -> None:
-        """An entry's work starts; a revoke waits for its `end`."""
+        """Count a message whose work starts: a revoke waits for its `end`."""
         self.running += 1
         self._idle.clear()
 
     def end(self) -> None:
-        """An entry's work has ended, done or not."""
+        """Count a message whose work has ended, done or not."""
         self.running -= 1
         if not self.running:
             self._idle.set()
 
-    def is_current(self, entry: AdmittedMessage) -> bool:
-        """Whether the entry's partition is still ours since it was admitted."""
-        return entry.epoch == self.epoch
+    def done(self, admitted: AdmittedMessage) -> None:
+        """Mark a message whose effects are in the log; ack it once all before it are done.
 
-    def done(self, entry: AdmittedMessage) -> None:
-        """The entry's effects are in the log; ack it once all before it are done."""
-        entry.done = True
-        partition = self._partitions.get(entry.tp)
-        if partition is None or entry.epoch != self.epoch:
+        A message that was admitted before the last revoke is not acked: its partition's next
+        owner reads it again.
+        """
+        admitted.done = True
+        partition = self._partitions.get(admitted.tp)
+        if partition is None or admitted.epoch != self.epoch:
             self.counts["late"] += 1
             return
-        while partition.open and partition.open[0].done:
-            self._reader().ack(partition.open.popleft().message)
+        # Step 2: acked in the order of the log, so nothing is committed past a message in flight.
+        in_flight = partition.in_flight
+        while in_flight and in_flight[0].done:
+            self._consumer.ack(in_flight.popleft().message)
 
-    async def revoke(self) -> None:
-        """Admit nothing more, let go of what has not started, wait for what runs (bounded)."""
-        self.close()
+    def close(self) -> None:
+        """Admit nothing more of any partition; messages in flight may still be acked."""
+        for partition in self._partitions.values():
+            partition.expected = _CLOSED
+
+    async def drain(self) -> None:
+        """Wait for the running messages, for `grace_s` at most; then refuse their acks."""
         if self.running:
             try:
                 await asyncio.wait_for(self._idle.wait(), self._grace_s)
             except TimeoutError:
                 self.counts["grace_over"] += 1
-                log.warning("%d items still run after %.0f s", self.running, self._grace_s)
+                log.warning("%d messages still run after %.0f s", self.running, self._grace_s)
         self._partitions.clear()
         self.epoch += 1
-        for call in self.after_revoke:
-            call()
-
-    def close(self) -> None:
-        """Refuse further events; tell those who hold admitted ones."""
-        for partition in self._partitions.values():
-            partition.expected = CLOSED
-        for call in self.before_revoke:
-            call()
 
     async def watch(self, interval_s: float = 1.0) -> None:
-        """Heal lost tails: fetched and lost with nothing behind them, so that no hole shows."""
+        """Look for lost tails every `interval_s` seconds, for ever.
+
+        Messages that were fetched and lost with nothing behind them leave no hole to be seen.
+        """
         while True:
             await asyncio.sleep(interval_s)
-            if not self._quiet():
-                self._heal_stalls()
+            if not self._consumer.rebalancing:
+                self._seek_back_where_stalled()
 
-    def _heal_stalls(self) -> None:
-        reader, now = self._reader(), time.monotonic()
+    def _seek_back_where_stalled(self) -> None:
+        consumer, now = self._consumer, time.monotonic()
         topics_moved: dict[str, float] = {}
         for tp, partition in self._partitions.items():
             topics_moved[tp.topic] = max(topics_moved.get(tp.topic, 0.0), partition.moved_at)
         for tp, partition in self._partitions.items():
-            if partition.expected == CLOSED or reader.is_paused(tp):
+            if partition.expected == _CLOSED or consumer.is_paused(tp):
                 continue
-            quiet = now - max(topics_moved[tp.topic], partition.sought_at) > _STALL_S
-            stalled = quiet or now - max(partition.moved_at, partition.sought_at) > _STALL_BUSY_S
+            topic_idle_s = now - max(topics_moved[tp.topic], partition.sought_at)
+            idle_s = now - max(partition.moved_at, partition.sought_at)
+            stalled = topic_idle_s > _STALL_S or idle_s > _STALL_ON_BUSY_TOPIC_S
             if partition.hole:
-                self._heal(tp, partition, "the hole is still open")
-            elif stalled and not partition.open:
-                high = reader.highwater(tp)
-                if high and partition.expected < high:
-                    self._heal(tp, partition, f"nothing came though the log ends at {high}")
+                self._seek_back_to_hole(tp, partition, "the hole is still open")
+            elif stalled and not partition.in_flight:
+                end = consumer.highwater(tp)
+                if end and partition.expected < end:
+                    why = f"nothing came though the log ends at {end}"
+                    self._seek_back_to_hole(tp, partition, why)

@@ -1,4 +1,4 @@
-"""What cannot be processed goes to the dead-letter topic, with the reason in its headers."""
+"""Pure parts of guarantee 5: the dead letter of a message, and the item that the message fails."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import orjson
 from pydantic import Field, ValidationError
 
 from processor.messages.admission import AdmittedMessage
-from processor.messages.publisher import Delivery, Publisher, Topics
 from schemas import cloudevents
 from schemas.cloudevents import Encoded
 from schemas.errors import ErrorCode, JobError
@@ -21,23 +20,23 @@ from schemas.topics import MAX_MESSAGE_BYTES
 
 log = logging.getLogger(__name__)
 
-_MAX_REASON_CHARS = 1000
+MAX_REASON_CHARS = 1000
 _MAX_KEY_BYTES = 1000
-# With the headers that are added, and a length for each: there may be many.
+# Key, value and headers of the source. The rest is for the headers added here, and for a length
+# field beside each header: there may be many.
 _MAX_LETTER_BYTES = MAX_MESSAGE_BYTES - (32 << 10)
-_MAX_HEADER_BYTES = 64 << 10
+# JSON of the job that an undecodable submission fails: it is repeated in the job's state.
+_MAX_JOB_BYTES = 64 << 10
 
 
-async def dead_letter(
-    publisher: Publisher, topic: str, entry: AdmittedMessage, reason: str
-) -> Delivery:
-    """Send the entry's message, unchanged, to the dead-letter topic.
+def letter_of(admitted: AdmittedMessage, reason: str) -> tuple[bytes | None, Encoded]:
+    """Make the dead letter of a message: its key, and the message unchanged but for its headers.
 
-    Headers added: imagemill-source-topic, -partition, -offset and -error. One that is too large
-    with them goes without its value and its own headers, and says so (imagemill-omitted).
+    Headers added: imagemill-source-topic, -partition, -offset and -error. A message that is too
+    large with them goes without its value and its own headers, and imagemill-omitted says how
+    many bytes it had.
     """
-    message, reason = entry.message, reason[:_MAX_REASON_CHARS]
-    log.error("%s-%d@%d: %s", entry.tp.topic, entry.tp.partition, message.offset, reason)
+    message, reason = admitted.message, reason[:MAX_REASON_CHARS]
     key, value, headers = message.key, message.value, list(message.headers or ())
     size = len(key or b"") + len(value or b"")
     size += sum(len(name.encode()) + len(text or b"") for name, text in headers)
@@ -45,46 +44,21 @@ async def dead_letter(
         key = key if len(key or b"") <= _MAX_KEY_BYTES else None
         value, headers = b"", [("imagemill-omitted", f"{size} bytes".encode())]
     headers += [
-        ("imagemill-source-topic", entry.tp.topic.encode()),
-        ("imagemill-source-partition", str(entry.tp.partition).encode()),
+        ("imagemill-source-topic", admitted.tp.topic.encode()),
+        ("imagemill-source-partition", str(admitted.tp.partition).encode()),
         ("imagemill-source-offset", str(message.offset).encode()),
         ("imagemill-error", reason.encode()),
     ]
     # The client refuses a message with neither key nor value.
     value = b"" if key is None and value is None else value
-    return await publisher.send(topic, key, Encoded(value, headers), None)
-
-
-async def refuse(
-    publisher: Publisher,
-    topics: Topics,
-    source: str,
-    entry: AdmittedMessage,
-    reason: str,
-    *,
-    tried: bool = False,
-) -> list[Delivery]:
-    """Work that cannot be done goes to the dead letters; what is told by it to be waited for fails.
-
-    Args:
-        source: the CloudEvents source of this worker.
-        tried: it could be read, but not done. What could not be read may be anybody's: it fails
-            only what is not known to go on without it, see ItemFailed.
-    """
-    deliveries = [await dead_letter(publisher, topics.dead_letter, entry, reason)]
-    failed = failed_by(entry.message, reason)
-    if failed is not None:
-        fact = cloudevents.encode(failed.evolve(unreadable=not tried), source)
-        # Others may have put it on any partition: the producer finds the job's.
-        deliveries.append(await publisher.send(topics.events, failed.job_id.encode(), fact, None))
-    return deliveries
+    return key, Encoded(value, headers)
 
 
 def failed_by(message: Any, reason: str) -> ItemFailed | None:
-    """The end of what waits for the work in a message that cannot be read as a whole.
+    """Make the failure of the job or item that an undecodable message is about.
 
-    Readers that look at less of it show that as queued, and nothing else would ever end it.
-    None where the message does not tell for certain what that is.
+    Readers that decode less of the message show that job or item as queued, and nothing else
+    would ever end it. None where the message does not identify it beyond doubt.
     """
     try:
         kind = cloudevents.event_type(message.headers)
@@ -109,7 +83,7 @@ def _failed_job(message: Any, reason: str) -> ItemFailed | None:
 
 
 def _failed_item(message: Any, reason: str) -> ItemFailed | None:
-    """By its key, "job id/index", or by its fields, if they do not tell of two."""
+    """Identify the item by message key, "job id/index", or fields; None if they disagree."""
     fields = _fields(message.value)
     by_key = (message.key or b"").decode(errors="replace").partition("/")
     places = set()
@@ -137,7 +111,7 @@ class _Place(Frozen):
 
 
 def _fields(value: bytes | None) -> dict[str, Any]:
-    """What of a value can be read; nothing if it is no JSON object."""
+    """Decode a value as a JSON object; empty if it is none."""
     try:
         fields = orjson.loads(value or b"")
     except orjson.JSONDecodeError:
@@ -146,12 +120,16 @@ def _fields(value: bytes | None) -> dict[str, Any]:
 
 
 def _header(fields: dict[str, Any]) -> Job:
-    """What can be read of it, as a job of one item. Raises ValidationError without an id."""
+    """Make a job of one item of the fields that are valid.
+
+    Raises:
+        ValidationError: there is no valid job id.
+    """
     bare = {"total": 1, "params": {}, "pipeline": (), "metadata": {}}
     try:
         header = Job.model_validate(fields | bare)
-        if len(header.model_dump_json()) <= _MAX_HEADER_BYTES:
+        if len(header.model_dump_json()) <= _MAX_JOB_BYTES:
             return header
     except ValidationError as error:
-        log.debug("only the id of the job can be read: %s", error)
+        log.debug("only the id of the job is valid: %s", error)
     return Job.model_validate({"job_id": fields.get("job_id"), "total": 1})

@@ -1,6 +1,6 @@
-"""Every worker hears every cancel request, so that items of cancelled jobs are not started.
+"""The list of cancelled jobs, kept by every worker so that their items are not started.
 
-Only a saving: whether a job is cancelled is decided by the track agent.
+It only saves work: the tracker alone decides whether a job is cancelled (guarantee 6).
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ log = logging.getLogger(__name__)
 
 
 class CancelledJobs:
-    """The ids of jobs that were lately asked to be cancelled; the oldest are forgotten."""
+    """The ids of the jobs whose cancellation was requested last, `limit` of them at most."""
 
     def __init__(self, limit: int = 100_000) -> None:
         self._limit = limit
         self._ids: OrderedDict[str, str] = OrderedDict()
 
     def covers(self, job_id: str, created_at: str) -> bool:
-        """Whether the job was asked to be cancelled after it was made.
+        """True if a cancel request came after the job was created.
 
-        A client may use the id of a job that is long gone for a new one.
+        A client may use the id of an expired job for a new one.
         """
-        asked_at = self._ids.get(job_id)
-        return asked_at is not None and asked_at >= created_at
+        requested_at = self._ids.get(job_id)
+        return requested_at is not None and requested_at >= created_at
 
     def add(self, job_id: str, at: str) -> None:
         """Remember a request and its time."""
@@ -39,26 +39,29 @@ class CancelledJobs:
         while len(self._ids) > self._limit:
             self._ids.popitem(last=False)
 
-    def hear(self, message: Any) -> None:
-        """Remember what a message of the control topic asks for, if it is a request.
+    def observe(self, message: Any) -> None:
+        """Remember the request in a message of the control topic, if it is one.
 
-        Most are claims, one for every request whose client chose the id, and a start reads all of
-        a day: their type is all that is looked at.
+        Most messages are claims, one for every request whose client chose the job id, and a start
+        reads those of a whole day. So of others than requests only the type is decoded.
         """
         try:
             if cloudevents.event_type(message.headers) != CancelRequested.TYPE:
                 return
             event = cloudevents.decode(message.headers, message.value)
         except cloudevents.DecodeError:
-            return  # the control agent sends it to the dead-letter topic
+            return  # the control agent dead-letters it
         assert isinstance(event, CancelRequested)
         self.add(event.job_id, event.at)
 
     async def listen(self, topic: str, client: dict[str, Any]) -> None:
         """Read all partitions of the control topic for ever, outside any consumer group.
 
-        From the earliest message on: items may wait for days, those of a job cancelled while no
-        worker ran too.
+        From the earliest message on: the items of a job that was cancelled while no worker ran may
+        wait for days.
+
+        Args:
+            client: options of aiokafka's clients.
         """
         consumer = AIOKafkaConsumer(
             topic, group_id=None, auto_offset_reset="earliest", fetch_max_wait_ms=500, **client
@@ -66,6 +69,6 @@ class CancelledJobs:
         await consumer.start()
         try:
             async for message in consumer:
-                self.hear(message)
+                self.observe(message)
         finally:
             await consumer.stop()

@@ -1,74 +1,79 @@
-"""The priority gate: what starts next, and which partitions hold enough for now. No I/O."""
+"""The priority queue: what starts next, and which partitions have enough prefetched. No I/O."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Callable
+from typing import Protocol
 
 from faust.types import TP
 
 from processor.messages.admission import AdmittedMessage
 from schemas.jobs import Priority
 
-# Every 16th start takes the other end first, so that low jobs are slow under load, never starved.
+# Every 16th start takes the lowest priority first, so that low jobs are slow under load, never
+# starved.
 FAIR_EVERY = 16
 
 
-class PriorityQueue:
-    """Admitted entries by priority; high first, then normal, then low.
+class Partitions(Protocol):
+    """The consumer as queues use it: partitions are paused and resumed one by one."""
 
-    A partition that holds `lane_size` unstarted entries is paused by `on_full`, alone, and goes
-    on at half of it by `on_drop`: a long low queue never blocks a high one.
+    def pause(self, tp: TP) -> None: ...
+    def resume(self, tp: TP) -> None: ...
+
+
+class PriorityQueue:
+    """Admitted messages by priority; high first, then normal, then low.
+
+    A partition that has `prefetch_per_partition` messages in here is paused, alone, and resumed at
+    half of it: a long low queue never blocks a high one.
     """
 
-    def __init__(
-        self, lane_size: int, on_full: Callable[[TP], None], on_drop: Callable[[TP], None]
-    ) -> None:
-        self._lane_size = lane_size
-        self._on_full = on_full
-        self._on_drop = on_drop
+    def __init__(self, prefetch_per_partition: int, partitions: Partitions) -> None:
+        self._prefetch = prefetch_per_partition
+        self._partitions = partitions
         self._queues: dict[Priority, deque[AdmittedMessage]] = {p: deque() for p in Priority}
         self._order = tuple(self._queues.values())
         self._held: Counter[TP] = Counter()
         self._filled = asyncio.Event()
-        self._turn = 0
+        self._starts = 0
 
     def __len__(self) -> int:
         return sum(map(len, self._queues.values()))
 
-    def put(self, priority: Priority, entry: AdmittedMessage) -> None:
-        """Queue an admitted entry."""
-        self._queues[priority].append(entry)
-        self._held[entry.tp] += 1
+    def put(self, priority: Priority, admitted: AdmittedMessage) -> None:
+        """Queue an admitted message; pause its partition when that has enough."""
+        self._queues[priority].append(admitted)
+        self._held[admitted.tp] += 1
         self._filled.set()
-        if self._held[entry.tp] >= self._lane_size:
-            self._on_full(entry.tp)
+        if self._held[admitted.tp] >= self._prefetch:
+            self._partitions.pause(admitted.tp)
 
     def clear(self) -> None:
-        """Let go of everything; the partitions' next owner reads it again."""
+        """Drop all messages: the next owner of their partitions reads them again."""
         for queue in self._queues.values():
             queue.clear()
         self._held.clear()
 
     def pop(self) -> AdmittedMessage | None:
-        """The entry to start now, or None when nothing waits."""
-        self._turn += 1
-        queues = self._order if self._turn % FAIR_EVERY else reversed(self._order)
+        """Remove and return the message to start now; None when the queue is empty."""
+        self._starts += 1
+        queues = self._order if self._starts % FAIR_EVERY else reversed(self._order)
         for queue in queues:
             if queue:
                 return self._release(queue.popleft())
         return None
 
-    def _release(self, entry: AdmittedMessage) -> AdmittedMessage:
-        self._held[entry.tp] -= 1
-        if self._held[entry.tp] <= self._lane_size // 2:
-            self._on_drop(entry.tp)
-        return entry
+    def _release(self, admitted: AdmittedMessage) -> AdmittedMessage:
+        self._held[admitted.tp] -= 1
+        if self._held[admitted.tp] <= self._prefetch // 2:
+            self._partitions.resume(admitted.tp)
+        return admitted
 
     async def take(self) -> AdmittedMessage:
-        """Wait for the entry to start next."""
-        while (entry := self.pop()) is None:
+        """Wait for the message to start next; remove and return it."""
+        while (admitted := self.pop()) is None:
             self._filled.clear()
             await self._filled.wait()
-        return entry
+        return admitted

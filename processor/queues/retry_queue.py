@@ -1,4 +1,4 @@
-"""Items of the retry topic wait here until they are due, then go back to their priority topic."""
+"""The retry queue: messages of `jobs.retry` wait until they are due for their priority topic."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import itertools
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
-from typing import Any
+
+from faust.types import TP
 
 from processor.messages.admission import AdmittedMessage
-from processor.messages.dead_letter import refuse
-from processor.messages.publisher import Publisher, Topics
+from processor.messages.publisher import Delivery, Publisher
+from processor.queues.priority_queue import Partitions
 from schemas import cloudevents
 from schemas.events import ItemQueued
 from schemas.jobs import Priority
@@ -23,56 +23,47 @@ log = logging.getLogger(__name__)
 
 
 class RetryQueue:
-    """A heap of admitted retries by due time; each partition holds at most `limit` of them."""
+    """A heap of admitted retries by due time.
 
-    def __init__(
-        self,
-        *,
-        publisher: Publisher,
-        priority_topics: Mapping[Priority, str],
-        topics: Topics,
-        source: str,
-        limit: int,
-        on_full: Callable[[Any], None],
-        on_drop: Callable[[Any], None],
-    ) -> None:
-        self._outbox = publisher
-        self._priority_topics = priority_topics
-        self._topics = topics
-        self._source = source
+    A partition that has `limit` of them in here is paused, and resumed at half of it.
+    """
+
+    def __init__(self, publisher: Publisher, partitions: Partitions, limit: int) -> None:
+        self._publisher = publisher
+        self._partitions = partitions
         self._limit = limit
-        self._on_full = on_full
-        self._on_drop = on_drop
-        self._heap: list[tuple[float, int, AdmittedMessage, ItemQueued]] = []
-        self._order = itertools.count()
-        self._held: Counter[Any] = Counter()
+        # Due time in Unix seconds; the number orders retries of the same time.
+        self._heap: list[tuple[float, int, AdmittedMessage, Priority]] = []
+        self._number = itertools.count()
+        self._held: Counter[TP] = Counter()
         self._changed = asyncio.Event()
 
-    async def put(self, entry: AdmittedMessage) -> None:
-        """Hold an admitted message of the retry topic until it is due."""
-        message = entry.message
+    async def put(self, admitted: AdmittedMessage) -> None:
+        """Hold an admitted message of `jobs.retry` until it is due."""
+        message = admitted.message
         try:
             event = cloudevents.decode(message.headers, message.value)
             if not isinstance(event, ItemQueued):
                 raise cloudevents.DecodeError(f"{event.TYPE} does not belong on this topic")
             due = to_epoch(event.due_at) if event.due_at else 0.0
         except ValueError as error:
-            sends = refuse(self._outbox, self._topics, self._source, entry, str(error))
-            await self._outbox.finish(entry, sends)
+            # Guarantee 5.
+            rejected = self._publisher.reject(admitted, str(error))
+            await self._publisher.process(admitted, rejected)
             return
-        heapq.heappush(self._heap, (due, next(self._order), entry, event))
-        self._held[entry.tp] += 1
-        if self._held[entry.tp] >= self._limit:
-            self._on_full(entry.tp)
+        heapq.heappush(self._heap, (due, next(self._number), admitted, event.job.priority))
+        self._held[admitted.tp] += 1
+        if self._held[admitted.tp] >= self._limit:
+            self._partitions.pause(admitted.tp)
         self._changed.set()
 
     def clear(self) -> None:
-        """Let go of all; the partitions' next owner reads them again."""
+        """Drop all retries: the next owner of their partitions reads them again."""
         self._heap.clear()
         self._held.clear()
 
     async def run(self) -> None:
-        """Send what is due back to its priority topic, for ever."""
+        """Requeue each retry when it is due, for ever."""
         while True:
             self._changed.clear()
             wait_s = self._heap[0][0] - time.time() if self._heap else None
@@ -85,15 +76,11 @@ class RetryQueue:
             await self._release()
 
     async def _release(self) -> None:
-        _, _, entry, event = heapq.heappop(self._heap)
-        self._held[entry.tp] -= 1
-        if self._held[entry.tp] <= self._limit // 2:
-            self._on_drop(entry.tp)
-        message = entry.message
-        send = self._outbox.send(
-            self._priority_topics[event.job.priority],
-            message.key,
-            cloudevents.Encoded(message.value, list(message.headers)),
-            entry.tp.partition,
-        )
-        await self._outbox.finish(entry, send)
+        _, _, admitted, priority = heapq.heappop(self._heap)
+        self._held[admitted.tp] -= 1
+        if self._held[admitted.tp] <= self._limit // 2:
+            self._partitions.resume(admitted.tp)
+        await self._publisher.process(admitted, self._requeue(admitted, priority))
+
+    async def _requeue(self, admitted: AdmittedMessage, priority: Priority) -> list[Delivery]:
+        return [await self._publisher.requeue(admitted, priority)]

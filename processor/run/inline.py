@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 
 from pydantic import ValidationError
 
@@ -17,18 +16,17 @@ log = logging.getLogger(__name__)
 
 
 class InlineOperations:
-    """The inline ones of the table of operations."""
+    """The operations of the catalog that are marked as inline."""
 
     def __init__(self) -> None:
         self._specs = {
             name: (spec, load_run(spec)) for name, spec in operations().items() if spec.inline
         }
 
-    def find(self, job: Job) -> Callable[[Job], ItemOutcome] | None:
-        """How to run the job here, or None when it belongs in the pool."""
-        return self._run if not job.pipeline and job.operation in self._specs else None
-
-    def _run(self, job: Job) -> ItemOutcome:
+    def run(self, job: Job) -> ItemOutcome | None:
+        """Run the job's operation now; None when it belongs in the pool."""
+        if job.pipeline or job.operation not in self._specs:
+            return None
         spec, run = self._specs[job.operation]
         try:
             output = run(None, spec.params.model_validate(job.params), None)

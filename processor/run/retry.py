@@ -1,4 +1,4 @@
-"""Whether and when an item that failed is tried again: a pure decision."""
+"""The retry policy: a pure decision whether, and after which delay, a failed item runs again."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class RetryPolicy:
     def delay_s(
         self, attempt: int, error: JobError, rng: random.Random | None = None
     ) -> float | None:
-        """Seconds until the next attempt after `attempt` (1 is the first), or None: give up."""
+        """Seconds until the next attempt after number `attempt` (1 is the first); None: give up."""
         if not error.transient or attempt >= self.max_attempts:
             return None
         longest = min(self.max_s, self.base_s * 2 ** (attempt - 1))

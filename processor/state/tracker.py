@@ -1,18 +1,15 @@
-"""The track agent: the single writer of a job's state, and of its one terminal event."""
+"""The tracker: the single writer of a job's state and of its terminal event (guarantee 6)."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
-from processor.messages.admission import Admission, AdmittedMessage
-from processor.messages.dead_letter import dead_letter
-from processor.messages.publisher import Delivery, Publisher, Topics
-from processor.state.job_table import JobTable
+from processor.messages.admission import AdmittedMessage
+from processor.messages.publisher import Delivery, Publisher
+from processor.state.job_table import JobTable, JobTables
 from schemas import cloudevents
 from schemas.events import CancelRequested, Fact, ItemFact, JobExpired, JobFinished
 from schemas.jobs import Item, JobState
@@ -22,253 +19,226 @@ from schemas.truncation import truncated
 
 log = logging.getLogger(__name__)
 
-_TOLD_LIMIT = 10_000
-# None of ours is larger but a cancel request, which holds the whole job.
+# Jobs whose published end this worker remembers.
+_MAX_PUBLISHED_ENDS = 10_000
+# Value of a fact. None of ours is larger, except a cancel request, which holds the whole job.
 _MAX_FACT_BYTES = MAX_MESSAGE_BYTES // 2
-# The terminal event says the same in a few more bytes.
+# Value of a job's state. The terminal event holds the same in a few more bytes.
 _MAX_STATE_BYTES = MAX_MESSAGE_BYTES * 3 // 4
 
 
 @dataclass(slots=True)
-class _Window:
-    """A running batch's changes since its state was last published."""
+class PendingState:
+    """A running batch's state that is not published yet, and the facts that it waits with."""
 
     state: JobState
     partition: int
     timer: asyncio.TimerHandle
-    entries: list[AdmittedMessage] = field(default_factory=list)
+    facts: list[AdmittedMessage] = field(default_factory=list)
     deliveries: list[Delivery] = field(default_factory=list)
 
 
 class Tracker:
-    """Folds facts into the table, and publishes what changed before the facts are acked.
+    """Reduces facts to states in the table, and publishes every change before its fact is acked.
 
-    The table's changelog is the public topic `jobs.state`. A batch's state is published at most
-    once an interval, and the facts of that interval are acked together with it: a crash in
-    between repeats them.
+    The table's changelog is the public topic `jobs.state`, written here and not by Faust
+    (guarantee 1, link 4). A batch's state is published at most once an interval, and the facts of
+    that interval are acked together with it: a crash in between repeats them.
     """
 
-    def __init__(
-        self,
-        *,
-        table: Callable[[int], JobTable],
-        admission: Admission,
-        publisher: Publisher,
-        topics: Topics,
-        interval_s: float,
-        source: str,
-        crash: Callable[[BaseException], Any],
-    ) -> None:
-        self._table = table
-        self._admission = admission
-        self._outbox = publisher
-        self._topics = topics
+    def __init__(self, tables: JobTables, publisher: Publisher, interval_s: float) -> None:
+        """
+        Args:
+            interval_s: shortest time between two states of a running batch, seconds.
+        """
+        self._tables = tables
+        self._publisher = publisher
         self._interval_s = interval_s
-        self._source = source
-        self._crash = crash
-        self._windows: dict[str, _Window] = {}
-        # Of each job the last flush that has not ended; it waits for the one before.
+        self._pending: dict[str, PendingState] = {}
+        # The last unfinished flush of each job; it waits for the one before.
         self._flushes: dict[str, asyncio.Task[None]] = {}
-        # Jobs whose end this worker has published; the oldest are forgotten.
-        self._told: OrderedDict[str, None] = OrderedDict()
+        # Jobs whose end this worker has published, oldest first.
+        self._published_ends: OrderedDict[str, None] = OrderedDict()
 
-    async def track(self, entry: AdmittedMessage) -> None:
-        """Fold an admitted fact; ack it when what it changed is delivered."""
-        self._admission.begin()
+    async def track(self, admitted: AdmittedMessage) -> None:
+        """Apply an admitted fact; ack it when the change that it made is delivered."""
+        await self._publisher.process(admitted, self._track(admitted))
+
+    async def _track(self, admitted: AdmittedMessage) -> list[Delivery] | None:
+        """Apply a fact; None while a batch's pending state keeps it."""
         try:
-            try:
-                await self._track(entry)
-            except ValueError as error:
-                sent = await dead_letter(self._outbox, self._topics.dead_letter, entry, str(error))
-                self._outbox.ack_when_delivered([entry], [sent])
-        except BaseException as error:
-            # A failing send, or a failing disk under the table: restart and read it again.
-            self._admission.end()
-            await self._crash(error)
-            raise
+            return await self._apply(admitted)
+        except ValueError as error:
+            # Guarantee 5.
+            return [await self._publisher.dead_letter(admitted, str(error))]
 
-    async def _track(self, entry: AdmittedMessage) -> None:
-        message = entry.message
+    async def _apply(self, admitted: AdmittedMessage) -> list[Delivery] | None:
+        message = admitted.message
         fact = cloudevents.decode(message.headers, message.value)
         if not isinstance(fact, Fact):
             raise cloudevents.DecodeError(f"{fact.TYPE} is not a fact")
         if len(message.value) > _MAX_FACT_BYTES and not isinstance(fact, CancelRequested):
             raise cloudevents.DecodeError(f"{fact.TYPE}: {len(message.value)} bytes")
-        table = self._table(entry.tp.partition)
-        state = table.state(fact.job_id)
+        table = self._tables.partition(admitted.tp.partition)
+        before = table.state(fact.job_id)
         if isinstance(fact, JobExpired):
-            await self._forget(entry, table, fact, state)
-            return
-        applied = apply(state, _known_item(table, state, fact), fact)
-        if state is None and not applied.changed:
-            # Of no job.
-            self._outbox.ack_when_delivered([entry], [])
-            return
-        if applied.state.total == 1 or applied.state.status.ended:
-            await self._publish_whole(entry, table, fact, state, applied.state, applied.item)
-        else:
-            await self._publish_batch(entry, table, applied.state, applied.item)
+            return await self._delete_expired(admitted.tp.partition, table, fact, before)
+        applied = apply(before, _known_item(table, before, fact), fact)
+        state = applied.state
+        if before is None and not applied.changed:
+            return []  # a fact of a job that nothing is known of
+        # A total of 0: not known yet.
+        if state.total != 1 and not state.status.ended:
+            await self._publish_batch(admitted, table, state, applied.item)
+            return None
+        if before is not None and before.status.ended:
+            return await self._repeat_end(admitted.tp.partition, table, state)
+        known = _known_items(table, before, state, applied.item)
+        inputs = fact.job.inputs if isinstance(fact, CancelRequested) else ()
+        whole = with_items(state, complete_items(state, known, inputs))
+        return await self._publish_whole(admitted.tp.partition, table, whole)
+
+    async def _repeat_end(self, partition: int, table: JobTable, state: JobState) -> list[Delivery]:
+        """Publish a job's end again, once: a crash may have cut the first time short.
+
+        Only once, because a batch may be large, and a crash repeats each of its facts since the
+        last commit.
+        """
+        if state.job_id in self._published_ends:
+            return []
+        return await self._publish_whole(partition, table, state, repeated=True)
 
     async def _publish_whole(
-        self,
-        entry: AdmittedMessage,
-        table: JobTable,
-        fact: Fact,
-        before: JobState | None,
-        state: JobState,
-        item: Item | None,
-    ) -> None:
-        """A job of one, or a job that has ended: its state with all items, and its end."""
-        repeated = before is not None and before.status.ended
-        if repeated and state.job_id in self._told:
-            self._outbox.ack_when_delivered([entry], [])
-            return
-        if not repeated:
-            known = _known_items(table, before, state, item)
-            inputs = fact.job.inputs if isinstance(fact, CancelRequested) else ()
-            state = with_items(state, complete_items(state, known, inputs))
-        key, partition = state.job_id.encode(), entry.tp.partition
-        encoded = cloudevents.encode_state(state, self._source)
+        self, partition: int, table: JobTable, state: JobState, *, repeated: bool = False
+    ) -> list[Delivery]:
+        """Publish the state of a job of one, or of a job that has ended, with all its items."""
+        key = state.job_id.encode()
+        encoded = cloudevents.encode_state(state, self._publisher.source)
         if len(encoded.value) > _MAX_STATE_BYTES:
             state, encoded = self._truncated(state)
         table.put(key, encoded.value)
-        window = self._windows.get(state.job_id)
-        if window is not None:
-            window.state = state  # what is flushed while the end waits for its send
+        pending = self._pending.get(state.job_id)
+        if pending is not None:
+            # A flush while the sends below wait must not publish an older state behind this one.
+            pending.state = state
         if self._flushes:
             await self._flushed(state.job_id)
-        deliveries = [await self._outbox.send(self._topics.changelog, key, encoded, partition)]
+        deliveries = [await self._publisher.state(key, encoded, partition)]
         if state.status.ended:
-            deliveries += await self._tell_end(table, state, partition, repeated)
-        entries = [entry]
-        window = self._windows.pop(state.job_id, None)
-        if window is not None:
-            window.timer.cancel()
-            entries = [*window.entries, entry]
-            deliveries += window.deliveries
-        self._outbox.ack_when_delivered(entries, deliveries)
+            deliveries += await self._publish_result(table, state, partition, repeated)
+        pending = self._pending.pop(state.job_id, None)
+        if pending is not None:
+            pending.timer.cancel()
+            self._publisher.settle(pending.facts, [*pending.deliveries, *deliveries])
+        return deliveries
 
     def _truncated(self, state: JobState) -> tuple[JobState, cloudevents.Encoded]:
-        """The fullest version of it that fits in a message."""
+        """Truncate a state to the fullest version that fits in a message."""
         for shorter in truncated(state):
-            encoded = cloudevents.encode_state(shorter, self._source)
+            encoded = cloudevents.encode_state(shorter, self._publisher.source)
             if len(encoded.value) <= _MAX_STATE_BYTES:
                 break
         return shorter, encoded
 
-    async def _tell_end(
+    async def _publish_result(
         self, table: JobTable, state: JobState, partition: int, repeated: bool
     ) -> list[Delivery]:
-        """The terminal event; and the items' records go, the job's holds them all now.
+        """Publish the terminal event, and delete the items' records: the job's has them all now.
 
-        What a crash may have cut short is done again, but once: a batch may be large, and each of
-        its facts since the last commit is repeated.
+        The event's delivery is awaited before the fact's ack, so it is published at least once;
+        its id is made of job and outcome, so that a repeat is recognisable (guarantee 2).
         """
-        key = state.job_id.encode()
-        finished = cloudevents.encode(JobFinished.of(state), self._source)
-        deliveries = [await self._outbox.send(self._topics.results, key, finished, partition)]
+        deliveries = [await self._publisher.finished(JobFinished.of(state), partition)]
         for item in state.items if state.total > 1 else ():
             key = f"{state.job_id}/{item.index}".encode()
             if table.delete(key) or repeated:
-                deliveries.append(
-                    await self._outbox.tombstone(self._topics.changelog, key, partition)
-                )
-        self._told[state.job_id] = None
-        while len(self._told) > _TOLD_LIMIT:
-            self._told.popitem(last=False)
+                deliveries.append(await self._publisher.tombstone(key, partition))
+        self._published_ends[state.job_id] = None
+        while len(self._published_ends) > _MAX_PUBLISHED_ENDS:
+            self._published_ends.popitem(last=False)
         return deliveries
 
-    async def _forget(
-        self, entry: AdmittedMessage, table: JobTable, fact: JobExpired, state: JobState | None
-    ) -> None:
-        """Delete a job that has ended. Its tombstone tells every reader of `jobs.state`.
+    async def _delete_expired(
+        self, partition: int, table: JobTable, fact: JobExpired, state: JobState | None
+    ) -> list[Delivery]:
+        """Delete a job that has ended; its tombstone informs every reader of `jobs.state`.
 
-        Several processes may find a job expired. What was deleted before, or is a newer job under
-        the same id, stays as it is: a second tombstone would take the newer job from readers.
+        Several processes may find a job expired. A job that is deleted already, or a newer one
+        under the same id, stays: a second tombstone would take the newer one from readers.
         """
-        deliveries = []
-        if state is not None and state.status.ended and state.created_at < fact.at:
-            key = fact.job_id.encode()
-            await self._flushed(fact.job_id)
-            sent = await self._outbox.tombstone(self._topics.changelog, key, entry.tp.partition)
-            # Only then the table's record: once that is gone, the tombstone is in the log.
-            await sent
-            self._told.pop(fact.job_id, None)
-            table.delete(key)
-            deliveries.append(sent)
-        self._outbox.ack_when_delivered([entry], deliveries)
+        if state is None or not state.status.ended or state.created_at >= fact.at:
+            return []
+        key = fact.job_id.encode()
+        await self._flushed(fact.job_id)
+        delivery = await self._publisher.tombstone(key, partition)
+        # Before the table's record goes: without that, no repeat would send the tombstone again.
+        await delivery
+        self._published_ends.pop(fact.job_id, None)
+        table.delete(key)
+        return [delivery]
 
     async def _publish_batch(
-        self, entry: AdmittedMessage, table: JobTable, state: JobState, item: Item | None
+        self, admitted: AdmittedMessage, table: JobTable, state: JobState, item: Item | None
     ) -> None:
-        """A running batch: its item now, its state at the end of the interval."""
-        partition = entry.tp.partition
-        deliveries = []
+        """Publish a running batch: its item now, its state at the end of the interval."""
+        partition, deliveries = admitted.tp.partition, []
         if item is not None:
-            # Before the state: the letter in the state is what counts the item.
+            # Before the state: its letter in the state counts the item as known.
             key = f"{state.job_id}/{item.index}".encode()
-            encoded = cloudevents.encode_item(state.job_id, item, self._source)
+            encoded = cloudevents.encode_item(state.job_id, item, self._publisher.source)
             table.put(key, encoded.value)
-            deliveries.append(
-                await self._outbox.send(self._topics.changelog, key, encoded, partition)
-            )
-        table.put(state.job_id.encode(), cloudevents.encode_state(state, self._source).value)
-        window = self._windows.get(state.job_id)
-        if window is None:
-            timer = asyncio.get_running_loop().call_later(
-                self._interval_s, self._flush_soon, state.job_id
-            )
-            window = self._windows[state.job_id] = _Window(state, partition, timer)
-        window.state = state
-        window.entries.append(entry)
-        window.deliveries += deliveries
+            deliveries.append(await self._publisher.state(key, encoded, partition))
+        record = cloudevents.encode_state(state, self._publisher.source)
+        table.put(state.job_id.encode(), record.value)
+        pending = self._pending.get(state.job_id)
+        if pending is None:
+            loop = asyncio.get_running_loop()
+            timer = loop.call_later(self._interval_s, self._flush_soon, state.job_id)
+            pending = self._pending[state.job_id] = PendingState(state, partition, timer)
+        pending.state = state
+        pending.facts.append(admitted)
+        pending.deliveries += deliveries
 
     def flush_all(self) -> None:
-        """Publish every running batch now; called when partitions are about to move."""
-        for job_id in list(self._windows):
+        """Publish every pending state now; for partitions that are about to move."""
+        for job_id in list(self._pending):
             self._flush_soon(job_id)
 
     def _flush_soon(self, job_id: str) -> None:
-        window = self._windows.pop(job_id)
-        window.timer.cancel()
-        task = asyncio.ensure_future(self._flush(window, self._flushes.get(job_id)))
+        pending = self._pending.pop(job_id)
+        pending.timer.cancel()
+        work = self._flush(pending, self._flushes.get(job_id))
+        task = asyncio.ensure_future(self._publisher.finish(pending.facts, work))
         self._flushes[job_id] = task
-        task.add_done_callback(lambda done: self._flush_ended(job_id, done))
+        task.add_done_callback(lambda ended: self._flush_ended(job_id, ended))
 
     def _flush_ended(self, job_id: str, task: asyncio.Task[None]) -> None:
         if self._flushes.get(job_id) is task:
             del self._flushes[job_id]
 
     async def _flushed(self, job_id: str) -> None:
-        """Wait until what was to be published of the job is in the producer's order.
+        """Wait until the job's flushes are in the producer's buffer, in their order.
 
-        A send that waits for room is overtaken by one that finds some before the first wakes.
+        A send that waits for space in a full batch is overtaken by one that finds space in the next
+        before the first wakes: an older state would be written last (guarantee 4).
         """
         flush = self._flushes.get(job_id)
         if flush is not None:
             await asyncio.wait((flush,))
 
-    async def _flush(self, window: _Window, before: asyncio.Task[None] | None) -> None:
-        try:
-            if before is not None:
-                await asyncio.wait((before,))
-            state = window.state
-            sent = await self._outbox.send(
-                self._topics.changelog,
-                state.job_id.encode(),
-                cloudevents.encode_state(state, self._source),
-                window.partition,
-            )
-        except Exception as error:
-            for _ in window.entries:
-                self._admission.end()
-            await self._crash(error)
-            raise
-        self._outbox.ack_when_delivered(window.entries, [*window.deliveries, sent])
+    async def _flush(
+        self, pending: PendingState, before: asyncio.Task[None] | None
+    ) -> list[Delivery]:
+        if before is not None:
+            await asyncio.wait((before,))
+        state = pending.state
+        record = cloudevents.encode_state(state, self._publisher.source)
+        sent = await self._publisher.state(state.job_id.encode(), record, pending.partition)
+        return [*pending.deliveries, sent]
 
 
 def _known_item(table: JobTable, state: JobState | None, fact: Fact) -> Item | None:
-    """What is known of the item that a fact concerns."""
+    """Look up the item that a fact is about: in the job's state, or in the table."""
     if not isinstance(fact, ItemFact) or state is None:
         return None
     if state.items:
@@ -279,7 +249,7 @@ def _known_item(table: JobTable, state: JobState | None, fact: Fact) -> Item | N
 def _known_items(
     table: JobTable, before: JobState | None, state: JobState, item: Item | None
 ) -> dict[int, Item]:
-    """All items that anything is known of; the one in hand counts before what is stored."""
+    """Collect all items that events have come of; `item` replaces its older self."""
     known = {stored.index: stored for stored in before.items} if before is not None else {}
     if item is not None:
         known[item.index] = item

@@ -10,7 +10,10 @@ from typing import Any
 from aiokafka.producer.message_accumulator import MessageAccumulator
 from faust.types import TP
 
+from imagemill.settings import KafkaSettings
 from processor.messages.admission import Admission
+from processor.messages.publisher import Publisher
+from processor.messages.topic_names import TopicNames
 from schemas import cloudevents
 from schemas.events import AnyEvent
 
@@ -44,6 +47,7 @@ class Client:
 
     def __init__(self) -> None:
         self.generation = 1
+        self.rebalancing = False
         self.sought: list[tuple[TP, int]] = []
         self.partitions: dict[TP, Partition] = {}
         self.passed_over: list[tuple[TP, int]] = []
@@ -77,6 +81,14 @@ class Client:
         """Whether nothing is fetched."""
         return self.partition(tp).paused
 
+    def pause(self, tp: TP) -> None:
+        """As ConsumerAccess.pause."""
+        self.partition(tp).paused = True
+
+    def resume(self, tp: TP) -> None:
+        """As ConsumerAccess.resume."""
+        self.partition(tp).paused = False
+
     def ack(self, message: Message) -> None:
         """As HardenedConsumer.ack."""
         self.acked.append(message.offset)
@@ -94,9 +106,9 @@ class Client:
             offset, tp, **({"key": key, "value": value, "headers": headers} | fields)
         )
 
-    def admission(self, grace_s: float = 5.0, **options: Any) -> Admission:
+    def admission(self, grace_s: float = 5.0) -> Admission:
         """An admission on this client."""
-        return Admission(lambda: self, lambda: self.generation, grace_s, **options)
+        return Admission(self, grace_s)
 
 
 @dataclass
@@ -184,6 +196,10 @@ class WaitingProducer(Producer):
         self._room.drain_by_nodes(())
 
 
+TOPICS = TopicNames.of(KafkaSettings(_env_file=None, topic_prefix=""))  # type: ignore[call-arg]
+SOURCE = "/imagemill/processor/w1"
+
+
 class Crashes:
     """Where a worker's crash is reported."""
 
@@ -192,6 +208,16 @@ class Crashes:
 
     async def __call__(self, reason: BaseException) -> None:
         self.reasons.append(reason)
+
+
+class Edge:
+    """A publisher and its admission, between a client and a producer that the test drives."""
+
+    def __init__(self, producer: Producer | None = None) -> None:
+        self.client, self.producer = Client(), producer or Producer()
+        self.admission = self.client.admission()
+        self.crashes = Crashes()
+        self.publisher = Publisher(self.producer, self.admission, TOPICS, SOURCE, self.crashes)
 
 
 async def settled() -> None:

@@ -12,7 +12,8 @@ from faust.types import TP
 from faust.types.tuples import Message
 from yarl import URL
 
-from processor.faust_fixes.consumer import HardenedConsumer, HardenedTransport
+from processor.faust_fixes.consumer import HardenedConsumer
+from processor.faust_fixes.transport import HardenedTransport
 from tests.support.edge import JOBS
 
 OTHER = TP("jobs.normal", 1)
@@ -80,10 +81,10 @@ class RevokeListener:
             self.on_revoke()
 
 
-def make_app() -> faust.App:
+def make_app(*, leave_on_stop: bool = True) -> faust.App:
     """An app that is never started."""
     app = faust.App("defects", broker=BROKER, stream_wait_empty=False, topic_disable_leader=True)
-    app.transport = HardenedTransport([URL(BROKER)], app)
+    app.transport = HardenedTransport([URL(BROKER)], app, leave_on_stop=leave_on_stop)
     app.revoke_listener = RevokeListener()
     app.topics.acks_enabled_for = lambda topic: True
     app.consumer_generation_id = 1
@@ -94,9 +95,9 @@ async def ignore(*_args: Any, **_kwargs: Any) -> None:
     return None
 
 
-def make_consumer(kind: Any) -> Any:
+def make_consumer(kind: Any, **options: Any) -> Any:
     """A consumer of an app that is never started, on a client of ours."""
-    app = make_app()
+    app = make_app(**options)
     consumer = kind(
         app.transport,
         callback=ignore,
@@ -159,9 +160,9 @@ class AiokafkaClient:
         self.sought.append((tp, offset))
 
 
-def make_thread(kind: Any) -> tuple[Any, AiokafkaClient]:
+def make_thread(kind: Any, **options: Any) -> tuple[Any, AiokafkaClient]:
     """A consumer's thread, run in this one, on a client of ours."""
-    consumer = make_consumer(HardenedConsumer)
+    consumer = make_consumer(HardenedConsumer, **options)
     thread = kind(consumer, thread_loop=asyncio.get_running_loop())
     client = thread._consumer = AiokafkaClient()
     thread._create_consumer = lambda loop: client

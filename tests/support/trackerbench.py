@@ -7,16 +7,17 @@ from typing import Any
 
 from faust.types import TP
 
-from processor.messages.publisher import Publisher, Topics
-from processor.state.job_table import JobTable
+from processor.handover import Handover
+from processor.queues.priority_queue import PriorityQueue
+from processor.queues.retry_queue import RetryQueue
+from processor.state.job_table import JobTables
 from processor.state.tracker import Tracker
 from schemas import cloudevents
 from schemas.events import AnyEvent, JobFinished
 from schemas.jobs import JobState
-from tests.support.edge import Client, Crashes, Producer
+from tests.support.edge import TOPICS, Edge, Producer
 
 EVENTS = TP("jobs.events", 0)
-TOPICS = Topics("jobs.events", "jobs.retry", "jobs.dead-letter", "jobs.state", "jobs.results")
 
 
 class Disk(dict[bytes, bytes]):
@@ -30,17 +31,22 @@ class Disk(dict[bytes, bytes]):
 
 
 class FaustTable:
-    """What JobTable uses of Faust's table: the RocksDB of a partition."""
+    """The part of Faust's table that JobTables uses: the RocksDB of a partition."""
 
     def __init__(self, disk: Disk) -> None:
         self.data = self
         self._disk = disk
+        self._dbs = {0: disk}
+        self.persisted: dict[TP, int] = {}
+
+    def set_persisted_offset(self, tp: TP, offset: int) -> None:
+        self.persisted[tp] = offset
 
     def _db_for_partition(self, _partition: int) -> Disk:
         return self._disk
 
 
-class Bench:
+class Bench(Edge):
     """A tracker between a client and a producer."""
 
     def __init__(
@@ -50,20 +56,19 @@ class Bench:
         interval_s: float = 0.02,
         producer: Producer | None = None,
     ) -> None:
-        self.client, self.producer, self.disk = Client(), producer or Producer(), disk or Disk()
-        self.admission = self.client.admission()
+        super().__init__(producer)
+        self.disk = disk or Disk()
         self.admission.start(EVENTS, 0)
-        self.crashes = Crashes()
         self._offset = 0
-        self.tracker = Tracker(
-            table=lambda partition: JobTable(FaustTable(self.disk), partition),
-            admission=self.admission,
-            publisher=Publisher(lambda: self.producer, self.admission, self.crashes),
-            topics=TOPICS,
-            interval_s=interval_s,
-            source="/imagemill/processor/w1",
-            crash=self.crashes,
-        )
+        self.faust_table = FaustTable(self.disk)
+        self.tables = JobTables(self.faust_table, self.publisher)
+        self.tracker = Tracker(self.tables, self.publisher, interval_s)
+
+    def handover(self) -> Handover:
+        """A handover that has this tracker, and queues that are empty."""
+        queue = PriorityQueue(32, self.client)
+        retries = RetryQueue(self.publisher, self.client, 100)
+        return Handover(self.admission, queue, retries, self.tracker, self.tables)
 
     async def track(self, *facts: AnyEvent, **fields: Any) -> None:
         """Give facts to the tracker, one after the other."""
@@ -73,10 +78,11 @@ class Bench:
 
     async def track_at_once(self, fact: AnyEvent, **fields: Any) -> None:
         """Give one to it, and go on in the same round of the loop if nothing has to wait."""
-        entry = self.admission.admit(self.client.carrying(fact, self._offset, EVENTS, **fields))
+        message = self.client.carrying(fact, self._offset, EVENTS, **fields)
+        admitted = self.admission.admit(message)
         self._offset += 1
-        assert entry is not None
-        await self.tracker.track(entry)
+        assert admitted is not None
+        await self.tracker.track(admitted)
 
     async def all_acked(self) -> None:
         """Wait until every fact so far is acked."""
@@ -91,7 +97,7 @@ class Bench:
         """What `jobs.state` got of jobs, in its order."""
         return [
             cloudevents.decode_state(sent.value)
-            for sent in self.producer.to(TOPICS.changelog)
+            for sent in self.producer.to(TOPICS.state)
             if sent.value is not None and b"/" not in (sent.key or b"")
         ]
 
@@ -105,7 +111,7 @@ class Bench:
     def compacted(self) -> dict[bytes, bytes]:
         """What remains of `jobs.state`, and so what a table is recovered from."""
         kept: dict[bytes, bytes] = {}
-        for sent in self.producer.to(TOPICS.changelog):
+        for sent in self.producer.to(TOPICS.state):
             assert sent.key is not None
             kept.pop(sent.key, None)
             if sent.value is not None:

@@ -19,7 +19,7 @@ from faust.types import TP
 
 from imagemill.kafka.load import LoadMeter
 from imagemill.settings import ProcessorSettings
-from processor.faust_app import make_app
+from processor.faust_app import ProcessorApp
 from processor.faust_fixes.consumer import HardenedConsumer
 from processor.faust_fixes.thread import HardenedConsumerThread
 from tests.support.edge import JOBS
@@ -186,7 +186,7 @@ def test_an_agent_that_waits_stops_its_topic_after_some_messages_and_no_other(
     partitions: int, tmp_path: Path
 ) -> None:
     """What lies in memory is bounded, and the conductor never waits for room: all topics would."""
-    app = make_app(ProcessorSettings(topic_partitions=partitions, home=tmp_path))
+    app = ProcessorApp(ProcessorSettings(topic_partitions=partitions, home=tmp_path))
     queue = app.FlowControlQueue(maxsize=app.conf.stream_buffer_maxsize)
     reading = {partition: lambda n=partition: n for partition in range(partitions)}
     while reading:
@@ -296,9 +296,8 @@ async def test_a_static_member_that_stops_does_not_leave(kind: Any, is_stock: bo
     assert client.left_as == ("w1" if is_stock else None)
 
 
-async def test_a_rolling_restart_keeps_its_membership(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(HardenedConsumerThread, "leave_on_stop", False)
-    thread, client = make_thread(HardenedConsumerThread)
+async def test_a_rolling_restart_keeps_its_membership() -> None:
+    thread, client = make_thread(HardenedConsumerThread, leave_on_stop=False)
     await thread.on_thread_stop()
     assert client.left_as == "w1"
 
@@ -317,7 +316,7 @@ async def test_every_message_is_fetched_by_itself_however_many_come(
 ) -> None:
     thread, client = make_thread(kind)
     seconds = itertools.count(0, 0.002)  # two messages each
-    thread.pace = LoadMeter(clock=lambda: next(seconds))
+    thread.load = LoadMeter(clock=lambda: next(seconds))
     for _ in range(60):
         await thread.getmany({JOBS}, 0.1)
     assert client._fetch_min_bytes == (1 if is_stock else 64 << 10)
@@ -332,7 +331,7 @@ async def test_nothing_waits_for_more_when_each_message_comes_by_itself() -> Non
     """A client that submits its next job when the last has ended, several hundred a second."""
     thread, client = make_thread(HardenedConsumerThread)
     seconds = itertools.count(0, 0.001)
-    thread.pace = LoadMeter(clock=lambda: next(seconds))
+    thread.load = LoadMeter(clock=lambda: next(seconds))
     waited = 0
     client.offsets = [8]
     for _ in range(4000):

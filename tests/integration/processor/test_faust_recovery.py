@@ -19,9 +19,9 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
 from imagemill.kafka.load import LoadMeter
-from processor.faust_fixes.producer import HardenedProducer
 from processor.faust_fixes.recovery import HardenedRecovery
 from processor.faust_fixes.table import HardenedTable
+from processor.faust_fixes.transport import HardenedProducer
 from tests.support.edge import JOBS, settled
 from tests.support.faustparts import (
     CHANGELOG,
@@ -147,7 +147,7 @@ async def test_a_message_waits_for_others_whether_any_come_or_not(
 ) -> None:
     app, seconds = make_app(), itertools.count(0, 0.001)
     app.conf.producer_linger = 0.5
-    app.transport.pace = pace = LoadMeter(clock=lambda: next(seconds))
+    app.transport.load = load = LoadMeter(clock=lambda: next(seconds))
     producer = kind(app.transport)
     producer._producer = producer._new_producer()
     producer._producer.client._wait_on_metadata = ignore
@@ -161,8 +161,8 @@ async def test_a_message_waits_for_others_whether_any_come_or_not(
         return bool(batch.remaining_linger())
 
     assert await waits("first") == is_stock
-    while not pace.high:
-        pace.count(2)
+    while not load.high:
+        load.count(2)
     assert await waits("last")
 
 

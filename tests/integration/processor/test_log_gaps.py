@@ -124,7 +124,8 @@ async def test_a_static_member_that_stops_leaves_its_group(stage: Stage, hardene
     )
     await client.start()
     if hardened:
-        thread = SimpleNamespace(leave_on_stop=True, _consumer=client)
+        transport = SimpleNamespace(leave_on_stop=True)
+        thread = SimpleNamespace(transport=transport, _consumer=client)
         HardenedConsumerThread.give_up_membership(thread)  # type: ignore[arg-type]
     await client.stop()
     asking = admin(stage.kafka)  # its end cancels the future

@@ -7,32 +7,32 @@ from typing import Any
 import pytest
 from aiokafka.errors import KafkaTimeoutError
 
-from processor.messages.admission import Admission, AdmittedMessage
-from processor.messages.dead_letter import dead_letter
-from processor.messages.publisher import Publisher
+from processor.messages.admission import AdmittedMessage
+from processor.messages.publisher import Delivery
 from schemas.cloudevents import Encoded
 from schemas.topics import MAX_MESSAGE_BYTES
-from tests.support.edge import JOBS, Client, Crashes, Producer, settled
+from tests.support.edge import JOBS, Edge, Producer, settled
 
 MESSAGE = Encoded(b"{}", [("ce_type", b"x")])
 
 
-class Bench:
-    """An publisher between a client and a producer that delivers when told to."""
+class Bench(Edge):
+    """A publisher between a client and a producer that delivers when told to."""
 
     def __init__(self) -> None:
-        self.client, self.producer = Client(), Producer(deliver=False)
-        self.admission: Admission = self.client.admission()
+        super().__init__(Producer(deliver=False))
         self.admission.start(JOBS, 0)
-        self.crashes = Crashes()
-        self.publisher = Publisher(lambda: self.producer, self.admission, self.crashes)
 
-    def entry(self, offset: int) -> AdmittedMessage:
-        """An admitted event whose work has begun."""
-        entry = self.admission.admit(self.client.message(offset))
-        assert entry is not None
+    def admit(self, offset: int) -> AdmittedMessage:
+        """An admitted message whose work has begun."""
+        admitted = self.admission.admit(self.client.message(offset))
+        assert admitted is not None
         self.admission.begin()
-        return entry
+        return admitted
+
+    async def send(self) -> Delivery:
+        """Send one message that follows from another."""
+        return await self.publisher.state(b"k", MESSAGE, 0)
 
 
 @pytest.fixture
@@ -41,9 +41,9 @@ async def bench() -> Bench:
 
 
 async def test_an_entry_is_acked_once_all_its_messages_are_delivered(bench: Bench) -> None:
-    entry = bench.entry(0)
-    sends = [await bench.publisher.send("out", b"k", MESSAGE, 0) for _ in range(2)]
-    bench.publisher.ack_when_delivered([entry], sends)
+    admitted = bench.admit(0)
+    sends = [await bench.send() for _ in range(2)]
+    bench.publisher.settle([admitted], sends)
     bench.producer.deliver(bench.producer.sent[1])
     await settled()
     assert (bench.client.acked, bench.admission.running) == ([], 1)
@@ -54,9 +54,9 @@ async def test_an_entry_is_acked_once_all_its_messages_are_delivered(bench: Benc
 
 async def test_deliveries_in_any_order_are_acked_in_the_order_of_the_log(bench: Bench) -> None:
     for offset in range(3):
-        entry = bench.entry(offset)
-        sent = await bench.publisher.send("out", b"k", MESSAGE, 0)
-        bench.publisher.ack_when_delivered([entry], [sent])
+        admitted = bench.admit(offset)
+        sent = await bench.send()
+        bench.publisher.settle([admitted], [sent])
     for number, acked in ((2, []), (0, [0]), (1, [0, 1, 2])):
         bench.producer.deliver(bench.producer.sent[number])
         await settled()
@@ -64,9 +64,9 @@ async def test_deliveries_in_any_order_are_acked_in_the_order_of_the_log(bench: 
 
 
 async def test_entries_may_share_their_messages(bench: Bench) -> None:
-    entries = [bench.entry(offset) for offset in range(3)]
-    sent = await bench.publisher.send("out", b"k", MESSAGE, 0)
-    bench.publisher.ack_when_delivered(entries, [sent])
+    messages = [bench.admit(offset) for offset in range(3)]
+    sent = await bench.send()
+    bench.publisher.settle(messages, [sent])
     await settled()
     assert bench.client.acked == []
     bench.producer.deliver(bench.producer.sent[0])
@@ -75,15 +75,15 @@ async def test_entries_may_share_their_messages(bench: Bench) -> None:
 
 
 async def test_an_entry_without_messages_is_acked_at_once(bench: Bench) -> None:
-    bench.publisher.ack_when_delivered([bench.entry(0)], [])
+    bench.publisher.settle([bench.admit(0)], [])
     assert (bench.client.acked, bench.admission.running) == ([0], 0)
 
 
 @pytest.mark.parametrize("how", ["failed", "cancelled"])
 async def test_a_message_that_is_not_delivered_restarts_the_worker(bench: Bench, how: str) -> None:
-    entry = bench.entry(0)
-    sends = [await bench.publisher.send("out", b"k", MESSAGE, 0) for _ in range(2)]
-    bench.publisher.ack_when_delivered([entry], sends)
+    admitted = bench.admit(0)
+    sends = [await bench.send() for _ in range(2)]
+    bench.publisher.settle([admitted], sends)
     if how == "failed":
         sends[0].set_exception(KafkaTimeoutError())
     else:
@@ -97,34 +97,38 @@ async def test_a_message_that_is_not_delivered_restarts_the_worker(bench: Bench,
 
 
 async def test_what_is_delivered_after_a_revoke_acks_nothing(bench: Bench) -> None:
-    entry = bench.entry(0)
-    sent = await bench.publisher.send("out", b"k", MESSAGE, 0)
-    bench.publisher.ack_when_delivered([entry], [sent])
+    admitted = bench.admit(0)
+    sent = await bench.send()
+    bench.publisher.settle([admitted], [sent])
     bench.admission._grace_s = 0.01
-    await bench.admission.revoke()
+    bench.admission.close()
+    await bench.admission.drain()
     bench.producer.deliver(bench.producer.sent[0])
     await settled()
     assert bench.client.acked == []
 
 
 async def test_the_changelog_is_known_up_to_what_was_delivered(bench: Bench) -> None:
-    bench.publisher.changelog = "state"
-    sends = [await bench.publisher.send(topic, b"k", MESSAGE, 3) for topic in ("state", "out")]
-    bench.publisher.ack_when_delivered([bench.entry(0)], sends)
+    sends = [
+        await bench.publisher.state(b"k", MESSAGE, 3),
+        await bench.publisher.encoded_event("k", MESSAGE, 3),
+    ]
+    bench.publisher.settle([bench.admit(0)], sends)
     bench.producer.deliver(bench.producer.sent[0], offset=41)
     bench.producer.deliver(bench.producer.sent[1], offset=99)
     await settled()
-    assert bench.publisher.changelog_offsets == {3: 41}
+    assert bench.publisher.take_changelog_offsets() == {3: 41}
+    assert bench.publisher.take_changelog_offsets() == {}, "each is taken once"
 
 
 async def test_a_dead_letter_is_the_message_with_its_reason(bench: Bench) -> None:
-    entry = bench.admission.admit(
+    admitted = bench.admission.admit(
         bench.client.message(0, key=b"k", value=b"\xff", headers=[("a", b"1")])
     )
-    assert entry is not None
-    await dead_letter(bench.publisher, "dead", entry, "no event: \u00e4")
+    assert admitted is not None
+    await bench.publisher.dead_letter(admitted, "no event: \u00e4")
     (sent,) = bench.producer.sent
-    assert (sent.topic, sent.key, sent.value) == ("dead", b"k", b"\xff")
+    assert (sent.topic, sent.key, sent.value) == ("jobs.dead-letter", b"k", b"\xff")
     assert sent.headers == [
         ("a", b"1"),
         ("imagemill-source-topic", b"jobs.normal"),
@@ -146,9 +150,9 @@ async def test_a_dead_letter_is_the_message_with_its_reason(bench: Bench) -> Non
 async def test_a_dead_letter_that_would_be_too_large_says_where_its_message_is(
     bench: Bench, fields: dict[str, Any], key: bytes | None
 ) -> None:
-    entry = bench.admission.admit(bench.client.message(0, **fields))
-    assert entry is not None
-    await dead_letter(bench.publisher, "dead", entry, "x" * MAX_MESSAGE_BYTES)
+    admitted = bench.admission.admit(bench.client.message(0, **fields))
+    assert admitted is not None
+    await bench.publisher.dead_letter(admitted, "x" * MAX_MESSAGE_BYTES)
     (sent,) = bench.producer.sent
     assert (sent.key, sent.value) == (key, b"")
     headers = dict(sent.headers or ())
@@ -158,7 +162,7 @@ async def test_a_dead_letter_that_would_be_too_large_says_where_its_message_is(
 
 
 async def test_a_message_of_nothing_at_all_is_a_dead_letter_too(bench: Bench) -> None:
-    entry = bench.admission.admit(bench.client.message(0, key=None, value=None, headers=[]))
-    assert entry is not None
-    await dead_letter(bench.publisher, "dead", entry, "nothing")
+    admitted = bench.admission.admit(bench.client.message(0, key=None, value=None, headers=[]))
+    assert admitted is not None
+    await bench.publisher.dead_letter(admitted, "nothing")
     assert len(bench.producer.sent) == 1

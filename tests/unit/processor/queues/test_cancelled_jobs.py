@@ -43,12 +43,12 @@ def test_only_so_many_are_remembered_the_latest_ones() -> None:
     assert [jobs.covers(job_id, EARLY) for job_id in "abc"] == [True, False, True]
 
 
-def test_requests_are_heard_among_whatever_else_is_on_the_topic() -> None:
+def test_requests_are_found_among_whatever_else_is_on_the_topic() -> None:
     jobs, client = CancelledJobs(), Client()
     for event in (accepted(job(2, "b")), cancel(job(1, "a"))):
-        jobs.hear(client.carrying(event, 0, CONTROL))
-    jobs.hear(client.carrying(cancel(job(1, "c")), 0, CONTROL, value=b"?"))
-    jobs.hear(client.message(0, CONTROL))
+        jobs.observe(client.carrying(event, 0, CONTROL))
+    jobs.observe(client.carrying(cancel(job(1, "c")), 0, CONTROL, value=b"?"))
+    jobs.observe(client.message(0, CONTROL))
     assert [jobs.covers(job_id, at(0)) for job_id in "abc"] == [True, False, False]
 
 
@@ -56,4 +56,4 @@ def test_of_claims_only_the_type_is_looked_at() -> None:
     """A start goes through those of a day, in the loop that serves the jobs."""
     claim = JobClaimed(job_id="a", claim_id="1", fingerprint="f", at=NOON)
     without_value = SimpleNamespace(headers=cloudevents.encode(claim).headers)
-    CancelledJobs().hear(without_value)
+    CancelledJobs().observe(without_value)

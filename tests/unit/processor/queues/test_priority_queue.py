@@ -32,28 +32,28 @@ class Partitions:
         self.paused.discard(tp)
 
 
-def _gate(lane_size: int = 32) -> tuple[PriorityQueue, Partitions]:
+def _queue(prefetch: int = 32) -> tuple[PriorityQueue, Partitions]:
     partitions = Partitions()
-    return PriorityQueue(lane_size, partitions.pause, partitions.resume), partitions
+    return PriorityQueue(prefetch, partitions), partitions
 
 
-def _entry(offset: int, priority: Priority, partition: int = 0) -> AdmittedMessage:
+def _admitted(offset: int, priority: Priority, partition: int = 0) -> AdmittedMessage:
     tp = TP(TPS[priority].topic, partition)
     return AdmittedMessage(Client().message(offset, tp), tp, 0)
 
 
-def _offsets(gate: PriorityQueue, count: int) -> list[tuple[str, int]]:
-    entries = [gate.pop() for _ in range(count)]
-    return [(entry.tp.topic, entry.message.offset) for entry in entries if entry is not None]
+def _offsets(queue: PriorityQueue, count: int) -> list[tuple[str, int]]:
+    started = [queue.pop() for _ in range(count)]
+    return [(each.tp.topic, each.message.offset) for each in started if each is not None]
 
 
 def test_high_starts_before_normal_before_low() -> None:
-    gate, _ = _gate()
+    queue, _ = _queue()
     for priority in (Priority.LOW, Priority.NORMAL, Priority.HIGH):
         for offset in (0, 1):
-            gate.put(priority, _entry(offset, priority))
-    assert len(gate) == 6
-    assert _offsets(gate, 7) == [
+            queue.put(priority, _admitted(offset, priority))
+    assert len(queue) == 6
+    assert _offsets(queue, 7) == [
         ("jobs.high", 0),
         ("jobs.high", 1),
         ("jobs.normal", 0),
@@ -64,21 +64,21 @@ def test_high_starts_before_normal_before_low() -> None:
 
 
 def test_low_jobs_are_slow_under_load_but_never_starved() -> None:
-    gate, _ = _gate(lane_size=10_000)
+    queue, _ = _queue(prefetch=10_000)
     for offset in range(1000):
-        gate.put(Priority.HIGH, _entry(offset, Priority.HIGH))
-        gate.put(Priority.LOW, _entry(offset, Priority.LOW))
-    started = Counter(topic for topic, _ in _offsets(gate, 160))
+        queue.put(Priority.HIGH, _admitted(offset, Priority.HIGH))
+        queue.put(Priority.LOW, _admitted(offset, Priority.LOW))
+    started = Counter(topic for topic, _ in _offsets(queue, 160))
     assert started == {"jobs.high": 150, "jobs.low": 160 // FAIR_EVERY}
 
 
 @settings(max_examples=50)
 @given(st.lists(st.sampled_from(list(Priority)), max_size=60))
 def test_everything_starts_once_and_in_order_within_its_priority(order: list[Priority]) -> None:
-    gate, _ = _gate()
+    queue, _ = _queue()
     for offset, priority in enumerate(order):
-        gate.put(priority, _entry(offset, priority))
-    started = _offsets(gate, len(order) + 1)
+        queue.put(priority, _admitted(offset, priority))
+    started = _offsets(queue, len(order) + 1)
     assert sorted(offset for _, offset in started) == list(range(len(order)))
     for priority in Priority:
         mine = [offset for topic, offset in started if topic == f"jobs.{priority}"]
@@ -86,45 +86,47 @@ def test_everything_starts_once_and_in_order_within_its_priority(order: list[Pri
 
 
 def test_a_full_partition_pauses_alone_and_goes_on_at_half() -> None:
-    gate, partitions = _gate(lane_size=4)
+    queue, partitions = _queue(prefetch=4)
     for offset in range(4):
-        gate.put(Priority.LOW, _entry(offset, Priority.LOW))
-        gate.put(Priority.LOW, _entry(offset, Priority.LOW, partition=1)) if offset < 2 else None
+        queue.put(Priority.LOW, _admitted(offset, Priority.LOW))
+        queue.put(
+            Priority.LOW, _admitted(offset, Priority.LOW, partition=1)
+        ) if offset < 2 else None
     assert partitions.paused == {TPS[Priority.LOW]}
-    _offsets(gate, 2)
+    _offsets(queue, 2)
     assert partitions.paused == {TPS[Priority.LOW]}, "three are still held"
-    _offsets(gate, 2)
+    _offsets(queue, 2)
     assert partitions.paused == set()
 
 
 def test_a_long_low_queue_does_not_pause_the_high_one() -> None:
-    gate, partitions = _gate(lane_size=8)
+    queue, partitions = _queue(prefetch=8)
     for offset in range(50):
-        gate.put(Priority.LOW, _entry(offset, Priority.LOW))
-    gate.put(Priority.HIGH, _entry(0, Priority.HIGH))
+        queue.put(Priority.LOW, _admitted(offset, Priority.LOW))
+    queue.put(Priority.HIGH, _admitted(0, Priority.HIGH))
     assert partitions.paused == {TPS[Priority.LOW]}
-    assert _offsets(gate, 1) == [("jobs.high", 0)]
+    assert _offsets(queue, 1) == [("jobs.high", 0)]
 
 
 def test_after_a_revoke_nothing_is_held() -> None:
-    gate, partitions = _gate(lane_size=2)
+    queue, partitions = _queue(prefetch=2)
     for offset in range(2):
-        gate.put(Priority.HIGH, _entry(offset, Priority.HIGH))
-    gate.clear()
+        queue.put(Priority.HIGH, _admitted(offset, Priority.HIGH))
+    queue.clear()
     partitions.paused.clear()
-    assert (len(gate), gate.pop()) == (0, None)
-    gate.put(Priority.HIGH, _entry(0, Priority.HIGH))
+    assert (len(queue), queue.pop()) == (0, None)
+    queue.put(Priority.HIGH, _admitted(0, Priority.HIGH))
     assert partitions.paused == set(), "what was held before does not count"
 
 
 async def test_slots_wait_for_work_and_each_takes_its_own() -> None:
-    gate, _ = _gate()
-    slots = [asyncio.ensure_future(gate.take()) for _ in range(3)]
+    queue, _ = _queue()
+    slots = [asyncio.ensure_future(queue.take()) for _ in range(3)]
     await asyncio.sleep(0)
-    gate.put(Priority.LOW, _entry(1, Priority.LOW))
-    gate.put(Priority.HIGH, _entry(2, Priority.HIGH))
+    queue.put(Priority.LOW, _admitted(1, Priority.LOW))
+    queue.put(Priority.HIGH, _admitted(2, Priority.HIGH))
     done, waiting = await asyncio.wait(slots, timeout=0.2)
     assert sorted(slot.result().message.offset for slot in done) == [1, 2]
-    gate.put(Priority.NORMAL, _entry(3, Priority.NORMAL))
+    queue.put(Priority.NORMAL, _admitted(3, Priority.NORMAL))
     (last,) = waiting
     assert (await asyncio.wait_for(last, 1)).message.offset == 3

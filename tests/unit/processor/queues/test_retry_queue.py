@@ -10,47 +10,35 @@ import pytest
 from aiokafka.errors import KafkaTimeoutError
 from faust.types import TP
 
-from processor.messages.publisher import Publisher, Topics
 from processor.queues.retry_queue import RetryQueue
 from schemas.events import ItemFailed, ItemQueued, JobAccepted
 from schemas.jobs import ItemInput, Priority
 from schemas.times import from_epoch
-from tests.support.edge import Client, Crashes, Producer, settled
+from tests.support.edge import Edge, settled
 from tests.support.facts import accepted, job
 
 RETRY = TP("jobs.retry", 2)
 
 
-class Bench:
+class Bench(Edge):
     """RetryQueue between a client and a producer."""
 
     def __init__(self, limit: int = 100) -> None:
-        self.client, self.producer = Client(), Producer()
-        self.admission = self.client.admission()
+        super().__init__()
         self.admission.start(RETRY, 0)
-        self.crashes = Crashes()
-        self.paused: set[TP] = set()
         self._offset = 0
-        self.delays = RetryQueue(
-            publisher=Publisher(lambda: self.producer, self.admission, self.crashes),
-            priority_topics={p: f"jobs.{p}" for p in Priority},
-            topics=Topics("jobs.events", "", "jobs.dead-letter", "", ""),
-            source="/imagemill/processor/w1",
-            limit=limit,
-            on_full=self.paused.add,
-            on_drop=self.paused.discard,
-        )
+        self.retries = RetryQueue(self.publisher, self.client, limit)
 
     async def put(self, event: Any, **fields: Any) -> None:
         """Give one message of the retry topic."""
-        entry = self.admission.admit(self.client.carrying(event, self._offset, RETRY, **fields))
+        admitted = self.admission.admit(self.client.carrying(event, self._offset, RETRY, **fields))
         self._offset += 1
-        assert entry is not None
-        await self.delays.put(entry)
+        assert admitted is not None
+        await self.retries.put(admitted)
 
     async def run_for(self, seconds: float) -> None:
         """Let what is due in that time go."""
-        task = asyncio.ensure_future(self.delays.run())
+        task = asyncio.ensure_future(self.retries.run())
         await asyncio.wait({task}, timeout=seconds)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
@@ -94,7 +82,7 @@ async def test_an_earlier_one_that_comes_later_does_not_wait_for_the_later_one(
     bench: Bench,
 ) -> None:
     await bench.put(_again(0, 60))
-    task = asyncio.ensure_future(bench.delays.run())
+    task = asyncio.ensure_future(bench.retries.run())
     await settled()
     await bench.put(_again(1, 0.02))
     await asyncio.wait({task}, timeout=0.3)
@@ -106,14 +94,14 @@ async def test_a_partition_that_holds_many_is_paused() -> None:
     bench = Bench(limit=4)
     for index in range(4):
         await bench.put(_again(index, -1))
-    assert bench.paused == {RETRY}
+    assert bench.client.is_paused(RETRY)
     await bench.run_for(0.1)
-    assert bench.paused == set()
+    assert not bench.client.is_paused(RETRY)
 
 
 async def test_after_a_revoke_nothing_is_held(bench: Bench) -> None:
     await bench.put(_again(0, -1))
-    bench.delays.clear()
+    bench.retries.clear()
     await bench.run_for(0.05)
     assert (bench.producer.sent, bench.client.acked) == ([], [])
 

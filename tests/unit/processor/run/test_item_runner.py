@@ -10,12 +10,10 @@ from typing import Any
 import pytest
 from aiokafka.errors import KafkaTimeoutError
 
-from processor.messages.publisher import Publisher, Topics
 from processor.queues.cancelled_jobs import CancelledJobs
 from processor.queues.priority_queue import PriorityQueue
-from processor.run.inline import InlineOperations
 from processor.run.item import ItemOutcome, ItemTask
-from processor.run.item_runner import ItemRunner
+from processor.run.item_runner import ItemRunner, RunPolicy
 from processor.run.retry import RetryPolicy
 from schemas import cloudevents
 from schemas.errors import ErrorCode, JobError
@@ -32,10 +30,9 @@ from schemas.events import (
 from schemas.jobs import ItemInput, JobStatus
 from schemas.reducer import apply
 from schemas.topics import MAX_MESSAGE_BYTES
-from tests.support.edge import JOBS, Client, Crashes, Producer, settled
+from tests.support.edge import JOBS, TOPICS, Edge, settled
 from tests.support.facts import job
 
-TOPICS = Topics("jobs.events", "jobs.retry", "jobs.dead-letter", "jobs.state", "jobs.results")
 Run = Callable[[ItemTask], Any]
 
 
@@ -54,29 +51,17 @@ class Processes:
         return self.run_as(task)
 
 
-class Bench:
+class Bench(Edge):
     """ItemRunner between a client and a producer."""
 
     def __init__(self, *, max_attempts: int = 3) -> None:
-        self.client, self.producer, self.processes = Client(), Producer(), Processes()
-        self.admission = self.client.admission()
+        super().__init__()
+        self.processes, self.cancelled = Processes(), CancelledJobs()
         self.admission.start(JOBS, 0)
-        self.crashes, self.cancelled = Crashes(), CancelledJobs()
         self._offset = 0
-        self.inference = ItemRunner(
-            gate=PriorityQueue(32, lambda tp: None, lambda tp: None),
-            admission=self.admission,
-            publisher=Publisher(lambda: self.producer, self.admission, self.crashes),
-            pool=self.processes,
-            inline=InlineOperations(),
-            topics=TOPICS,
-            retry=RetryPolicy(max_attempts, 1.0, 10.0),
-            cancelled=self.cancelled,
-            started_after_s=0.02,
-            worker_id="w1",
-            source="/imagemill/processor/w1",
-            crash=self.crashes,
-        )
+        queue = PriorityQueue(32, self.client)
+        policy = RunPolicy("w1", RetryPolicy(max_attempts, 1.0, 10.0), started_after_s=0.02)
+        self.runner = ItemRunner(queue, self.publisher, self.processes, self.cancelled, policy)
 
     async def serve(self, event: AnyEvent | None, **fields: Any) -> list[AnyEvent]:
         """Serve one message; what `jobs.events` got of it."""
@@ -86,10 +71,10 @@ class Bench:
             if event is not None
             else self.client.message(offset, **fields)
         )
-        entry = self.admission.admit(message)
-        assert entry is not None
+        admitted = self.admission.admit(message)
+        assert admitted is not None
         before = len(self.producer.sent)
-        await self.inference.serve(entry)
+        await self.runner.run(admitted)
         await settled()
         return [s.event for s in self.producer.sent[before:] if s.topic == TOPICS.events]
 
@@ -297,7 +282,7 @@ async def test_the_next_item_starts_while_the_broker_confirms_the_last(bench: Be
     bench.producer.deliver_at_once = False
     await bench.serve(_nap())
     await bench.serve(_nap())
-    assert (bench.inference.busy, bench.admission.running) == (0, 2)
+    assert (bench.runner.busy, bench.admission.running) == (0, 2)
     assert bench.client.acked == []
     for sent in bench.producer.sent:
         bench.producer.deliver(sent)

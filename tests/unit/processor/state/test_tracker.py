@@ -21,7 +21,7 @@ from schemas.events import (
 )
 from schemas.jobs import JobStatus
 from schemas.topics import MAX_MESSAGE_BYTES
-from tests.support.edge import WaitingProducer, settled
+from tests.support.edge import TOPICS, WaitingProducer, settled
 from tests.support.facts import (
     Reader,
     accepted,
@@ -33,7 +33,7 @@ from tests.support.facts import (
     job,
     unreadable,
 )
-from tests.support.trackerbench import TOPICS, Bench, Disk
+from tests.support.trackerbench import Bench, Disk
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ async def test_the_progress_of_a_batch_is_published_once_an_interval() -> None:
     await bench.all_acked()
     assert len(bench.states) < 10
     assert bench.states[-1].progress.processed == 39
-    items = [s for s in bench.producer.to(TOPICS.changelog) if b"/" in (s.key or b"")]
+    items = [s for s in bench.producer.to(TOPICS.state) if b"/" in (s.key or b"")]
     assert len(items) == 39
     await bench.track(item_fact(ItemFailed, submitted, 39))
     assert bench.finished[0].progress.failed == 1, "the end is told at once"
@@ -111,7 +111,7 @@ async def test_what_waits_for_room_is_not_overtaken_by_what_comes_later(last: st
     bench = Bench(interval_s=60, producer=producer)
     submitted = job(3 if last == "more progress" else 2)
     await bench.track(accepted(submitted), item_fact(ItemFinished, submitted, 0))
-    await producer.fill(TOPICS.changelog)
+    await producer.fill(TOPICS.state)
     if last == "the end while it moves":
         ending = asyncio.ensure_future(bench.track(item_fact(ItemFinished, submitted, 1)))
         await settled()
@@ -132,10 +132,9 @@ async def test_what_waits_for_room_is_not_overtaken_by_what_comes_later(last: st
 
 async def test_a_revoke_publishes_what_is_held_back(bench: Bench) -> None:
     slow = Bench(interval_s=60)
-    slow.admission.before_revoke.append(slow.tracker.flush_all)
     submitted = job(3)
     await slow.track(accepted(submitted), item_fact(ItemFinished, submitted, 1))
-    await asyncio.wait_for(slow.admission.revoke(), 2)
+    await asyncio.wait_for(slow.handover().revoke(), 2)
     assert slow.client.acked == [0, 1]
     assert slow.states[-1].progress.processed == 1
 
@@ -244,7 +243,7 @@ async def test_an_expired_job_is_deleted_with_one_tombstone(bench: Bench) -> Non
     expired = JobExpired(job_id="job", at=at(3600))
     await bench.track(expired, expired)
     await bench.all_acked()
-    assert [sent.value is None for sent in bench.producer.to(TOPICS.changelog)] == [False, True]
+    assert [sent.value is None for sent in bench.producer.to(TOPICS.state)] == [False, True]
     assert bench.compacted() == {} == bench.disk
 
 
