@@ -19,9 +19,10 @@ from confluent_kafka import Consumer, Message, Producer, TopicPartition
 
 from imagemill.kafka.config import client_config, producer_config
 from imagemill.kafka.topics import create_topics
-from imagemill.local.broker.kafka import KafkaInstall, LocalBroker
-from imagemill.local.broker.ports import next_free
+from imagemill.local.broker.install import KafkaInstall
+from imagemill.local.broker.process import LocalBroker
 from imagemill.local.layout import Layout
+from imagemill.local.ports import next_free
 from imagemill.settings import KafkaSettings
 
 ROOT = Path(__file__).parents[1]

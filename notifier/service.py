@@ -97,12 +97,13 @@ class Notifier:
             KafkaException: the consumer cannot go on.
             OSError: the health port is taken.
         """
+        settings = self._settings
+        # First: a process whose port is taken could not exit with a consumer that was not closed.
+        health = await serve_health(settings.host, settings.notifier_port, self._report)
         self._jobs = self._reader("notifier", JOBS_RESULTS, JOBS_STATE)
         # A little at a time, and in no hurry.
         unhurried = {"fetch.wait.max.ms": 500, "queued.min.messages": 1000}
         self._waiting = self._reader("notifier-retry", WEBHOOKS_RETRY, **unhurried)
-        settings = self._settings
-        health = await serve_health(settings.host, settings.notifier_port, self._report)
         try:
             async with self._session() as session:
                 self._deliverer = self._make_deliverer(session)

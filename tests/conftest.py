@@ -13,8 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from imagemill.local.broker.kafka import KafkaInstall, LocalBroker, plain_clients, wait_until_served
+from imagemill.local.broker.clients import plain_clients, wait_until_served
+from imagemill.local.broker.install import KafkaInstall
 from imagemill.local.broker.prerequisites import BrokerKind, choose_broker, docker_answers, look
+from imagemill.local.broker.process import LocalBroker
 from imagemill.local.layout import Layout
 from tests.support.servers import PortBlock
 

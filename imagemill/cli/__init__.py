@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -27,6 +28,21 @@ COMMANDS = {
 }
 
 
+# Faults of the machine or its set-up, not of the program: their text says all, a traceback nothing.
+_OF_THIS_MACHINE = frozenset(
+    {
+        errno.EADDRINUSE,
+        errno.EACCES,
+        errno.EPERM,
+        errno.EROFS,
+        errno.ENOSPC,
+        errno.EDQUOT,
+        errno.EMFILE,
+        errno.ENFILE,
+    }
+)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     words = list(sys.argv[1:] if argv is None else argv)
@@ -42,6 +58,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return import_module(f"imagemill.cli.{args.command}").run(args)
     except (LocalError, SettingsInvalid, StoreUnavailable) as error:
         print(f"imagemill: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        if error.errno not in _OF_THIS_MACHINE:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"imagemill: {where}{error.strerror}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130

@@ -6,7 +6,7 @@ import argparse
 import subprocess
 
 from imagemill.local.errors import LocalError
-from imagemill.local.stack.supervision import NAMES
+from imagemill.local.stack.programs import NAMES
 from imagemill.local.stack.system import LocalSystem
 
 

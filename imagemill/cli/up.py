@@ -7,40 +7,34 @@ import argparse
 from imagemill.cli.prepare import ensure_models, ensure_topics
 from imagemill.local.broker.prerequisites import BrokerKind
 from imagemill.local.errors import LocalError
+from imagemill.local.stack.programs import API, NOTIFIER, PROCESSOR
 from imagemill.local.stack.ready import wait_until_ready
 from imagemill.local.stack.sample import send_sample
-from imagemill.local.stack.supervision import API, NOTIFIER, PROCESSOR
-from imagemill.local.stack.system import LocalSystem
+from imagemill.local.stack.system import LocalSystem, PortTaken
 from imagemill.storage import open_store
+
+# Attempts to start a broker on ports that nobody else takes meanwhile.
+_BROKER_ATTEMPTS = 3
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare how many processors."""
+    """Declare the number of processors."""
     parser.add_argument(
-        "--processors", type=int, default=1, metavar="N", help="processor processes (default 1)"
+        "--processors",
+        type=int,
+        default=1,
+        metavar="N",
+        help="processor processes to run (default 1)",
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Bring everything up; what is there and runs already is left as it is."""
+    """Start everything and send a sample photo; services that run unchanged are left alone."""
     if args.processors < 1:
         raise LocalError("--processors must be 1 or more")
     system = LocalSystem(args.processors)
-    # What keeps the services from their store is said here, not by each of them again and again.
-    open_store(system.api)
-    kind = system.broker_kind()
-    if kind is BrokerKind.JARS:
-        _say("Kafka: looking for Java and the broker's jars ...")
-    system.fetch_broker(kind)
-    ensure_models(some=True)
-    if system.launch(kind):
-        _say("Starting the broker ..." if kind is not BrokerKind.EXTERNAL else "Starting ...")
-    system.start_broker(kind)
-    ensure_topics(system.clients(kind))
-    for name in (API, PROCESSOR, NOTIFIER):
-        system.supervisor.start(name)
-    _say("Waiting for the services ...")
-    wait_until_ready(system)
+    with system.alone(lambda: _say("Another `imagemill up` of this home runs; waiting for it ...")):
+        kind = _start(system)
     sample = send_sample(system.url, system.layout.sample)
     _say(
         f"""
@@ -55,6 +49,37 @@ imagemill is up: a photo became a cut-out in {sample.seconds:.1f} s.
 `make down` stops it and keeps the data."""
     )
     return 0
+
+
+def _start(system: LocalSystem) -> BrokerKind:
+    # A store that cannot be used is reported once here, not by each service in its log.
+    open_store(system.api)
+    kind = system.broker_kind()
+    if kind is BrokerKind.JARS:
+        _say("Kafka: looking for Java and the broker's jars ...")
+    system.fetch_broker(kind)
+    ensure_models(some=True)
+    _start_broker(system, kind)
+    ensure_topics(system.clients(kind))
+    for name in (API, PROCESSOR, NOTIFIER):
+        system.supervisor.start(name)
+    _say("Waiting for the services ...")
+    wait_until_ready(system)
+    return kind
+
+
+def _start_broker(system: LocalSystem, kind: BrokerKind) -> None:
+    for attempt in range(1, _BROKER_ATTEMPTS + 1):
+        if system.launch(kind):
+            _say("Starting the broker ..." if kind is not BrokerKind.EXTERNAL else "Starting ...")
+        try:
+            return system.start_broker(kind)
+        except PortTaken as error:
+            # Taken since it was found free. Its other clients read the ports at launch only.
+            system.down()
+            if attempt == _BROKER_ATTEMPTS:
+                raise
+            _say(f"{error}; choosing others ...")
 
 
 def _say(text: str) -> None:

@@ -81,9 +81,22 @@ class Layout:
         return self.run / f"{name}.starts"
 
     def create(self) -> None:
-        """Create the folders that processes write to."""
+        """Create the folders that processes write to.
+
+        Raises:
+            LocalError: one of them cannot be created or written.
+        """
         for folder in (self.logs, self.run, self.kafka):
-            folder.mkdir(parents=True, exist_ok=True)
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                # An existing folder may be another user's, or on a disk that is full or read-only.
+                with tempfile.TemporaryFile(dir=folder) as probe:
+                    probe.write(b"x")
+            except OSError as error:
+                raise LocalError(
+                    f"the folder {folder} cannot be written: {error.strerror}. Choose another home "
+                    "folder: IMAGEMILL_HOME=<folder> make up"
+                ) from error
 
 
 def project_file(name: str) -> Path:

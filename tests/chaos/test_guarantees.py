@@ -15,7 +15,7 @@ from cloudevents.core.bindings.kafka import KafkaMessage, from_binary_event
 from confluent_kafka import Consumer
 from PIL import Image
 
-from imagemill.local.broker.kafka import LocalBroker
+from imagemill.local.broker.process import LocalBroker
 from imagemill.storage import upload_key
 from schemas import topics
 from schemas.errors import ErrorCode

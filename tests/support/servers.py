@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from imagemill.local.broker.ports import is_free
+from imagemill.local.ports import is_free
 
 _BLOCK_SIZE = 500
 # Below the ports that the system gives to outgoing connections.

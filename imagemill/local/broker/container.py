@@ -7,7 +7,7 @@ import re
 import subprocess
 from pathlib import Path
 
-from imagemill.local.broker.kafka import broker_properties
+from imagemill.local.broker.process import broker_properties
 from imagemill.local.layout import project_file
 
 _DATA = "/var/lib/kafka/data"

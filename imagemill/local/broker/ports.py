@@ -1,61 +1,41 @@
-"""Free TCP ports, and who holds one that is not free."""
+"""The ports of a local broker: chosen once, remembered in its folder."""
 
 from __future__ import annotations
 
-import errno
-import socket
+import json
+from collections.abc import Collection
+from pathlib import Path
 
-import psutil
+from imagemill.local.ports import next_free
 
-from imagemill.local.errors import LocalError
-
-
-def is_free(port: int, host: str = "127.0.0.1") -> bool:
-    """Whether a server could listen on that port now, on every address of `host`.
-
-    Raises:
-        LocalError: this machine lacks that host, or the port is not for this user.
-    """
-    try:
-        for family, kind, _, _, address in socket.getaddrinfo(
-            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        ):
-            with socket.socket(family, kind) as probe:
-                # As servers do: a port whose last connections are in TIME_WAIT counts as free.
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                if family == socket.AF_INET6:
-                    probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-                probe.bind(address)
-    except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            return False
-        raise LocalError(f"nothing can listen on {host}, port {port}: {error.strerror}") from error
-    return True
+DEFAULT_PORT = 9092
 
 
-def next_free(first: int, *, but: frozenset[int] = frozenset()) -> int:
-    """The first free port from `first` on, none of `but`.
+def read_ports(folder: Path) -> tuple[int, int]:
+    """Read the remembered ports of clients and of the controller.
 
     Raises:
-        LocalError: none within a hundred.
+        FileNotFoundError: none were chosen yet.
     """
-    for port in range(first, first + 100):
-        if port not in but and is_free(port):
-            return port
-    raise LocalError(f"no TCP port between {first} and {first + 99} is free")
+    ports = json.loads((folder / "ports.json").read_text())
+    return ports["port"], ports["controller_port"]
 
 
-def holder(port: int) -> str | None:
-    """A few words on the process that listens on the port, if this user may see it."""
+def choose_ports(folder: Path, first: int, *, but: Collection[int] = ()) -> tuple[int, int]:
+    """Choose the remembered ports if they are free, else the next free ones, and remember them.
+
+    `but` are ports that others will listen on, though they may be free now.
+
+    Raises:
+        LocalError: no port is free.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
     try:
-        connections = psutil.net_connections("tcp")
-    except psutil.AccessDenied:  # macOS tells only the superuser
-        return None
-    for connection in connections:
-        listening = connection.status == psutil.CONN_LISTEN
-        if listening and connection.laddr.port == port and connection.pid:
-            try:
-                return f"{psutil.Process(connection.pid).name()} (pid {connection.pid})"
-            except psutil.NoSuchProcess:
-                return None
-    return None
+        port, controller_port = read_ports(folder)
+    except (FileNotFoundError, json.JSONDecodeError, KeyError):
+        port, controller_port = first, first + 1
+    port = next_free(port, but=but)
+    controller_port = next_free(controller_port, but={*but, port})
+    ports = json.dumps({"port": port, "controller_port": controller_port})
+    (folder / "ports.json").write_text(ports)
+    return port, controller_port

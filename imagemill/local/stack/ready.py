@@ -1,4 +1,4 @@
-"""Waiting until the services say that they are ready."""
+"""Waits until the services of a local system are ready."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ import time
 from collections.abc import Callable
 
 from imagemill.local.errors import LocalError
-from imagemill.local.stack.system import LocalSystem, tail
+from imagemill.local.ports import PortClaim, listens
+from imagemill.local.stack.programs import BROKER
+from imagemill.local.stack.system import MAX_ENDS, LocalSystem, PortTaken, Service, tail
 
-# So many deaths while it is waited for: waiting longer helps nobody.
-_HOPELESS = 10
+_GOES_ON = "Everything still runs: `imagemill status` shows it, `imagemill down` stops it."
 
 
 def wait_until(condition: Callable[[], bool], timeout_s: float, *, every_s: float = 0.1) -> bool:
-    """Whether the condition came true in time."""
+    """Wait until a condition holds; return False if it does not within the time."""
     deadline = time.monotonic() + timeout_s
     while not condition():
         if time.monotonic() > deadline:
@@ -24,7 +25,7 @@ def wait_until(condition: Callable[[], bool], timeout_s: float, *, every_s: floa
 
 
 def answers_ready(host: str, port: int) -> bool:
-    """Whether GET /readyz of the service there is answered 200; `host` as in a URL."""
+    """Return whether GET /readyz there is answered 200; `host` as in a URL."""
     connection = http.client.HTTPConnection(f"{host}:{port}", timeout=5)
     try:
         connection.request("GET", "/readyz")
@@ -36,36 +37,43 @@ def answers_ready(host: str, port: int) -> bool:
 
 
 def wait_until_ready(system: LocalSystem, timeout_s: float = 90.0) -> None:
-    """Wait for every service that has a port.
+    """Wait until each service that has a port answers there that it is ready.
 
     Raises:
+        PortTaken: another program listens on the port of one of them.
         LocalError: one did not become ready; the text names it and has the end of its log.
     """
-    host = system.api.reached_host
     deadline = time.monotonic() + timeout_s
     for service in system.services():
-        if service.name == "broker" or service.port is None:
-            continue
-        port, name = service.port, service.name
-        hopeless = _restarts(system, name) + _HOPELESS
-
-        def over(port: int = port, name: str = name, hopeless: int = hopeless) -> bool:
-            return answers_ready(host, port) or _restarts(system, name) >= hopeless
-
-        wait_until(over, deadline - time.monotonic())
-        if not answers_ready(host, port):
-            raise LocalError(_unready(system, name, port))
+        if service.name != BROKER and service.port is not None:
+            _wait_for(system, service, deadline)
 
 
-def _restarts(system: LocalSystem, name: str) -> int:
-    return sum(each.restarts for each in system.services() if each.name == name)
+def _wait_for(system: LocalSystem, first: Service, deadline: float) -> None:
+    port, host = first.port or 0, system.api.reached_host
+    claim = PortClaim(port, system.api.host)
+    while True:
+        service = next((each for each in system.services() if each.port == port), None)
+        if service is None:
+            raise LocalError(f"the {first.name} was stopped while it started")
+        # Another program may answer on its port, as the API of another imagemill would.
+        pid = service.pid
+        if pid is not None and answers_ready(host, port) and listens(pid, port):
+            return
+        if by := claim.lost_to(pid):
+            raise PortTaken(f"{system.port_taken(port, by)}\n{_GOES_ON}")
+        hopeless = service.restarts >= first.restarts + MAX_ENDS
+        if hopeless or time.monotonic() > deadline:
+            raise LocalError(_unready(system, service))
+        time.sleep(0.1)
 
 
-def _unready(system: LocalSystem, name: str, port: int) -> str:
-    restarts = _restarts(system, name)
-    died = f" and has died {restarts} times" if restarts else ""
-    tails = "\n".join(tail(log) for log in sorted(system.layout.logs.glob(f"{name}*.log")))
-    return (
-        f"the {name} does not become ready on port {port}{died}. Everything still runs: "
-        f"`imagemill status` shows it, `imagemill down` stops it.\n{tails}"
+def _unready(system: LocalSystem, service: Service) -> str:
+    ended = f" and has ended {service.restarts} times" if service.restarts else ""
+    logs = sorted(system.layout.logs.glob(f"{service.name}*.log"))
+    return "\n".join(
+        [
+            f"the {service.name} does not become ready on port {service.port}{ended}. {_GOES_ON}",
+            *map(tail, logs),
+        ]
     )

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import http.client
-import os
 import subprocess
 import sys
 import time
 import xmlrpc.client
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 import psutil
@@ -18,9 +16,10 @@ from supervisor.xmlrpc import Faults, SupervisorTransport
 
 from imagemill.local.errors import LocalError
 from imagemill.local.layout import Layout
-from imagemill.local.stack.supervision import STOP_ORDER
+from imagemill.local.stack.programs import STOP_ORDER
+from imagemill.local.stack.starts import read_starts
 
-# Of a process whose supervisord was killed: nothing starts it again.
+# State of a process whose supervisord was killed: nothing starts it again.
 ORPHANED = "orphaned"
 
 
@@ -32,22 +31,6 @@ class ProcessState:
     pid: int | None
     state: str
     restarts: int
-
-
-def record_start(layout: Layout, name: str) -> None:
-    """Note that a supervised process starts now; what `restarts` is counted from."""
-    now = datetime.now(UTC).isoformat(timespec="milliseconds")
-    with layout.starts(name).open("a") as starts:
-        starts.write(f"{now} {os.getpid()}\n")
-
-
-def read_starts(layout: Layout, name: str) -> list[int]:
-    """The process ids of all its starts, oldest first."""
-    try:
-        lines = layout.starts(name).read_text().splitlines()
-    except FileNotFoundError:
-        return []
-    return [int(line.split()[1]) for line in lines]
 
 
 class Supervisor:
@@ -99,9 +82,9 @@ class Supervisor:
         """What a supervisord that was itself killed has left running, by name."""
         left = []
         for starts in self._layout.run.glob("*.starts"):
-            pids = read_starts(self._layout, starts.stem)
+            noted = read_starts(self._layout, starts.stem)
             try:
-                process = psutil.Process(pids[-1]) if pids else None
+                process = psutil.Process(noted[-1].pid) if noted else None
                 # A process id is used again: one that began after the note was written is not ours.
                 if (
                     process is not None
@@ -135,12 +118,16 @@ class Supervisor:
         """Start a program's processes; those that run already go on.
 
         Raises:
-            LocalError: its command could not be run.
+            LocalError: its command could not be run, or supervisord has ended meanwhile.
         """
         try:
             self._ask("startProcessGroup", name)
         except xmlrpc.client.Fault as fault:
             raise LocalError(f"{name} could not be started: {fault.faultString}") from fault
+        except (OSError, http.client.HTTPException) as error:
+            raise LocalError(
+                f"{name} could not be started: the system was stopped meanwhile"
+            ) from error
 
     def stop(self, name: str) -> None:
         """Stop a program's processes and wait until they have ended."""

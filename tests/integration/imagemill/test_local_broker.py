@@ -25,7 +25,9 @@ from pydantic import SecretStr
 
 from imagemill.kafka.errors import KafkaUnavailable, TopicsMissing
 from imagemill.kafka.topics import admin, check_topics, create_topics
-from imagemill.local.broker.kafka import KafkaInstall, LocalBroker, plain_clients, wait_until_served
+from imagemill.local.broker.clients import plain_clients, wait_until_served
+from imagemill.local.broker.install import KafkaInstall
+from imagemill.local.broker.process import LocalBroker
 from imagemill.local.errors import LocalError
 from imagemill.settings import KafkaSettings, ProcessorSettings
 from processor.faust_app import client_options, credentials

@@ -16,7 +16,7 @@ import psutil
 import pytest
 from PIL import Image
 
-from imagemill.local.broker.kafka import KafkaInstall
+from imagemill.local.broker.install import KafkaInstall
 from imagemill.local.stack.ready import answers_ready, wait_until
 
 pytestmark = pytest.mark.longest

@@ -13,7 +13,7 @@ import pytest
 import requests
 from aiohttp import web
 
-from imagemill.local.broker.kafka import LocalBroker
+from imagemill.local.broker.process import LocalBroker
 from imagemill.settings import NotifierSettings
 from schemas.jobs import JobState, JobStatus, Webhook
 from schemas.webhooks import WebhookFailure

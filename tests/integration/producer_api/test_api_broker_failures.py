@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from imagemill.kafka.topics import create_topics
-from imagemill.local.broker.kafka import LocalBroker
+from imagemill.local.broker.process import LocalBroker
 from producer_api.jobs import deduplication
 from schemas import cloudevents, topics
 from schemas.events import CancelRequested, JobClaimed

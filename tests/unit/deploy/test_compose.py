@@ -14,7 +14,7 @@ import yaml
 from imagemill.cli import _parser
 from imagemill.cli.config import all_settings
 from imagemill.local.broker.container import image
-from imagemill.local.broker.kafka import broker_properties
+from imagemill.local.broker.process import broker_properties
 from imagemill.process.health import serve_health
 from imagemill.settings import SERVICES
 from producer_api.app import ROUTES

@@ -9,8 +9,9 @@ import pytest
 
 from imagemill.local.broker.container import ContainerBroker
 from imagemill.local.broker.jars import find_jars, jars_present
-from imagemill.local.broker.kafka import broker_properties, choose_ports, read_ports
-from imagemill.local.broker.ports import holder, next_free
+from imagemill.local.broker.ports import choose_ports, read_ports
+from imagemill.local.broker.process import broker_properties
+from imagemill.local.ports import holder, next_free
 
 
 @pytest.fixture
@@ -32,6 +33,26 @@ def test_a_remembered_port_that_was_taken_meanwhile_is_given_up(tmp_path, taken)
     (tmp_path / "ports.json").write_text(f'{{"port": {taken}, "controller_port": {taken + 1}}}')
     port, _ = choose_ports(tmp_path, 1234)
     assert port > taken
+
+
+def test_ports_that_the_services_are_to_have_are_left_to_them(tmp_path, taken):
+    # Nothing listens on them yet when the broker's are chosen.
+    free = next_free(taken + 1)
+    ports = choose_ports(tmp_path, free, but={free, free + 1})
+    assert not {free, free + 1} & {*ports}
+
+
+@pytest.mark.parametrize(
+    ("data", "written"),
+    [
+        ("/srv/a home/data", "/srv/a home/data"),
+        ("/home/jürgen/data", r"/home/j\u00fcrgen/data"),
+        ("/srv/\N{GRINNING FACE}", r"/srv/\ud83d\ude00"),
+        ("/srv/back\\slash", r"/srv/back\\slash"),
+    ],
+)
+def test_the_data_folder_is_written_as_java_reads_it(data, written):
+    assert f"log.dirs={written}" in broker_properties(9092, 9093, data).splitlines()
 
 
 def test_who_holds_a_port_is_named(taken):

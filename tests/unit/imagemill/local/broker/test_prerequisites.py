@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from imagemill.local.broker.install import KafkaInstall
 from imagemill.local.broker.java import find_java, java_home, java_version
-from imagemill.local.broker.kafka import KafkaInstall
 from imagemill.local.broker.prerequisites import (
     BrokerKind,
     Machine,

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from imagemill.local.broker.ports import is_free
 from imagemill.local.errors import LocalError
+from imagemill.local.ports import is_free
 from imagemill.local.stack.ready import answers_ready
 from imagemill.local.stack.system import LocalSystem
 from imagemill.process.health import serve_health

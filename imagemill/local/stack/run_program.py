@@ -8,8 +8,8 @@ from pathlib import Path
 
 from imagemill.local.broker.prerequisites import BrokerKind
 from imagemill.local.layout import Layout
-from imagemill.local.stack.supervision import BROKER, PROCESSOR
-from imagemill.local.stack.supervisor import record_start
+from imagemill.local.stack.programs import BROKER, PROCESSOR
+from imagemill.local.stack.starts import record_start
 from imagemill.settings import ProcessorSettings
 
 
@@ -25,7 +25,9 @@ def main() -> None:
 def _broker(kind: str, layout: Layout) -> list[str]:
     # Imported here, as a service needs neither and should start soon.
     from imagemill.local.broker.container import ContainerBroker
-    from imagemill.local.broker.kafka import KafkaInstall, LocalBroker, read_ports
+    from imagemill.local.broker.install import KafkaInstall
+    from imagemill.local.broker.ports import read_ports
+    from imagemill.local.broker.process import LocalBroker
 
     # Those the services were told at launch, even if one seems taken: it may be freed any moment.
     ports = read_ports(layout.kafka)

@@ -21,7 +21,7 @@ _BROKER_FILES = ("deploy/local/server.properties", "deploy/local/pom.xml")
 _PREFIXES = ("IMAGEMILL_", "KAFKA_", "R2_", "S3_", "AWS_")
 
 
-def mark(
+def fingerprint(
     settings: Iterable[BaseSettings], environ: Mapping[str, str], root: Path = _CHECKOUT
 ) -> str:
     """Differs when any setting does, secrets included, or anything that runs; holds none of them.

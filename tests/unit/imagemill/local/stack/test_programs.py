@@ -9,9 +9,9 @@ from supervisor.options import ServerOptions
 
 from imagemill.local.errors import LocalError
 from imagemill.local.layout import Layout
-from imagemill.local.stack.mark import mark
-from imagemill.local.stack.program import member_environment
-from imagemill.local.stack.supervision import Program, supervisor_config
+from imagemill.local.stack.fingerprint import fingerprint
+from imagemill.local.stack.programs import Program, supervisor_config
+from imagemill.local.stack.run_program import member_environment
 from imagemill.settings import ApiSettings
 
 COMMAND = ("/opt/my python/bin/python", "-c", "print('50%; \"x\"')")
@@ -72,10 +72,10 @@ def test_a_home_that_the_configuration_cannot_hold_is_refused(tmp_path):
         supervisor_config(Layout.of(tmp_path / "100%"), [], Path("/"))
 
 
-def test_a_mark_changes_with_the_code_and_with_secrets_that_it_does_not_hold(tmp_path):
+def test_a_fingerprint_changes_with_the_code_and_with_secrets_that_it_does_not_hold(tmp_path):
     def marked(secret: str = "first-secret-of-16", environ: dict[str, str] | None = None) -> str:
         settings = ApiSettings(_env_file=None, signing_secret=secret)
-        return mark([settings], environ or {}, tmp_path)
+        return fingerprint([settings], environ or {}, tmp_path)
 
     code = tmp_path / "processor" / "gate.py"
     code.parent.mkdir()
