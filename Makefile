@@ -34,7 +34,7 @@ up: setup ## start everything, wait until it works, show a first cut-out
 down: setup ## stop everything; data is kept
 	@$(BIN)/imagemill down
 
-status: setup ## what runs
+status: setup ## show which processes run
 	@$(BIN)/imagemill status
 
 test: setup-dev lint ## style, imports, and every test that a clone alone can run

@@ -1,4 +1,4 @@
-"""Batches: partial failure, progress as it happens, and cancelling before, amid and after."""
+"""Batches: partial failure, live progress, and cancelling before, during and after the run."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from tests.support.pictures import picture, png_header
 from tests.support.waiting import wait_until
 
 BROKEN = 3
-# A header and its end, and too few pixels between: whole as a file, and no picture.
+# A PNG with header and end but too few pixels: accepted at upload, and impossible to decode.
 UNDECODABLE = png_header(64, 48)
 
 
 def form(system: System, files: list[tuple[str, bytes]], **fields: str) -> dict[str, Any]:
-    """A batch queued by a form, as it was answered."""
+    """Queue a batch with a form; return the answer."""
     parts = [("image", (name, content, "image/png")) for name, content in files]
     answer = system.post("/v1/jobs", files=parts, data=fields)
     assert answer.status_code == 202, answer.text
@@ -31,24 +31,24 @@ def form(system: System, files: list[tuple[str, bytes]], **fields: str) -> dict[
 
 
 def held(system: System, tokens: Tokens, files: list[tuple[str, bytes]]) -> str:
-    """The id of a batch whose items each wait for a token."""
+    """Queue a batch whose items each wait for a token; return its id."""
     return form(system, files, operation="hold", params=json.dumps(tokens.params))["id"]
 
 
 def ten() -> list[tuple[str, bytes]]:
-    """Ten files, each of a width of its own."""
+    """Ten files of different widths."""
     return [(f"photo {index}.png", picture("png", 40 + index, 30)) for index in range(10)]
 
 
 def ten_with_one_broken() -> list[tuple[str, bytes]]:
-    """The same, but for one."""
+    """Ten files, one of which cannot be decoded."""
     files = ten()
     files[BROKEN] = ("broken.png", UNDECODABLE)
     return files
 
 
 def has_processed(system: System, job_id: str, count: int) -> dict[str, Any]:
-    """The job as soon as that many items have ended."""
+    """Wait until that many items have ended; return the job."""
     return wait_until(
         lambda: system.job(job_id),
         lambda job: job["progress"]["processed"] >= count,
@@ -57,7 +57,7 @@ def has_processed(system: System, job_id: str, count: int) -> dict[str, Any]:
 
 
 def is_running(system: System, job_id: str) -> dict[str, Any]:
-    """The job as soon as an item of it is under way."""
+    """Wait until one of its items runs; return the job."""
     return wait_until(
         lambda: system.job(job_id),
         lambda job: any(item["status"] == "running" for item in job["items"]),
@@ -66,7 +66,7 @@ def is_running(system: System, job_id: str) -> dict[str, Any]:
 
 
 class Follower:
-    """Reads a job's events on a thread, until the server ends the stream."""
+    """A thread that reads a job's events until the server ends the stream."""
 
     def __init__(self, url: str) -> None:
         self.events: list[tuple[int, str, dict[str, Any]]] = []
@@ -87,7 +87,7 @@ class Follower:
                 fields = {}
 
     def all(self) -> list[tuple[int, str, dict[str, Any]]]:
-        """All events, once the stream has ended."""
+        """Wait for the end of the stream; return all events."""
         self._thread.join(60)
         assert not self._thread.is_alive(), "the stream did not end with the job"
         return self.events
@@ -95,7 +95,7 @@ class Follower:
 
 @pytest.fixture(scope="module")
 def partly_failed(nimble: System, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """A batch of ten, one of which cannot be decoded, after its end."""
+    """A finished batch of ten files, one of which cannot be decoded."""
     tokens = Tokens(tmp_path_factory.mktemp("batch") / "tokens")
     tokens.open()
     return nimble.finished(held(nimble, tokens, ten_with_one_broken()))
@@ -153,9 +153,9 @@ def test_progress_is_seen_while_it_happens(nimble: System, tokens: Tokens) -> No
     events = follower.all()
     revisions = [revision for revision, _, _ in events]
     assert revisions == sorted(set(revisions))
-    told = [data["progress"]["processed"] for _, _, data in events]
-    assert told == sorted(told)
-    assert len(set(told)) > 5, f"the stream told of {sorted(set(told))} only"
+    counts = [data["progress"]["processed"] for _, _, data in events]
+    assert counts == sorted(counts)
+    assert len(set(counts)) > 5, f"the stream had only {sorted(set(counts))}"
     assert [name for _, name, _ in events][-1] == "finished"
     assert {name for _, name, _ in events[:-1]} <= {"status", "progress"}
     assert events[-1][2] == nimble.job(job_id)
@@ -167,7 +167,7 @@ def test_progress_is_seen_while_it_happens(nimble: System, tokens: Tokens) -> No
     assert resumed.status_code == 204
 
 
-def test_a_stream_that_broke_goes_on_where_it_was(nimble: System, tokens: Tokens) -> None:
+def test_a_stream_that_broke_resumes_after_the_last_event(nimble: System, tokens: Tokens) -> None:
     job_id = held(nimble, tokens, ten()[:2])
     tokens.give()
     job = has_processed(nimble, job_id, 1)
@@ -184,7 +184,7 @@ def test_a_stream_that_broke_goes_on_where_it_was(nimble: System, tokens: Tokens
     assert job["status"] == "running"
 
 
-def test_a_running_batch_is_cancelled_after_the_items_under_way(
+def test_a_running_batch_is_cancelled_after_its_running_items(
     nimble: System, tokens: Tokens
 ) -> None:
     job_id = held(nimble, tokens, ten())
@@ -206,7 +206,7 @@ def test_a_running_batch_is_cancelled_after_the_items_under_way(
     statuses = sorted(item["status"] for item in job["items"])
     assert statuses == ["cancelled"] * 8 + ["succeeded"] * 2
     assert job["progress"] == {"total": 10, "processed": 2, "failed": 0}
-    # The item under way ends; had any other begun, its token would be gone.
+    # The running item ends. Had another one started, its token would be gone.
     for _ in range(3):
         tokens.give()
     after = held(nimble, Tokens(tokens.folder.parent / "after", opened=True), [_one()])
@@ -229,7 +229,7 @@ def test_a_queued_job_is_cancelled_at_once(nimble: System, tokens: Tokens) -> No
     assert nimble.job(queued) == job
 
 
-def test_what_has_ended_cannot_be_cancelled(nimble: System, tokens: Tokens) -> None:
+def test_a_job_that_has_ended_cannot_be_cancelled(nimble: System, tokens: Tokens) -> None:
     tokens.open()
     job = nimble.finished(held(nimble, tokens, [_one()]))
     answer = nimble.post(f"/v1/jobs/{job['id']}/cancel")
@@ -239,7 +239,7 @@ def test_what_has_ended_cannot_be_cancelled(nimble: System, tokens: Tokens) -> N
     assert nimble.post(f"/v1/jobs/{uuid.uuid4()}/cancel").status_code == 404
 
 
-def test_cancels_that_race_with_the_end_are_told_truthfully(nimble: System) -> None:
+def test_cancels_that_race_with_the_end_are_answered_truthfully(nimble: System) -> None:
     for _ in range(20):
         job_id = nimble.submitted(operation="noop")
         answer = nimble.post(f"/v1/jobs/{job_id}/cancel")

@@ -1,4 +1,4 @@
-"""The console in a real browser, on the running system: what a person sees and can do."""
+"""The console in a real browser, on the running system, as a person uses it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ pytestmark = pytest.mark.longest
 
 TAB, ENTER, SPACE, RIGHT = "\ue004", "\ue007", " ", "\ue014"
 _RESULT = "img.after"
-# Red, green, blue and alpha of a pixel of a picture in the page, at shares of its width and height.
+# Red, green, blue and alpha of one pixel of a picture in the page; its place as fractions of width
+# and height.
 _PIXEL = """
 const [css, x, y] = arguments, picture = document.querySelector(css);
 const canvas = document.createElement("canvas");
@@ -42,7 +43,7 @@ def window(
 
 @pytest.fixture
 def browser(window: Browser) -> Iterator[Browser]:
-    """The window as a desktop's; the pages a test opens must cause no errors."""
+    """The window in the size of a desktop's; fails the test if its pages cause errors."""
     window.resize(1280, 900)
     window.theme("light")
     window.complaints()
@@ -52,22 +53,22 @@ def browser(window: Browser) -> Iterator[Browser]:
 
 @pytest.fixture
 def screenshot(tmp_path: Path) -> Callable[[Browser, str], None]:
-    """Saves what is seen, in IMAGEMILL_SCREENSHOTS where that is set."""
+    """Save a screenshot, in the folder IMAGEMILL_SCREENSHOTS if that is set."""
     folder = Path(os.environ.get("IMAGEMILL_SCREENSHOTS") or tmp_path)
     folder.mkdir(exist_ok=True)
     return lambda browser, name: browser.screenshot(folder / f"{name}.png")
 
 
 def _open(browser: Browser, system: System) -> None:
-    # Away first: to another fragment of the same page, nothing would be loaded.
+    # The empty page first: a change of the fragment alone loads nothing.
     browser.open("about:blank")
     browser.open(system.url + "/")
     browser.until("return document.querySelector('#operation').options.length > 0")
 
 
 def _start(browser: Browser, operation: str, *files: Path) -> str:
-    """Fill in the form and start; the id of the job that is then shown."""
-    # Choosing again would begin anew with the params.
+    """Fill in the form and start a job; return the id of the job that the page then shows."""
+    # Choosing the same operation again would reset its params.
     if browser.run("return document.querySelector('#operation').value") != operation:
         browser.choose("#operation", operation)
     if files:
@@ -79,7 +80,7 @@ def _start(browser: Browser, operation: str, *files: Path) -> str:
 
 
 def _status(browser: Browser) -> str:
-    # In one step: what is found may be replaced before it is asked for its text.
+    # In one step: an element found may be replaced before its text is read.
     return browser.run("return document.querySelector('#job .panel-head .status')?.textContent")
 
 
@@ -104,7 +105,7 @@ def test_a_photo_goes_in_and_its_cut_out_is_seen(browser, system, photos, screen
     size = "const {naturalWidth, naturalHeight} = document.querySelector(arguments[0]);"
     size += "return [naturalWidth, naturalHeight]"
     assert browser.run(size, _RESULT) == browser.run(size, "img.before") == [451, 300]
-    # The cat is there, the corner beside its ear is not; the original has both.
+    # The result has the cat and not the corner beside its ear; the original has both.
     assert browser.run(_PIXEL, _RESULT, 0.5, 0.5)[3] > 250
     assert browser.run(_PIXEL, _RESULT, 0.97, 0.1)[3] < 10
     assert browser.run(_PIXEL, "img.before", 0.97, 0.1)[3] == 255
@@ -158,7 +159,7 @@ def test_it_fits_every_width_in_both_themes(browser, system, photos, screenshot,
     screenshot(browser, f"list-{width}-{theme}")
 
 
-def test_detections_are_told_and_drawn(browser, system, photos):
+def test_detections_are_listed_and_drawn(browser, system, photos):
     _open(browser, system)
     _start(browser, "detect-objects", photos / "coffee.png")
     browser.until("return document.querySelector('.marks polygon')")
@@ -200,7 +201,7 @@ def test_the_list_changes_by_itself_and_can_be_filtered(browser, nimble, tokens,
     browser.until(f"{word} === 'succeeded'")
 
 
-def test_a_refused_image_is_said_at_the_images(window, nimble, tmp_path):
+def test_a_refused_image_is_an_error_at_the_image_field(window, nimble, tmp_path):
     _open(window, nimble)
     fake = tmp_path / "fake.png"
     fake.write_text("no image at all")
@@ -224,7 +225,7 @@ def test_without_an_image_the_form_says_what_is_missing(window, nimble):
     assert wait_until(lambda: window.one("#image-error").text) == answer.json()["detail"]
 
 
-def test_a_refused_param_is_said_at_its_field(window, nimble, photos):
+def test_a_refused_param_is_an_error_at_its_field(window, nimble, photos):
     _open(window, nimble)
     window.choose("#operation", "remove-background")
     window.one("#files").type(str(photos / "coffee.png"))
@@ -242,7 +243,7 @@ def test_a_refused_param_is_said_at_its_field(window, nimble, photos):
     window.until("return location.hash.startsWith('#/jobs/')")
 
 
-def test_params_that_are_no_json_are_said_before_anything_is_sent(browser, nimble, photos):
+def test_params_that_are_no_json_are_an_error_before_anything_is_sent(browser, nimble, photos):
     _open(browser, nimble)
     browser.choose("#operation", "transform")
     browser.one(".options summary").click()
@@ -285,7 +286,7 @@ def test_everything_can_be_done_by_keys(browser, nimble):
     browser.until("return location.hash.startsWith('#/jobs/')")
 
 
-def test_every_control_has_a_name_for_those_who_do_not_see_it(browser, nimble):
+def test_every_control_has_a_name_for_screen_readers(browser, nimble):
     _open(browser, nimble)
     names = browser.run(
         "return [...document.querySelector('#operation').options].map(o => o.value)"
@@ -298,7 +299,7 @@ def test_every_control_has_a_name_for_those_who_do_not_see_it(browser, nimble):
         assert [each for each in controls if each.shown and not each.label] == []
 
 
-def test_the_service_is_shown(browser, nimble):
+def test_the_state_of_the_service_is_shown(browser, nimble):
     _open(browser, nimble)
     wait_until(lambda: browser.one("#health").text, lambda words: words == "Ready")
     facts = browser.one("#service").text
@@ -307,7 +308,7 @@ def test_the_service_is_shown(browser, nimble):
     assert re.search(r"high \d+ \d+ \d+", facts)
 
 
-def test_an_unknown_job_is_said(window, nimble):
+def test_an_unknown_job_is_an_error_in_the_page(window, nimble):
     _open(window, nimble)
     window.run("location.hash = '#/jobs/nosuchjob-1'")
     assert "no job nosuchjob-1" in window.one("#job .error").text
@@ -325,7 +326,7 @@ def test_no_script_but_its_own_runs(window, nimble):
 
 
 @pytest.mark.parametrize("path", ["/", "/console/console.js", "/console/console.css"])
-def test_its_files_are_served_for_what_they_are(nimble, path: str):
+def test_its_files_have_their_types_and_policies(nimble, path: str):
     answer = nimble.get(path)
     assert answer.ok
     assert answer.headers["X-Content-Type-Options"] == "nosniff"

@@ -21,7 +21,7 @@ from tests.support.waiting import wait_until
 
 
 def part(path: Path) -> tuple[str, bytes]:
-    """A file as `requests` sends it."""
+    """Name and content of a file, as `requests` takes them."""
     return path.name, path.read_bytes()
 
 

@@ -1,4 +1,4 @@
-"""Jobs whose time is over: gone from every place, and their ids free again."""
+"""Expired jobs: deleted everywhere, and their ids free for new jobs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.support.waiting import wait_until
 
 @pytest.fixture(scope="module")
 def topics(nimble: System) -> Topics:
-    """The topics of the system, as any client of the cluster reads them."""
+    """The topics of the system, read by a client of the cluster."""
     return Topics(
         ApiSettings(
             _env_file=None,  # type: ignore[call-arg]
@@ -33,7 +33,7 @@ def topics(nimble: System) -> Topics:
 
 
 def put(system: System, job_id: str, width: int, files: int = 1, **fields: str) -> dict[str, Any]:
-    """A job under that id which scales pictures to that width, after its end."""
+    """Run a job of that id which scales a picture to that width; return it when it has ended."""
     params = json.dumps({"steps": [{"do": "resize", "width": width}]})
     images = [("image", (f"{n}.png", picture("png", 60, 30), "image/png")) for n in range(files)]
     answer = system.put(
@@ -46,13 +46,13 @@ def put(system: System, job_id: str, width: int, files: int = 1, **fields: str) 
 
 
 def files_of(system: System, job_id: str) -> list[Path]:
-    """What the store holds of a job."""
+    """List the keys of a job in the store."""
     folder = system.home / "objects"
     return [path for path in folder.rglob("*") if path.is_file() and job_id in str(path)]
 
 
 def last_states(topics: Topics, job_id: str) -> dict[str, bytes | None]:
-    """The last message of every key of the job on jobs.state."""
+    """Return the last message of each of the job's keys on jobs.state."""
     return {
         message.key().decode(): message.value()
         for message in topics.messages("jobs.state")
@@ -61,7 +61,7 @@ def last_states(topics: Topics, job_id: str) -> dict[str, bytes | None]:
 
 
 def is_gone(system: System, job_id: str) -> None:
-    """Returns once the job is unknown."""
+    """Wait until the API does not know the job."""
     wait_until(lambda: system.get(f"/v1/jobs/{job_id}").status_code, lambda got: got == 404)
 
 
@@ -90,7 +90,7 @@ def test_an_expired_job_is_removed_everywhere(nimble: System, topics: Topics, fi
     assert len(files_of(nimble, kept["id"])) == 2
 
 
-def test_the_id_of_a_removed_job_runs_anew(nimble: System) -> None:
+def test_the_id_of_a_removed_job_starts_a_new_job(nimble: System) -> None:
     job_id = str(uuid.uuid4())
     first = put(nimble, job_id, 20, expires_in="1")
     is_gone(nimble, job_id)
@@ -99,14 +99,14 @@ def test_the_id_of_a_removed_job_runs_anew(nimble: System) -> None:
     assert second["created_at"] > first["created_at"]
     assert [first["items"][0]["result"]["width"], second["items"][0]["result"]["width"]] == [20, 10]
     assert nimble.get(second["items"][0]["links"]["result"]).ok
-    # Sweeps go on; what they removed was the first job alone.
+    # Sweeps run on, and have deleted nothing but the first job.
     other = put(nimble, str(uuid.uuid4()), 20, expires_in="1")
     is_gone(nimble, other["id"])
     assert nimble.job(job_id) == second
     assert nimble.get(second["items"][0]["links"]["result"]).ok
 
 
-def test_what_ends_late_does_not_end_a_cancelled_job_again(
+def test_an_item_that_ends_late_does_not_end_a_cancelled_job_again(
     nimble: System, topics: Topics, tokens: Tokens
 ) -> None:
     answer = nimble.post(
@@ -119,7 +119,7 @@ def test_what_ends_late_does_not_end_a_cancelled_job_again(
     cancelled = nimble.post(f"/v1/jobs/{job_id}/cancel").json()
     assert cancelled["status"] == "cancelled"
     wait_until(now, lambda moment: moment > cancelled["expires_at"])
-    # Sweeps that could take the job come and go before its item ends.
+    # Sweeps that could delete the job run before its item ends.
     short = nimble.submitted(operation="noop", expires_in=1, priority="high")
     tokens.give()
     nimble.finished(short)

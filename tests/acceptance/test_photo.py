@@ -1,4 +1,4 @@
-"""One photo from end to end: in over HTTP, cut out, and out again by every way there is."""
+"""One photo from upload to result, read in every way: HTTP, signed URL, event on Kafka."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from PIL import Image
 from tests.acceptance.support.system import System
 from tests.support.models import real_store
 
-# Which corners are background, as a look at the photo shows.
+# The corners that are background, by eye.
 PHOTOS = {
     "astronaut": ("top left", "top right"),
     "chelsea": ("top left", "top right", "bottom right"),
@@ -36,7 +36,7 @@ def picture_of(content: bytes) -> Image.Image:
 
 @cache
 def cut_out(system: System, photo: Path) -> dict[str, Any]:
-    """The finished job of that photo, as the submit itself answered it."""
+    """Submit a photo and wait in the same request; return the finished job."""
     answer = system.post(
         "/v1/jobs",
         files={"image": (photo.name, photo.read_bytes(), "image/png")},
@@ -51,7 +51,7 @@ def cut_out(system: System, photo: Path) -> dict[str, Any]:
 
 
 def mask_of_a_direct_run(photo: Path) -> np.ndarray:
-    """The mask by u2netp with onnxruntime on the CPU and nothing of imagemill's."""
+    """Compute the mask with u2netp on onnxruntime's CPU provider, without code of imagemill."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(
@@ -69,7 +69,7 @@ def mask_of_a_direct_run(photo: Path) -> np.ndarray:
 
 
 def corner(alpha: np.ndarray, name: str) -> np.ndarray:
-    """The pixels of that corner."""
+    """Return the pixels of a corner."""
     rows = slice(None, CORNER) if "top" in name else slice(-CORNER, None)
     columns = slice(None, CORNER) if "left" in name else slice(-CORNER, None)
     return alpha[rows, columns]
@@ -123,7 +123,7 @@ def test_the_signed_url_gives_the_same_bytes_to_anybody(system: System, photos: 
     assert requests.get(forged, timeout=30).status_code == 403
 
 
-def test_what_a_job_tells(system: System, photos: Path) -> None:
+def test_a_finished_job_has_model_times_and_sizes(system: System, photos: Path) -> None:
     job = cut_out(system, photos / "coffee.png")
     assert system.job(job["id"]) == job
     assert job["operation"] == "remove-background"

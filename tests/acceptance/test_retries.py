@@ -1,4 +1,4 @@
-"""Items that crash, hang or wait in vain: tried again, and given up when that does not help."""
+"""Items that crash, hang or wait without an answer: retried, and failed after the last attempt."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ALWAYS = 1000
 
 @pytest.fixture(scope="module")
 def hasty(start_nimble: StartSystem) -> Iterator[System]:
-    """A system that gives up an item after two seconds, and a URL after half of one."""
+    """A system with a timeout of 2 s an item and 0.5 s a URL."""
     with start_nimble(
         IMAGEMILL_ITEM_TIMEOUT_S="2", IMAGEMILL_URL_TIMEOUT_S="0.5", WORKER_COUNT="2"
     ) as running:
@@ -29,14 +29,14 @@ def hasty(start_nimble: StartSystem) -> Iterator[System]:
 
 @pytest.fixture
 def counted(tmp_path: Path) -> Path:
-    """A folder where the operation `stumble` counts its attempts."""
+    """A folder in which the operation `stumble` counts its attempts."""
     folder = tmp_path / "attempts"
     folder.mkdir()
     return folder
 
 
 def stumbling(system: System, folder: Path, how: str, times: int) -> dict[str, Any]:
-    """The ended job whose first `times` attempts ended so."""
+    """Run a job whose first `times` attempts fail in that way; return it when it has ended."""
     params = {"folder": str(folder), "how": how, "times": times}
     return system.finished(system.submitted(operation="stumble", params=params))
 
@@ -54,7 +54,7 @@ def test_an_attempt_that_dies_is_followed_by_another(
 
 
 @pytest.mark.parametrize(("how", "code"), [("killed", "worker_crashed"), ("hang", "timeout")])
-def test_what_dies_at_every_attempt_is_given_up(
+def test_an_item_that_dies_at_every_attempt_fails(
     hasty: System, counted: Path, how: str, code: str
 ) -> None:
     job = stumbling(hasty, counted, how, ALWAYS)
@@ -80,7 +80,7 @@ def test_other_jobs_are_served_meanwhile(hasty: System, counted: Path) -> None:
     assert hasty.finished(hanging)["error"]["code"] == "timeout"
 
 
-def test_a_url_that_never_answers_is_given_up(hasty: System) -> None:
+def test_a_url_that_never_answers_fails(hasty: System) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/photo.png"
         params = {"steps": [{"do": "grayscale"}]}

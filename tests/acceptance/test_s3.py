@@ -1,4 +1,4 @@
-"""The whole system on an S3 server, which sometimes fails."""
+"""The whole system on an S3 server that sometimes fails."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ GRAY = {"operation": "transform", "params": '{"steps": [{"do": "grayscale"}]}'}
 
 @pytest.fixture(scope="module")
 def bucket() -> Iterator[Bucket]:
-    """A bucket; services reach it through the proxy, clients directly."""
+    """A bucket that services reach through the proxy, and clients directly."""
     with s3_bucket() as made:
         yield made
 
 
 @pytest.fixture(scope="module")
 def on_s3(start_nimble: StartSystem, bucket: Bucket) -> Iterator[System]:
-    """A system on that bucket, which asks the server once only."""
+    """A system on that bucket whose S3 client does not retry by itself."""
     with start_nimble(
         OBJECT_STORE_URL=f"s3://{bucket.name}/some/prefix",
         S3_ENDPOINT_URL=bucket.flaky.url,
@@ -45,19 +45,19 @@ def on_s3(start_nimble: StartSystem, bucket: Bucket) -> Iterator[System]:
 
 @pytest.fixture(autouse=True)
 def recovered(bucket: Bucket) -> Iterator[None]:
-    """After each test the server is well."""
+    """Stop the failures after each test."""
     yield
     bucket.flaky.recover()
 
 
 def submit(system: System, content: bytes = PNG, **fields: str) -> requests.Response:
-    """A form with one file."""
+    """Submit a form with one file."""
     files = {"image": ("photo.png", content, "image/png")}
     return system.post("/v1/jobs", files=files, data=GRAY | fields)
 
 
 def finished(system: System, **fields: str) -> dict[str, Any]:
-    """A job of one file, after its end."""
+    """Run a job of one file; return it when it has ended."""
     answer = submit(system, **fields)
     assert answer.status_code == 202, answer.text
     return system.finished(answer.json()["id"])
@@ -100,7 +100,7 @@ def test_a_file_may_be_uploaded_straight_to_s3(on_s3: System, bucket: Bucket) ->
     assert_gray(on_s3.get(job["items"][0]["links"]["result"]).content)
 
 
-def test_what_was_uploaded_is_checked_when_a_job_names_it(on_s3: System) -> None:
+def test_an_uploaded_file_is_checked_when_a_job_names_it(on_s3: System) -> None:
     upload = on_s3.post("/v1/uploads", json={"content_type": "image/png"}).json()
     body = {"operation": "transform", "params": {"steps": [{"do": "grayscale"}]}}
     named = body | {"inputs": [{"upload_id": upload["upload_id"]}]}

@@ -1,4 +1,4 @@
-"""A thousand mixed jobs: what the service counts and lists of them is what was sent."""
+"""Counts and lists of a thousand mixed jobs equal the jobs that were sent."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.support.pictures import picture
 from tests.support.waiting import wait_until
 
 PRIORITIES = ("high", "normal", "low")
-# Jobs of each kind beside the one that holds the worker: a thousand in all.
+# Jobs of each kind; with the one that holds the worker they are a thousand.
 NOOPS, CANCELLED, BLOCKED, PICTURES = 750, 120, 60, 69
 TOTAL = 1 + NOOPS + CANCELLED + BLOCKED + PICTURES
 BLOCKED_INPUT = [{"url": "http://10.0.0.1/photo.png"}]
@@ -30,27 +30,27 @@ GRAY = {"operation": "transform", "params": '{"steps": [{"do": "grayscale"}]}'}
 
 @dataclass
 class Sent:
-    """What was sent: ids by how each job must end, and counts as the statistics have them."""
+    """The jobs sent: ids by the end that each must have, and the counts expected in statistics."""
 
     ids: dict[str, set[str]] = field(default_factory=dict)
     by_priority: Counter[tuple[str, str]] = field(default_factory=Counter)
     by_operation: Counter[tuple[str, str]] = field(default_factory=Counter)
 
     def add(self, job: dict[str, Any], end: str) -> None:
-        """A job that will end so."""
+        """Add a job with the end it must have."""
         self.ids.setdefault(end, set()).add(job["id"])
         self.by_priority[job["priority"], end] += 1
         self.by_operation[job["operation"], end] += 1
 
     @property
     def all(self) -> set[str]:
-        """All ids."""
+        """The ids of all jobs."""
         return set().union(*self.ids.values())
 
 
 @dataclass
 class Crowd:
-    """The system, what was sent to it, and what it said of that while its worker was held."""
+    """The system, the jobs sent to it, and its statistics while its worker was held."""
 
     system: System
     sent: Sent
@@ -62,7 +62,7 @@ class Crowd:
 
 @pytest.fixture(scope="module")
 def crowd(start_nimble: StartSystem, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Crowd]:
-    """A system that was sent a thousand jobs, all ended."""
+    """A system with a thousand jobs, all of which have ended."""
     tokens = Tokens(tmp_path_factory.mktemp("statistics") / "tokens")
     with start_nimble() as system, requests.Session() as session:
         sent = Sent()
@@ -83,7 +83,7 @@ def crowd(start_nimble: StartSystem, tmp_path_factory: pytest.TempPathFactory) -
 
 
 def _hold_the_worker(system: System, tokens: Tokens) -> dict[str, Any]:
-    """A job that runs until the tokens are opened, so that all others wait."""
+    """Start a job that runs until the tokens are opened, so that all others wait."""
     answer = system.post(
         "/v1/jobs",
         files={"image": ("one.png", picture("png"), "image/png")},
@@ -95,7 +95,7 @@ def _hold_the_worker(system: System, tokens: Tokens) -> dict[str, Any]:
 
 
 def _send(system: System, session: requests.Session, sent: Sent) -> None:
-    """All kinds, mixed; those to be cancelled are, while they are queued."""
+    """Send jobs of all kinds, mixed, and cancel some while they are queued."""
     kinds = (
         ["noop"] * NOOPS + ["cancel"] * CANCELLED + ["blocked"] * BLOCKED + ["picture"] * PICTURES
     )
@@ -133,7 +133,7 @@ def _queued(session: requests.Session, url: str, kind: str, priority: str) -> di
 def _page_through(
     system: System, session: requests.Session, tokens: Tokens
 ) -> tuple[list[list[str]], set[str]]:
-    """The pages of the whole list while jobs end and others come between each two pages."""
+    """Read all pages of the list while jobs end and new ones come between the pages."""
     pages, late = [], set()
     cursor = ""
     for number in count():
@@ -149,7 +149,7 @@ def _page_through(
 
 
 def pages_of(system: System, query: str) -> list[dict[str, Any]]:
-    """All jobs of a list."""
+    """Read all pages of a list; return their jobs."""
     jobs: list[dict[str, Any]] = []
     cursor = ""
     while True:
@@ -222,7 +222,7 @@ def test_lists_by_status_and_operation_are_complete(crowd: Crowd) -> None:
     assert pages_of(crowd.system, "operation=detect-objects&status=succeeded") == []
 
 
-def test_the_workers_are_told_right(crowd: Crowd) -> None:
+def test_the_workers_are_described_right(crowd: Crowd) -> None:
     [busy] = crowd.workers
     assert (busy["worker_id"], busy["slots"], busy["busy"]) == ("processor-1", 1, 1)
     assert busy["alive"] is True
@@ -237,7 +237,7 @@ def test_the_workers_are_told_right(crowd: Crowd) -> None:
 
 
 def _flat(table: dict[str, dict[str, int]]) -> Counter[tuple[str, str]]:
-    """Counts by both words, those of zero left out."""
+    """Count by two labels; leave out counts of 0."""
     return Counter(
         {
             (name, status): jobs

@@ -1,4 +1,4 @@
-"""Templates: created at one API, used by jobs, seen and gone at every API."""
+"""Templates: created at one API, used by jobs, visible and deleted at every API."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ RESIZE = {"steps": [{"do": "resize", "width": 20}]}
 
 
 def created(system: System, **body: Any) -> str:
-    """The name of a new template."""
+    """Create a template; return its name."""
     name = f"template-{uuid.uuid4().hex[:12]}"
     answer = system.post("/v1/templates", json={"name": name, **body})
     assert answer.status_code == 201, answer.text
@@ -21,7 +21,7 @@ def created(system: System, **body: Any) -> str:
 
 
 def used(system: System, name: str, **fields: str) -> dict[str, Any]:
-    """An ended job of that template."""
+    """Run a job with a template; return it when it has ended."""
     files = {"image": ("photo.png", picture("png", 60, 30), "image/png")}
     answer = system.post("/v1/jobs", files=files, data={"template": name, **fields})
     assert answer.status_code == 202, answer.text
@@ -57,7 +57,7 @@ def test_a_deleted_template_serves_no_job(nimble: System) -> None:
     answer = nimble.post("/v1/jobs", json={"template": name, "inputs": []})
     assert answer.status_code == 422
     assert name in answer.json()["detail"]
-    # What was made with it stays as it was.
+    # Jobs made with it stay unchanged.
     assert nimble.job(job["id"]) == job
 
 

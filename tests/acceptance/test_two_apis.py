@@ -1,4 +1,4 @@
-"""Two API processes on one Kafka: what one accepted, the other knows."""
+"""Two API processes on one Kafka: each knows the jobs that the other accepted."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.support.pictures import picture
 
 @pytest.fixture(scope="module")
 def other(nimble: System, free_port: Callable[[], int]) -> Iterator[str]:
-    """The address of a second API."""
+    """The URL of a second API."""
     port = free_port()
     yield nimble.second_api(port)
     nimble.end(f"producer_api-{port}")
@@ -91,7 +91,7 @@ def test_one_key_sent_to_both_at_once_is_one_job(nimble: System, other: str) -> 
 def at_once(
     nimble: System, other: str, send: Callable[[str, str], requests.Response]
 ) -> dict[str, requests.Response]:
-    """The answers of both APIs to what is sent to them in the same moment."""
+    """Send a request to both APIs at the same moment; return both answers."""
     barrier = threading.Barrier(2)
 
     def one(name: str, url: str) -> requests.Response:

@@ -1,4 +1,4 @@
-"""Images by URL: fetched through the guard in the inference process, and tried again or not."""
+"""Images by URL: fetched through the guard by inference processes; retried where it may help."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from tests.support.pictures import picture
 
 PNG = picture("png", 50, 40)
 GRAY = {"operation": "transform", "params": {"steps": [{"do": "grayscale"}]}}
-# Another address of this machine: not among those that the system's settings allow.
+# An address of this machine that the system's settings do not allow.
 BLOCKED_HOST = "127.0.0.2"
 
 
 def fetched(system: System, url: str) -> dict[str, Any]:
-    """The ended job of that URL."""
+    """Run a job on a URL; return it when it has ended."""
     return system.finished(system.submitted(inputs=[{"url": url}], **GRAY))
 
 
 def assert_failed(job: dict[str, Any], code: str, attempts: int) -> str:
-    """The job failed for that reason after so many attempts; the message."""
+    """Assert error code and number of attempts of a failed job; return the error's message."""
     assert job["status"] == "failed"
     assert (job["error"]["code"], job["error"]["class"]) == (code, "input")
     [item] = job["items"]
@@ -77,8 +77,8 @@ def test_private_addresses_are_blocked_and_not_named(nimble: System, web: WebSer
         f"http://[::1]:{web.port}/secret.png",
         f"http://[::ffff:127.0.0.2]:{web.port}/secret.png",
     ):
-        told = assert_failed(fetched(nimble, elsewhere), "url_blocked", attempts=1)
-        assert told == message, "the message tells addresses apart"
+        said = assert_failed(fetched(nimble, elsewhere), "url_blocked", attempts=1)
+        assert said == message, "the message distinguishes addresses"
     assert not web.requests["/secret.png"]
 
 
@@ -91,14 +91,14 @@ def test_a_redirect_to_a_private_address_is_blocked(nimble: System, web: WebServ
     assert not web.requests["/behind.png"]
 
 
-def test_what_is_not_found_is_not_tried_again(nimble: System, web: WebServer) -> None:
+def test_a_404_is_not_retried(nimble: System, web: WebServer) -> None:
     url = web.serve("/missing.png", Answer(status=404))
     message = assert_failed(fetched(nimble, url), "url_unreachable", attempts=1)
     assert "404" in message
     assert web.requests["/missing.png"] == 1
 
 
-def test_a_server_that_recovers_is_tried_again(nimble: System, web: WebServer) -> None:
+def test_a_server_that_recovers_is_retried(nimble: System, web: WebServer) -> None:
     url = web.serve("/busy.png", Answer(status=503), Answer(status=503), Answer(body=PNG))
     job = fetched(nimble, url)
     assert (job["status"], job["error"]) == ("succeeded", None)
@@ -107,14 +107,14 @@ def test_a_server_that_recovers_is_tried_again(nimble: System, web: WebServer) -
     assert web.requests["/busy.png"] == 3
 
 
-def test_a_server_that_does_not_recover_is_given_up(nimble: System, web: WebServer) -> None:
+def test_a_server_that_does_not_recover_fails_the_job(nimble: System, web: WebServer) -> None:
     url = web.serve("/dead.png", Answer(status=503))
     message = assert_failed(fetched(nimble, url), "url_unreachable", attempts=3)
     assert "503" in message
     assert web.requests["/dead.png"] == 3
 
 
-def test_what_is_no_image_fails_its_item_alone(nimble: System, web: WebServer) -> None:
+def test_a_file_that_is_no_image_fails_its_item_alone(nimble: System, web: WebServer) -> None:
     page = web.serve("/page.png", Answer(body=b"<html>no picture</html>"))
     photo = web.serve("/good.png", Answer(body=PNG))
     inputs = [{"url": page, "filename": "page.png"}, {"url": photo, "filename": "good.png"}]

@@ -1,4 +1,4 @@
-"""What the tests of guarantees share."""
+"""Topics and a worker for the tests of guarantees."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.chaos.harness import Load, Results, Stage, Workers, workers
 
 @dataclass(frozen=True)
 class Served:
-    """A worker that serves jobs, with who sends and who reads."""
+    """A running worker, the load sent to it and its results."""
 
     stage: Stage
     running: Workers
@@ -31,7 +31,7 @@ def stage(broker: Any, topic_prefix: str, tmp_path: Path) -> Stage:
 
 @pytest.fixture
 def own_stage(own_broker: Any, topic_prefix: str, tmp_path: Path) -> Stage:
-    """Topics on a broker that the test may kill."""
+    """Topics on a broker of this test, which may kill it."""
     return Stage(own_broker.bootstrap, topic_prefix, tmp_path).create_topics()
 
 
@@ -39,7 +39,7 @@ def own_stage(own_broker: Any, topic_prefix: str, tmp_path: Path) -> Stage:
 def served(
     broker: Any, tmp_path_factory: pytest.TempPathFactory, free_port: Callable[[], int]
 ) -> Iterator[Served]:
-    """One worker for the tests that kill nothing."""
+    """One worker shared by the tests that kill nothing."""
     prefix = f"t{uuid.uuid4().hex[:10]}."
     stage = Stage(broker.bootstrap, prefix, tmp_path_factory.mktemp("served")).create_topics()
     with workers(stage, free_port, slots=2) as running:

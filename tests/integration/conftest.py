@@ -1,4 +1,4 @@
-"""APIs on the real broker: one for each test module, and more for tests that need their own."""
+"""APIs on the real broker: one a test module, and separate ones for single tests."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.support.api import RunningApi, Topics, fresh_settings
 
 @pytest.fixture(scope="module")
 def api_settings(broker: Any, tmp_path_factory: pytest.TempPathFactory):
-    """Settings with topics and a home of their own."""
+    """Settings with their own topics and home."""
     return fresh_settings(broker.bootstrap, tmp_path_factory.mktemp("api"))
 
 
@@ -35,7 +35,7 @@ def api(api_settings, kafka: Topics) -> Iterator[RunningApi]:
 
 @pytest.fixture
 def serve(broker: Any, tmp_path: Path) -> Iterator[Callable[..., tuple[RunningApi, Topics]]]:
-    """Starts an API with these settings, and topics and a home of its own, for one test."""
+    """Start an API of this test with these settings, its own topics and its own home."""
     with ExitStack() as stack:
 
         def start(**fields: Any) -> tuple[RunningApi, Topics]:
@@ -52,7 +52,7 @@ def serve(broker: Any, tmp_path: Path) -> Iterator[Callable[..., tuple[RunningAp
 def beside(
     api_settings: Any, api: RunningApi, tmp_path: Path
 ) -> Iterator[Callable[[], RunningApi]]:
-    """Starts another API on the topics of `api`, always with the same read side of its own."""
+    """Start another API on the topics of `api`; all of them share one read model of their own."""
     settings = api_settings.model_copy(update={"projection_path": tmp_path / "projection.db"})
     with ExitStack() as stack:
 

@@ -1,4 +1,4 @@
-"""An API in this process on a port of its own, and Kafka clients that look at what it wrote."""
+"""An API in this process on a free port, and Kafka clients that read and write its topics."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.support.waiting import DEADLINE_S, wait_until
 
 
 def fresh_settings(bootstrap: str, home: Path, **fields: Any) -> ApiSettings:
-    """Settings of an API that shares nothing with other tests but the broker."""
+    """Make settings of an API that shares nothing with other tests but the broker."""
     defaults: dict[str, Any] = {
         "kafka_bootstrap_servers": bootstrap,
         "home": home,
@@ -34,14 +34,14 @@ def fresh_settings(bootstrap: str, home: Path, **fields: Any) -> ApiSettings:
         "topic_partitions": 2,
         "port": 0,
         "host": "127.0.0.1",
-        # On a machine that is busy with other things, a read must not be given up too soon.
+        # A busy machine may take seconds to catch up; a read waits for that.
         "catch_up_timeout_s": DEADLINE_S,
     }
     return ApiSettings(_env_file=None, **(defaults | fields))  # type: ignore[call-arg]
 
 
 class RunningApi:
-    """The API on a thread; `url` is its address once started."""
+    """An API on a thread; `url` is its address once started."""
 
     def __init__(self, settings: ApiSettings) -> None:
         self.settings = settings
@@ -53,7 +53,7 @@ class RunningApi:
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def start(self, *, ready: bool = True) -> RunningApi:
-        """Serve; with `ready`, once all that is in the topics has been read."""
+        """Start to serve; with `ready`, wait until the API has read its topics to their ends."""
         self._thread.start()
         self._started.wait(DEADLINE_S)
         if self._failure is not None:
@@ -63,7 +63,7 @@ class RunningApi:
         return self
 
     def stop(self) -> None:
-        """Stop as SIGTERM does; again is no mistake."""
+        """Stop as SIGTERM does; a second call does nothing."""
         if self._loop.is_closed():
             return
         self._loop.call_soon_threadsafe(self._stop.set)
@@ -100,14 +100,14 @@ class RunningApi:
         return self.session.put(self.url + path, timeout=DEADLINE_S, **options)
 
     def stored_files(self) -> list[Path]:
-        """All files of the folder store, drafts of uploads included."""
-        # A walk passes over folders that a sweep takes away meanwhile.
+        """List all files of the folder store, unfinished uploads included."""
+        # os.walk skips folders that a sweep deletes meanwhile.
         walk = os.walk(self.settings.home / "objects")
         return [Path(folder, name) for folder, _, names in walk for name in names]
 
 
 class Topics:
-    """The topics of one set of settings, written and read as any client of the cluster would."""
+    """A Kafka client that writes and reads the topics of one set of settings."""
 
     def __init__(self, settings: ApiSettings) -> None:
         self._settings = settings
@@ -120,20 +120,20 @@ class Topics:
                 "group.id": "test",
                 "enable.auto.commit": False,
                 "auto.offset.reset": "earliest",
-                # By default a partition without messages holds up the others for half a second.
+                # By default a partition without messages delays the others by 500 ms.
                 "fetch.wait.max.ms": 10,
             }
         )
 
     def close(self) -> None:
-        """Let go of the cluster: clients that are left try for ever to reach it."""
+        """Close the clients: open ones try for ever to reach a stopped broker."""
         self._consumer.close()
         del self._producer, self._admin
 
     def publish(
         self, topic: str, key: str, value: bytes | None, headers: list[tuple[str, bytes]] | None
     ) -> None:
-        """Write a message and wait until it is there."""
+        """Write a message and wait for the broker's acknowledgement."""
         self._producer.produce(self._settings.topic(topic), value, key.encode(), headers=headers)
         assert self._producer.flush(DEADLINE_S) == 0
 
@@ -143,7 +143,7 @@ class Topics:
         self.publish(topics.JOBS_STATE.name, state.job_id, value, headers)
 
     def end(self, job: JobSubmitted, revision: int = 5, **fields: Any) -> JobState:
-        """Have the track agent say that a job succeeded."""
+        """Write the state of a job that succeeded, as the track agent does."""
         state = JobState(
             **job.model_dump(exclude={"inputs"}),
             revision=revision, status="succeeded", outcomes="s" * job.total,
@@ -153,14 +153,14 @@ class Topics:
         return state
 
     def forget_expired(self) -> None:
-        """Do what the track agent does with jobs that a sweep gave up."""
+        """Delete the states of expired jobs, as the track agent does."""
         for message in self.messages(topics.JOBS_CONTROL.name):
             event = cloudevents.decode(message.headers(), message.value())
             if isinstance(event, JobExpired):
                 self.publish(topics.JOBS_STATE.name, event.job_id, None, None)
 
     def messages(self, *names: str) -> list[Any]:
-        """All messages of the topics, read to their ends."""
+        """Read the topics to their ends; return all messages."""
         partitions = range(self._settings.topic_partitions)
         wanted = {
             TopicPartition(self._settings.topic(name), number): OffsetSpec.latest()
@@ -185,7 +185,7 @@ class Topics:
         return found
 
     def submissions(self) -> list[JobSubmitted]:
-        """All jobs in the priority topics."""
+        """Read all jobs in the priority topics."""
         names = [topic.name for topic in topics.PRIORITY_TOPICS.values()]
         events = [
             cloudevents.decode(found.headers(), found.value()) for found in self.messages(*names)

@@ -1,4 +1,4 @@
-"""A picture with a subject, and a model that takes brightness for it."""
+"""A picture with a bright subject, and a model whose mask is brightness."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ DATA = brightness_model()
 
 
 def brightness_loader(home: Path) -> ModelLoader:
-    """A loader whose only model, in `home`, is the one of brightness."""
+    """Make a loader whose only model, in `home`, is the brightness model."""
     return ModelLoader(install(home, DATA, brightness_entry(DATA, default=True)))
 
 
 def fresh_context(models: ModelLoader) -> RunContext:
-    """What one run of the operation has."""
+    """Make the context of one run of the operation."""
     return RunContext(models, SourceInfo("PNG", SIZE, 1), max_pixels=10**6)
 
 
 def picture(mode: str = "RGB") -> Image.Image:
-    """A yellow box, the subject, on dark blue."""
+    """Draw a yellow box, the subject, on dark blue."""
     image = Image.new("RGB", SIZE, (0, 0, 30))
     image.paste((255, 250, 200), SUBJECT)
     return image.convert(mode)
 
 
 def result(context: RunContext, image: Image.Image | None = None, **options: object) -> Output:
-    """What remove-background gives for that picture, or another one, with these params."""
+    """Run remove-background on a picture, by default `picture()`, with these params."""
     params = RemoveBackgroundParams.model_validate(options)
     return run(picture() if image is None else image, params, context)
 
 
 def pixels(output: Output) -> Image.Image:
-    """The picture of a result that has one."""
+    """Return the picture of a result that has one."""
     assert output.image is not None
     return output.image

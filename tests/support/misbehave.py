@@ -1,4 +1,4 @@
-"""Operations of tests: one crashes, hangs or eats memory as its params say, one measures."""
+"""Operations of tests: one crashes, hangs or uses up memory by its params, others measure."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _MEETING_S = 30.0
 
 
 class MisbehaveParams(BaseModel):
-    """What to do; `folder` is where two items that meet look for each other."""
+    """The misbehaviour; for `meet`, a `folder` in which two items wait for each other."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -44,14 +44,14 @@ MISBEHAVE = OperationSpec(
 
 MEASURE = OperationSpec(
     name="measure",
-    summary="Tell the picture's size",
+    summary="Measure the picture's size",
     params=NoParams,
     run="tests.support.misbehave:measure",
 )
 
 
 class CountParams(BaseModel):
-    """The model to ask, and what to do before."""
+    """The model to run, and the misbehaviour before it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -62,7 +62,7 @@ class CountParams(BaseModel):
 
 COUNT = OperationSpec(
     name="count",
-    summary="Tell how many pictures the model got at once",
+    summary="Count the pictures that the model got at once",
     params=CountParams,
     run="tests.support.misbehave:count",
     batch_by=("model",),
@@ -70,7 +70,7 @@ COUNT = OperationSpec(
 
 
 def count(image: Any, params: CountParams, context: Any) -> Output:
-    """The process's id, how many pictures the model got with this one, and this one's mean."""
+    """Return the process's id, the size of the model's batch, and the mean of this picture."""
     misbehave(params.how, params.folder)
     session = context.models.session(params.model)
     context.used_models.append(session.used)
@@ -80,18 +80,18 @@ def count(image: Any, params: CountParams, context: Any) -> Output:
 
 
 def measure(image: Any, params: NoParams, context: Any) -> Output:
-    """Width and height of the picture as this operation gets it."""
+    """Return width and height of the picture as the operation gets it."""
     return Output(data={"width": image.width, "height": image.height})
 
 
 def run(image: Any, params: MisbehaveParams, context: Any) -> Output:
-    """The process's id, unless the params say otherwise."""
+    """Misbehave as the params say, else return the process's id."""
     misbehave(params.how, params.folder)
     return Output(data={"pid": os.getpid()})
 
 
 def misbehave(how: str, folder: str) -> None:
-    """Do what is asked for; nothing where that is `well`."""
+    """Crash, hang, use up memory, raise, exit or wait for another item; for `well`, do nothing."""
     if how == "killed":
         os.kill(os.getpid(), signal.SIGKILL)
     elif how == "segfault":
@@ -122,11 +122,11 @@ def _meet(folder: Path) -> None:
 
 @contextmanager
 def installed(folder: Path) -> Iterator[None]:
-    """As if a package that registers the operations were installed, in `folder`.
+    """Install a package that registers the operations into `folder`, until the block ends.
 
     The processes of pools that are started meanwhile have it too.
     """
-    import pytest  # not in those processes: their memory is limited
+    import pytest  # here, since the memory of the pools' processes is limited
 
     info = folder / "misbehave-1.0.dist-info"
     info.mkdir()
@@ -139,7 +139,7 @@ def installed(folder: Path) -> Iterator[None]:
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(folder)
-        # Whoever asked before has them cached without these.
+        # The list of operations is cached, without these ones.
         operations.cache_clear()
         yield
     operations.cache_clear()

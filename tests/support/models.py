@@ -1,4 +1,4 @@
-"""Models for tests: a tiny one that is made on the spot, and the real ones, fetched once."""
+"""Models of tests: tiny ones that tests build, and real ones, fetched once."""
 
 from __future__ import annotations
 
@@ -16,10 +16,9 @@ ROOT = Path(__file__).parents[2]
 
 
 def brightness_model(size: int = 32) -> bytes:
-    """An ONNX model whose output `mask` [1, 1, size, size] is 1 where pixels are bright.
+    """Build a model whose output `mask` [1, 1, size, size] is 1 where pixels are bright.
 
-    It is (mean of the three channels - 0.3) * 2.5, cut to 0 to 1. A second output, `unused`, is
-    there to be left out.
+    It is (mean of the three channels - 0.3) * 2.5, cut to 0 to 1. A second output is `unused`.
     """
     shape = [1, 3, size, size]
     flat = [1, 1, size, size]
@@ -49,7 +48,7 @@ def brightness_model(size: int = 32) -> bytes:
 
 
 def counting_model(batch: int | str = "n", side: int | str = 4, *, reshaped: bool = False) -> bytes:
-    """An ONNX model whose output `seen` [n, 2] is how many pictures it got, and each one's mean.
+    """Build a model whose output `seen` [n, 2] has the batch's size and each picture's mean.
 
     Inputs are [batch, 3, side, side]. With `batch` 1 it takes one picture, though its graph would
     take more; where it is `reshaped`, its graph fails with another number of them.
@@ -85,13 +84,13 @@ def counting_model(batch: int | str = "n", side: int | str = 4, *, reshaped: boo
 
 
 def counting_entry(data: bytes, name: str = "counting") -> ModelEntry:
-    """The manifest entry of that model."""
+    """Make the manifest entry of a counting model."""
     digest = hashlib.sha256(data).hexdigest()
     return ModelEntry(name=name, task="count", sha256=(digest,), output="seen")
 
 
 def brightness_entry(data: bytes, name: str = "brightness", **facts: object) -> ModelEntry:
-    """The manifest entry of that model; `facts` are more of its fields."""
+    """Make the manifest entry of a brightness model; `facts` are more of its fields."""
     recipe = ModelInput(scale="255", mean=(0, 0, 0))
     known = {
         "name": name,
@@ -104,7 +103,7 @@ def brightness_entry(data: bytes, name: str = "brightness", **facts: object) -> 
 
 
 def install(home: Path, data: bytes, entry: ModelEntry) -> ModelStore:
-    """A store in `home` that has the model and knows its entry."""
+    """Put a model and its entry into `home`; return the store of that home."""
     home.mkdir(parents=True, exist_ok=True)
     (home / entry.file_name).write_bytes(data)
     (home / f"{entry.name}.toml").write_text(render(entry), encoding="utf-8")
@@ -112,7 +111,7 @@ def install(home: Path, data: bytes, entry: ModelEntry) -> ModelStore:
 
 
 def real_store(*names: str) -> ModelStore:
-    """The store that `make up` of this checkout uses, with these models fetched where missing."""
+    """Open the store that `make up` of this checkout uses; fetch the named models if missing."""
     home = Path(os.environ.get("IMAGEMILL_HOME") or ROOT / ".imagemill")
     local = os.environ.get("IMAGEMILL_MODELS")
     store = ModelStore(home / "models", Path(local) if local else None)

@@ -1,4 +1,4 @@
-"""A certificate for a server of tests, signed by itself: who trusts it is given it as its CA."""
+"""A self-signed certificate for a server of tests; its clients trust it as their CA."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 
 def certificate(folder: Path, host: str) -> tuple[Path, Path]:
-    """The files of a certificate for that name, and of its key."""
+    """Write a certificate for a host name, and its key; return both files."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, host)])
     now = datetime.datetime.now(datetime.UTC)

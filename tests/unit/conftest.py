@@ -1,4 +1,4 @@
-"""Properties hold or do not, however busy the machine is."""
+"""Hypothesis without deadlines: a busy machine must not fail a property."""
 
 from hypothesis import HealthCheck, settings
 

@@ -1,4 +1,4 @@
-"""Operations that a test holds on a string, found by the services through their entry points."""
+"""Operations that a test holds and fails, found by the services through their entry points."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ OPEN = "open"
 
 
 class HoldParams(BaseModel):
-    """The folder with the tokens; see tests/support/tokens.py."""
+    """The folder with the tokens (tests/acceptance/support/tokens.py)."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     folder: str
 
 
 class StumbleParams(BaseModel):
-    """How the first `times` attempts end; `folder` is where attempts are counted."""
+    """How the first `times` attempts fail; `folder` has a file for each attempt."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     folder: str
@@ -42,7 +42,7 @@ STUMBLE = OperationSpec(
 
 
 def hold(image: Any, params: HoldParams, _context: Any) -> Output:
-    """Wait for a token of one's own, or for the folder to be opened to all."""
+    """Take a token and give the picture back; wait until there is one, or until all may pass."""
     folder = Path(params.folder)
     while not _may_pass(folder):
         time.sleep(0.01)
@@ -56,13 +56,13 @@ def _may_pass(folder: Path) -> bool:
         try:
             token.unlink()
         except FileNotFoundError:
-            continue  # another process was faster
+            continue  # another process took it
         return True
     return False
 
 
 def stumble(_image: Any, params: StumbleParams, _context: Any) -> Output:
-    """Die or hang as often as asked for; then tell which attempt this is."""
+    """Die or hang in the first `times` attempts; then return the number of the attempt."""
     folder = Path(params.folder)
     attempt = len(list(folder.iterdir())) + 1
     (folder / str(attempt)).touch()

@@ -1,4 +1,4 @@
-"""A real Chromium, driven over the WebDriver protocol (W3C) as its own driver speaks it."""
+"""A real Chromium, driven by its own driver over the WebDriver protocol (W3C)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import requests
 from tests.support.waiting import wait_until
 
 _ELEMENT = "element-6066-11e4-a52e-4f735466cecf"
-# Nothing here may reach out, or wait for what is not there.
+# The browser opens no connections of its own, and waits for no graphics card or first-run page.
 _FLAGS = (
     "--headless",
     "--no-sandbox",
@@ -34,7 +34,7 @@ _CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 def chromium(
     profile: Path, port: int, *, width: int = 1280, height: int = 900
 ) -> Iterator[Browser]:
-    """A browser with an empty profile and a window of that size."""
+    """Run a browser with an empty profile and a window of that size, in CSS pixels."""
     driver, binary = shutil.which("chromedriver"), _browser()
     assert driver and binary, (
         "Chromium is missing: run make test, or apt-get install chromium-driver"
@@ -55,7 +55,7 @@ def _browser() -> str | None:
 
 
 class Browser:
-    """One session of one window."""
+    """A session with one window."""
 
     def __init__(self, driver: str, binary: str, profile: Path) -> None:
         wait_until(lambda: _answers(f"{driver}/status"))
@@ -75,45 +75,45 @@ class Browser:
         self._ask("POST", "/url", url=url)
 
     def run(self, script: str, *arguments: Any) -> Any:
-        """What a function body of JavaScript returns in the page."""
+        """Run the body of a JavaScript function in the page; return its value."""
         return self._ask("POST", "/execute/sync", script=script, args=list(arguments))
 
     def find(self, css: str) -> list[Element]:
-        """The elements that are there now."""
+        """Return the elements that match now."""
         found = self._ask("POST", "/elements", using="css selector", value=css)
         return [Element(self._ask, each[_ELEMENT]) for each in found]
 
     def one(self, css: str) -> Element:
-        """The first of the elements, once there is one."""
+        """Wait until an element matches; return the first."""
         return wait_until(lambda: self.find(css))[0]
 
     def until(self, script: str, *arguments: Any, timeout_s: float = 60.0) -> Any:
-        """What the script returns as soon as that is something."""
+        """Run a script until its value is truthy; return the value."""
         return wait_until(lambda: self.run(script, *arguments), timeout_s=timeout_s)
 
     def choose(self, select: str, value: str) -> None:
-        """Choose an option as a person does."""
+        """Click an option of a select element."""
         self.one(f"{select} option[value='{value}']").click()
 
     def press(self, *keys: str) -> None:
-        """Press keys one after the other, wherever the focus is."""
+        """Press keys one after the other on the focused element."""
         strokes = [{"type": kind, "value": key} for key in keys for kind in ("keyDown", "keyUp")]
         self._ask("POST", "/actions", actions=[{"type": "key", "id": "keys", "actions": strokes}])
 
     def resize(self, width: int, height: int) -> None:
-        """Set the size of what is seen, in CSS pixels."""
+        """Set the size of the viewport, in CSS pixels."""
         self.developer("Emulation.setDeviceMetricsOverride", width=width, height=height,
                        deviceScaleFactor=1, mobile=width < 600)  # fmt: skip
 
     def theme(self, name: str) -> None:
-        """Have the system prefer light or dark."""
+        """Emulate a system that prefers `light` or `dark`."""
         self.developer(
             "Emulation.setEmulatedMedia",
             features=[{"name": "prefers-color-scheme", "value": name}],
         )
 
     def developer(self, command: str, **params: Any) -> Any:
-        """Send a command of Chromium's own protocol."""
+        """Send a command of the Chrome DevTools Protocol."""
         return self._ask("POST", "/goog/cdp/execute", cmd=command, params=params)
 
     def screenshot(self, path: Path) -> None:
@@ -122,12 +122,12 @@ class Browser:
         path.write_bytes(base64.b64decode(shot["data"]))
 
     def complaints(self) -> list[str]:
-        """Errors that the page has caused since the last call: in scripts, by policy, in loads."""
+        """Return errors logged since the last call: of scripts, content policy and loading."""
         entries = self._ask("POST", "/se/log", type="browser")
         return [entry["message"] for entry in entries if entry["level"] == "SEVERE"]
 
     def quit(self) -> None:
-        """End the session and the browser with it."""
+        """End the session, which ends the browser."""
         self._ask("DELETE", "")
 
     def _ask(self, method: str, path: str, **body: Any) -> Any:
@@ -151,29 +151,29 @@ class Element:
 
     @property
     def text(self) -> str:
-        """Its text as it is seen."""
+        """Its rendered text."""
         return self._ask("GET", f"{self._path}/text")
 
     @property
     def label(self) -> str:
-        """What a screen reader calls it."""
+        """Its accessible name."""
         return self._ask("GET", f"{self._path}/computedlabel")
 
     @property
     def shown(self) -> bool:
-        """Whether it is displayed."""
+        """True if it is displayed."""
         return self._ask("GET", f"{self._path}/displayed")
 
     def click(self) -> None:
-        """Click its middle; AssertionError when something covers it."""
+        """Click its middle. Raises AssertionError when another element covers it."""
         self._ask("POST", f"{self._path}/click")
 
     def type(self, text: str) -> None:
-        """Type into it; for a file input: choose the file of that path."""
+        """Type into it; in a file input, choose the file of that path."""
         self._ask("POST", f"{self._path}/value", text=text)
 
     def clear(self) -> None:
-        """Empty it."""
+        """Delete its text."""
         self._ask("POST", f"{self._path}/clear")
 
 

@@ -1,4 +1,4 @@
-"""The printed examples of a document, run as they stand but for the port and placeholders."""
+"""Run the printed examples of a document, with port and placeholders replaced."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Document:
         self._blocks = [(found[1], found[2]) for found in _BLOCK.finditer(text)]
 
     def example(self, language: str, *words: str) -> str:
-        """The one block of that language that contains all the words."""
+        """Return the first block of that language that contains all the words."""
         found = [
             code
             for kind, code in self._blocks
@@ -32,7 +32,7 @@ class Document:
 
 
 def on_port(code: str, port: int, **placeholders: str) -> str:
-    """The example against our port, with what it leaves to its reader filled in."""
+    """Replace the port and the placeholders of an example."""
     code = _PORT.sub(f"localhost:{port}", code)
     for placeholder, value in placeholders.items():
         assert placeholder in code
@@ -47,22 +47,22 @@ def _run(command: list[str], folder: Path) -> str:
 
 
 def shell(code: str, folder: Path) -> str:
-    """What a shell example prints."""
+    """Run a shell example; return its output."""
     return _run(["bash", "-e", "-c", code], folder)
 
 
 def curl(code: str, folder: Path) -> Any:
-    """The JSON that a curl example prints."""
+    """Run a curl example; return the JSON that it prints."""
     return json.loads(shell(code, folder))
 
 
 def python(code: str, folder: Path) -> str:
-    """What a Python example prints."""
+    """Run a Python example; return its output."""
     return _run([sys.executable, "-c", code], folder)
 
 
 def javascript(code: str, folder: Path) -> str:
-    """What a JavaScript example prints under node."""
+    """Run a JavaScript example with Node.js; return its output."""
     node = shutil.which("node")
     assert node, "node is missing: the JavaScript example cannot be run without it"
     script = folder / "example.mjs"

@@ -1,4 +1,4 @@
-"""The whole system as processes: API, processors and notifier on a broker that is there."""
+"""The whole system as processes, API, processor and notifier, on a running broker."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ class System:
 
     @property
     def url(self) -> str:
-        """The API's address."""
+        """The API's URL."""
         return f"http://127.0.0.1:{self.port}"
 
     def start(self) -> System:
-        """Create the topics, start everything and wait until it is ready."""
+        """Create the topics, start every process and wait until all are ready."""
         settings = KafkaSettings(
             _env_file=None,  # type: ignore[call-arg]
             kafka_bootstrap_servers=self.environ["KAFKA_BOOTSTRAP_SERVERS"],
@@ -70,7 +70,7 @@ class System:
         return self
 
     def launch(self, name: str, label: str | None = None, **env: str) -> None:
-        """Start one process by its package; a second one of a kind needs a label of its own."""
+        """Start one process by its package; a second one of a package needs another label."""
         label = label or name
         with (self.home / f"{label}.log").open("ab") as log:
             self._processes[label] = subprocess.Popen(
@@ -82,7 +82,7 @@ class System:
             )
 
     def second_api(self, port: int) -> str:
-        """Another API on the same Kafka; its address, once it is ready."""
+        """Start another API on the same Kafka; return its URL when it is ready."""
         label = f"producer_api-{port}"
         self.launch("producer_api", label, PORT=str(port), IMAGEMILL_PUBLIC_URL=self.url)
         wait_until(lambda: self._ready(label, port), timeout_s=_STARTUP_S)
@@ -97,7 +97,7 @@ class System:
             return False
 
     def end(self, name: str) -> None:
-        """Stop one process as a supervisor would, and wait for it."""
+        """Stop one process with SIGTERM and wait for its end, at most 60 s."""
         process = self._processes.pop(name)
         process.terminate()
         try:
@@ -108,7 +108,7 @@ class System:
             raise AssertionError(f"{name} did not stop") from None
 
     def stop(self) -> None:
-        """Stop everything."""
+        """Stop every process."""
         for name in list(self._processes):
             self.end(name)
 
@@ -125,17 +125,17 @@ class System:
         return requests.delete(self.url + path, timeout=60, **options)
 
     def job(self, job_id: str) -> dict[str, Any]:
-        """The job as it is now."""
+        """Read the job as it is now."""
         return self.get(f"/v1/jobs/{job_id}").json()
 
     def submitted(self, **body: Any) -> str:
-        """The id of a job queued with that JSON body."""
+        """Queue a job with a JSON body; return its id."""
         answer = self.post("/v1/jobs", json=body)
         assert answer.status_code == 202, answer.text
         return answer.json()["id"]
 
     def finished(self, job_id: str) -> dict[str, Any]:
-        """The job when it has ended."""
+        """Wait until the job has ended, at most 120 s; return it."""
         return wait_until(
             lambda: self.get(f"/v1/jobs/{job_id}?wait=30").json(),
             lambda job: job["status"] in ("succeeded", "failed", "cancelled"),

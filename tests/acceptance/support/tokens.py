@@ -1,4 +1,4 @@
-"""Tokens that let items of the operation `hold` pass, one each, so that a test sets the pace."""
+"""Tokens of the operation `hold`: each lets one item end, so that a test sets the pace."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 class Tokens:
-    """A folder of tokens; `params` are what a job of `hold` needs to wait for them."""
+    """A folder of tokens; `params` are the params of a job of `hold` that waits for them."""
 
     def __init__(self, folder: Path, *, opened: bool = False) -> None:
         folder.mkdir()
@@ -17,19 +17,19 @@ class Tokens:
 
     @property
     def params(self) -> dict[str, str]:
-        """Params of the operation."""
+        """Params of the operation `hold`."""
         return {"folder": str(self.folder)}
 
     @property
     def left(self) -> int:
-        """Tokens that no item has taken."""
+        """The number of tokens that no item has taken."""
         return len(list(self.folder.glob("token-*")))
 
     def give(self) -> None:
-        """Let one item pass."""
+        """Let one item end."""
         self._given += 1
         (self.folder / f"token-{self._given}").touch()
 
     def open(self) -> None:
-        """Let all pass from now on."""
+        """Let all items end from now on."""
         (self.folder / "open").touch()
