@@ -22,7 +22,7 @@ from imagemill.operations import OperationError, RunContext, SourceInfo
 from processor.models.loader import ModelLoader
 from processor.models.store import ModelStore
 from processor.operations import remove_background
-from processor.run.imaging import encode
+from processor.run.imaging.encoding import encode
 from schemas.params.remove_background import RemoveBackgroundParams
 
 ROUNDS = 8

@@ -145,13 +145,15 @@ class EncodeOptions:
     """How the result picture is written; None means the encoder's choice for the picture.
 
     `format` is one of png, webp, jpeg, tiff, gif, bmp; None keeps PNG for pictures with alpha and
-    the source's format otherwise. `quality` is 1 to 100 (jpeg, webp).
+    the source's format otherwise. `quality` is 1 to 100 (jpeg, webp, avif). `is_mask` says that the
+    values are no colours: the source's colour profile is neither written nor applied to them.
     """
 
     format: str | None = None
     quality: int | None = None
     png_level: int = 1
     strip_metadata: bool = False
+    is_mask: bool = False
 
 
 @dataclass

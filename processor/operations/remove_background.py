@@ -1,4 +1,4 @@
-"""remove-background: the subject of a picture, cut out."""
+"""remove-background: cut out the subject of a picture."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from imagemill.operations import EncodeOptions, OperationError, Output, RunConte
 from processor.operations.background.mask import (
     U2NET_INPUT,
     smoothed,
-    subject_box,
     to_mask,
     to_tensor,
+    visible_box,
 )
 from processor.operations.background.matting import Thresholds, decontaminated, matted
 from schemas.errors import ErrorCode
@@ -23,11 +23,11 @@ WHITE = (255, 255, 255, 255)
 
 
 def run(image: Image.Image, params: RemoveBackgroundParams, context: RunContext) -> Output:
-    """Cut the subject out of an upright picture, or give its mask.
+    """Cut the subject out of an upright picture, or return its mask.
 
-    The picture keeps its size unless `crop` is asked for; then the data is {crop: {x, y, width,
-    height}} in pixels of the upright picture. Where the subject is opaque the colours are the
-    original's.
+    The picture keeps its size unless `crop` is given; then the data is {crop: {x, y, width,
+    height}}: the box of all that is visible of the subject, in pixels of the upright picture. Where
+    the subject is opaque the colours are the original's.
 
     Raises:
         OperationError: no such model or precision (params_invalid), the model is not there or
@@ -36,15 +36,19 @@ def run(image: Image.Image, params: RemoveBackgroundParams, context: RunContext)
     mask = find_mask(image, params, context)
     if params.post_process_mask:
         mask = smoothed(mask)
-    box = subject_box(mask) if params.crop else None
-    result = mask if params.only_mask else _cut_out(image, mask, params)
+    if params.only_mask:
+        result, visible = mask, _within(image, mask)
+    else:
+        cutout = _cut_out(image, mask, params)
+        result, visible = _finished(cutout, params), cutout.getchannel("A")
+    box = visible_box(visible) if params.crop else None
     if box is not None:
         result = result.crop(box)
     encode = EncodeOptions(
         format=params.format,
         quality=params.quality,
-        # A colour picture's profile does not describe a grey mask.
         strip_metadata=params.only_mask,
+        is_mask=params.only_mask,
     )
     return Output(image=result, data=_described(box, image) if params.crop else None, encode=encode)
 
@@ -52,7 +56,11 @@ def run(image: Image.Image, params: RemoveBackgroundParams, context: RunContext)
 def find_mask(
     image: Image.Image, params: RemoveBackgroundParams, context: RunContext
 ) -> Image.Image:
-    """The model's mask at the picture's size, mode L; errors as run()."""
+    """Return the model's mask at the picture's size, mode L.
+
+    Raises:
+        OperationError: as run().
+    """
     name = params.model or context.models.default(TASK)
     session = context.models.session(name, precision=params.precision, task=TASK)
     context.used_models.append(session.used)
@@ -70,12 +78,18 @@ def _cut_out(image: Image.Image, mask: Image.Image, params: RemoveBackgroundPara
             params.alpha_matting_background_threshold,
             params.alpha_matting_erode_size,
         )
-        cutout = _keep_transparency(matted(image, mask, thresholds), image)
+        cutout = matted(image, mask, thresholds)
     elif params.decontaminate:
-        cutout = _keep_transparency(decontaminated(image, mask), image)
+        cutout = decontaminated(image, mask)
     else:
         cutout = image.convert("RGBA")
-        cutout.putalpha(ImageChops.multiply(mask, cutout.getchannel("A")))
+        cutout.putalpha(mask)
+    cutout.putalpha(_within(image, cutout.getchannel("A")))
+    return cutout
+
+
+def _finished(cutout: Image.Image, params: RemoveBackgroundParams) -> Image.Image:
+    """Return the cut-out on its background, and without colours that nobody sees."""
     if params.background_color is not None:
         cutout = _over(params.background_color, cutout)
     if params.format == "jpeg":
@@ -86,12 +100,11 @@ def _cut_out(image: Image.Image, mask: Image.Image, params: RemoveBackgroundPara
     return cutout
 
 
-def _keep_transparency(cutout: Image.Image, image: Image.Image) -> Image.Image:
-    """What was transparent before stays so."""
-    if image.has_transparency_data:
-        before = image.convert("RGBA").getchannel("A")
-        cutout.putalpha(ImageChops.multiply(cutout.getchannel("A"), before))
-    return cutout
+def _within(image: Image.Image, alpha: Image.Image) -> Image.Image:
+    """Return `alpha` times the picture's own: transparent parts of the picture stay so."""
+    if not image.has_transparency_data:
+        return alpha
+    return ImageChops.multiply(alpha, image.convert("RGBA").getchannel("A"))
 
 
 def _over(color: tuple[int, int, int, int], cutout: Image.Image) -> Image.Image:

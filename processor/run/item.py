@@ -32,7 +32,8 @@ from imagemill.settings import ProcessorSettings
 from imagemill.storage import ObjectNotFound, StoreUnavailable, open_store, result_key
 from processor.models.batching import BatchBarrier
 from processor.models.loader import ModelLoader
-from processor.run.imaging import WantedSize, decode, encode
+from processor.run.imaging.decoding import WantedSize, decode
+from processor.run.imaging.encoding import encode
 from processor.run.operation_loader import load_hook, load_run
 from schemas.catalog import find_operation
 from schemas.errors import ErrorCode, JobError
@@ -261,6 +262,7 @@ def _combined(outputs: list[Output]) -> EncodeOptions:
         quality=quality,
         png_level=max(options.png_level for options in asked),
         strip_metadata=any(options.strip_metadata for options in asked),
+        is_mask=any(options.is_mask for options in asked),
     )
 
 

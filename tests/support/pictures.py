@@ -6,6 +6,7 @@ import io
 import struct
 import zlib
 
+import numpy as np
 from PIL import Image
 
 
@@ -47,20 +48,42 @@ def first_ink_is_red() -> bytes:
     return _profile(b"prtrCMYKLab ", {b"A2B0": table})
 
 
-def of_gamma(gamma: float, space: bytes) -> bytes:
-    """A whole colour profile of sRGB's colours (`RGB `) or of greys (`GRAY`) with that gamma."""
+# Red, green and blue of some colour spaces as XYZ under D50, which profiles count in.
+PRIMARIES = {
+    "sRGB": ((0.43607, 0.22249, 0.01392), (0.38515, 0.71687, 0.09708), (0.14307, 0.06061, 0.71410)),
+    "Display P3": (
+        (0.51512, 0.24120, -0.00105),
+        (0.29198, 0.69225, 0.04189),
+        (0.15710, 0.06657, 0.78407),
+    ),
+    "Adobe RGB": (
+        (0.60974, 0.31111, 0.01947),
+        (0.20528, 0.62567, 0.06087),
+        (0.14919, 0.06322, 0.74457),
+    ),
+}
+
+
+def of_gamma(gamma: float, space: bytes, primaries: str = "sRGB") -> bytes:
+    """A whole colour profile of colours (`RGB `) or of greys (`GRAY`) with that gamma."""
     curve = b"curv\0\0\0\0" + struct.pack(">IH", 1, round(gamma * 256))
     if space == b"GRAY":
         return _profile(b"mntrGRAYXYZ ", {b"kTRC": curve})
-    primaries = {
-        b"r": (28570, 14582, 912),
-        b"g": (25239, 46985, 6363),
-        b"b": (9371, 3969, 46786),
-    }
-    tags = {name + b"TRC": curve for name in primaries}
-    for name, tristimulus in primaries.items():
-        tags[name + b"XYZ"] = b"XYZ \0\0\0\0" + struct.pack(">3i", *tristimulus)
+    tags = {name + b"TRC": curve for name in (b"r", b"g", b"b")}
+    for name, tristimulus in zip((b"r", b"g", b"b"), PRIMARIES[primaries], strict=True):
+        fixed = (round(value * 65536) for value in tristimulus)
+        tags[name + b"XYZ"] = b"XYZ \0\0\0\0" + struct.pack(">3i", *fixed)
     return _profile(b"mntrRGB XYZ ", tags)
+
+
+def in_srgb(colour: tuple[int, ...], gamma: float, primaries: str) -> tuple[int, ...]:
+    """The sRGB numbers of a colour in a space of of_gamma(), worked out without a library."""
+    linear = (np.array(colour) / 255) ** gamma
+    light = np.linalg.solve(
+        np.array(PRIMARIES["sRGB"]).T, np.array(PRIMARIES[primaries]).T @ linear
+    ).clip(0, 1)
+    shown = np.where(light <= 0.0031308, light * 12.92, 1.055 * light ** (1 / 2.4) - 0.055)
+    return tuple(round(value * 255) for value in shown)
 
 
 def _profile(kind: bytes, tags: dict[bytes, bytes]) -> bytes:

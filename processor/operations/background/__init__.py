@@ -1,1 +1,1 @@
-"""The steps of background removal: mask, edge, cut-out."""
+"""The steps of background removal: mask, matting, cut-out."""

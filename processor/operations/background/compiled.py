@@ -1,7 +1,7 @@
-"""The parts of PyMatting that edges need, loaded without the rest of it.
+"""The functions of PyMatting that matting needs, loaded without the rest of the package.
 
-numba compiles them at their first import on a machine and keeps that beside them, or in
-NUMBA_CACHE_DIR: twelve seconds of CPU. `import pymatting` would compile six times as much.
+numba compiles them at their first import on a machine, which takes 12 s of CPU, and caches the
+result beside them or in NUMBA_CACHE_DIR. `import pymatting` would compile six times as much.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import Any
 
 
 def _function(module: str) -> Any:
-    """The function of that module of PyMatting which is called like it.
+    """Return the function that has the name of its module.
 
-    Its packages are passed by: they import every module there is.
+    The module is loaded from its file: the packages around it import every module.
     """
     package = find_spec("pymatting")
     if package is None or package.origin is None:
@@ -25,7 +25,7 @@ def _function(module: str) -> Any:
     if spec is None or spec.loader is None:
         raise ModuleNotFoundError(f"PyMatting has no {module}", name=f"pymatting.{module}")
     loaded = module_from_spec(spec)
-    # numba looks for the module under its name.
+    # numba looks the module up by its name.
     sys.modules[spec.name] = loaded
     spec.loader.exec_module(loaded)
     return getattr(loaded, path.stem)

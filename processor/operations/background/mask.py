@@ -1,4 +1,4 @@
-"""From picture to mask: the one way in and out of every U2-Net like model, as rembg does it."""
+"""Pictures to input tensors and outputs to masks, for U2-Net and models like it, as in rembg."""
 
 from __future__ import annotations
 
@@ -9,18 +9,17 @@ from scipy import ndimage
 
 from processor.models.manifest import ModelInput
 
-# What models of this family take that were added without saying so.
+# Input of models of this family whose entry gives none.
 U2NET_INPUT = ModelInput(
     size=(320, 320), scale="image-max", mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)
 )
 _CROSS = ndimage.generate_binary_structure(2, 1)
-# Mask values from which a pixel counts as part of the subject's bounding box: the resized mask
-# is seldom exactly 0 anywhere.
-_VISIBLE = 10
+# Least alpha of a pixel in the bounding box, 0 to 255: a resized mask is seldom exactly 0.
+_LEAST_VISIBLE = 10
 
 
 def to_tensor(image: Image.Image, recipe: ModelInput) -> NDArray[np.float32]:
-    """The picture as the model's input, [1, 3, height, width] or channels last."""
+    """Return the picture as the model's input, [1, 3, height, width] or channels last."""
     rgb = image if image.mode == "RGB" else image.convert("RGB")
     pixels = np.asarray(rgb.resize(recipe.size, Image.Resampling.LANCZOS))
     if recipe.channels == "bgr":
@@ -45,7 +44,7 @@ def _divisor(pixels: NDArray[np.uint8], recipe: ModelInput) -> float:
 
 
 def to_mask(output: NDArray[np.floating], size: tuple[int, int]) -> Image.Image:
-    """The model's output stretched to 0 to 255 and resized to `size` (width, height); mode L.
+    """Return the output stretched to 0 to 255 and resized to `size` (width, height), mode L.
 
     Raises:
         ValueError: the output is not one picture.
@@ -57,13 +56,13 @@ def to_mask(output: NDArray[np.floating], size: tuple[int, int]) -> Image.Image:
         raise ValueError(f"the output {list(np.shape(output))} is not a mask")
     low, high = float(values.min()), float(values.max())
     spread = high - low
-    # A model that answers the same everywhere has found nothing.
+    # An output that is the same everywhere: the model has found nothing.
     scaled = (values - low) / spread if spread > 0 else np.zeros_like(values)
     return Image.fromarray((scaled * 255).astype(np.uint8)).resize(size, Image.Resampling.LANCZOS)
 
 
 def smoothed(mask: Image.Image) -> Image.Image:
-    """The mask with specks removed and a smooth outline, black and white (post_process_mask)."""
+    """Return the mask in black and white, without specks and smoothed (post_process_mask)."""
     opened = ndimage.grey_dilation(
         ndimage.grey_erosion(np.asarray(mask), footprint=_CROSS), footprint=_CROSS
     )
@@ -71,6 +70,6 @@ def smoothed(mask: Image.Image) -> Image.Image:
     return Image.fromarray(np.where(blurred < 127, 0, 255).astype(np.uint8))
 
 
-def subject_box(mask: Image.Image) -> tuple[int, int, int, int] | None:
-    """The subject's bounding box (left, top, right, bottom), or None where nothing is visible."""
-    return mask.point(lambda value: 255 if value >= _VISIBLE else 0).getbbox()
+def visible_box(alpha: Image.Image) -> tuple[int, int, int, int] | None:
+    """Return the box (left, top, right, bottom) of what is visible, or None if nothing is."""
+    return alpha.point([255 * (value >= _LEAST_VISIBLE) for value in range(256)]).getbbox()

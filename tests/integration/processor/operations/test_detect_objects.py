@@ -15,7 +15,7 @@ from processor.models.loader import ModelLoader
 from processor.models.store import ModelStore
 from processor.operations import detect_objects
 from processor.operations.detection.heads import Head
-from processor.run.imaging import decode
+from processor.run.imaging.decoding import decode
 from schemas.errors import ErrorCode
 from schemas.params.detect_objects import DetectObjectsParams
 from tests.integration.processor.operations.conftest import MakeContext, context_of

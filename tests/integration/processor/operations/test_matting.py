@@ -70,8 +70,12 @@ def test_matting_without_a_solution_keeps_the_mask(
 @pytest.mark.parametrize(
     ("limit", "options", "message"),
     [
-        ("_MOST_UNSURE", {"alpha_matting": True}, "pixels lie between the sure parts, and 99 is"),
-        ("_MOST_PIXELS", {"decontaminate": True}, "of at most 99 pixels"),
+        (
+            "_MAX_UNKNOWN_PIXELS",
+            {"alpha_matting": True},
+            "pixels lie between the sure parts; the limit is 99",
+        ),
+        ("_MAX_COLOURED_PIXELS", {"decontaminate": True}, "of at most 99 pixels"),
     ],
 )
 def test_edges_that_need_too_much_memory_are_refused_with_the_reason(

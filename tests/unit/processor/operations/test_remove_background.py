@@ -123,6 +123,50 @@ def test_cropping_cuts_to_the_subject_and_says_where(context: RunContext) -> Non
     assert crop["width"] == pytest.approx(48, abs=12)
 
 
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"decontaminate": True}, {"keep_hidden_colors": True}, {"format": "webp"}],
+    ids=lambda options: next(iter(options), "plain"),
+)
+def test_cropping_a_partly_clear_picture_cuts_to_what_is_visible(
+    context: RunContext, options: dict[str, object]
+) -> None:
+    image = picture().convert("RGBA")
+    middle = (SUBJECT[0] + SUBJECT[2]) // 2
+    alpha = Image.new("L", image.size, 255)
+    alpha.paste(0, (0, 0, middle, image.height))
+    image.putalpha(alpha)
+    whole = pixels(result(context, image, **options))
+    output = result(context, image, crop=True, **options)
+    box = whole.getchannel("A").point(lambda value: 255 if value >= 10 else 0).getbbox()
+    assert box is not None
+    assert box[0] == middle
+    assert output.data == {
+        "crop": {"x": box[0], "y": box[1], "width": box[2] - box[0], "height": box[3] - box[1]}
+    }
+    cropped = pixels(output)
+    assert cropped.getchannel("A").getbbox() == (0, 0, *cropped.size)
+
+
+def test_the_mask_of_a_partly_clear_picture_is_cropped_like_its_cutout(context: RunContext) -> None:
+    image = picture().convert("RGBA")
+    alpha = Image.new("L", image.size, 255)
+    alpha.paste(0, (0, 0, (SUBJECT[0] + SUBJECT[2]) // 2, image.height))
+    image.putalpha(alpha)
+    cutout = result(context, image, crop=True)
+    mask = result(context, image, crop=True, only_mask=True)
+    assert mask.data == cutout.data
+    assert pixels(mask).size == pixels(cutout).size
+
+
+def test_a_mask_is_the_models_whatever_matting_is_asked_for(context: RunContext) -> None:
+    """As in rembg: matting changes the cut-out's alpha, and the mask is given before that."""
+    plain = pixels(result(context, only_mask=True))
+    asked = result(context, only_mask=True, alpha_matting=True)
+    assert pixels(asked).tobytes() == plain.tobytes()
+    assert asked.encode.is_mask
+
+
 def test_cropping_a_picture_without_subject_leaves_it_whole(context: RunContext) -> None:
     output = result(context, Image.new("RGB", SIZE), crop=True)
     assert pixels(output).size == SIZE

@@ -10,9 +10,9 @@ from processor.models.manifest import ModelInput
 from processor.operations.background.mask import (
     U2NET_INPUT,
     smoothed,
-    subject_box,
     to_mask,
     to_tensor,
+    visible_box,
 )
 
 
@@ -74,5 +74,5 @@ def test_smoothing_removes_specks_and_leaves_black_and_white() -> None:
 def test_the_box_ignores_what_nobody_sees() -> None:
     mask = Image.new("L", (60, 40), 3)
     mask.paste(255, (10, 5, 30, 25))
-    assert subject_box(mask) == (10, 5, 30, 25)
-    assert subject_box(Image.new("L", (60, 40), 3)) is None
+    assert visible_box(mask) == (10, 5, 30, 25)
+    assert visible_box(Image.new("L", (60, 40), 3)) is None

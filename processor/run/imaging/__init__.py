@@ -1,0 +1,1 @@
+"""From an image file to an upright picture, and from a picture to a file."""
