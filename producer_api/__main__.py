@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
@@ -18,15 +19,16 @@ from imagemill.process.gc import freeze_gc
 from imagemill.process.logs import configure_logging
 from imagemill.settings import ApiSettings
 from producer_api.app import create_app
+from producer_api.http.server import Runner
 
 log = logging.getLogger("producer_api")
 
 
 def main() -> None:
-    """Serve until SIGTERM: then finish the requests under way and exit 0.
+    """Serve until SIGTERM, then finish the requests in flight and exit 0.
 
-    Exits 1 when topics are missing or mismatched. A broker that is away is waited for: reads of
-    what is known go on, and /readyz tells. Its topics are checked once it is there.
+    Exits 1 when topics are missing or mismatched. While the broker is away, known jobs can be read
+    and /readyz answers 503; the topics are checked as soon as it answers.
     """
     settings = ApiSettings()
     configure_logging(settings)
@@ -38,21 +40,34 @@ def main() -> None:
     except TopicsMissing as error:
         log.error("%s", error)
         sys.exit(1)
-    log.info("serving on %s:%d", settings.host, settings.port)
     app = create_app(settings)
     freeze_gc()
-    web.run_app(
-        app,
-        host=settings.host,
-        port=settings.port,
-        access_log=None,
-        print=None,
-        loop=_new_loop(),
-    )
+    with asyncio.Runner(loop_factory=_new_loop) as runner, contextlib.suppress(KeyboardInterrupt):
+        runner.run(_serve(app, settings))
+
+
+async def _serve(app: web.Application, settings: ApiSettings) -> None:
+    """Serve until SIGTERM or SIGINT, then answer the requests in flight."""
+    stop = asyncio.Event()
+    # Windows has no signals for a loop: there Ctrl+C cancels this task.
+    if sys.platform != "win32":
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    runner = Runner(app, access_log=None)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, settings.host, settings.port).start()
+        log.info("serving on %s:%d", settings.host, settings.port)
+        await stop.wait()
+    finally:
+        await runner.cleanup()
 
 
 def _check_when_reached(settings: ApiSettings) -> None:
-    """End the process if the broker, once it answers, lacks topics: the next start says so."""
+    """Check the topics once the broker answers; if some are missing, end the process.
+
+    Its next start then exits 1 with the reason.
+    """
     while True:
         try:
             return check_topics(settings)

@@ -12,9 +12,8 @@ from imagemill.images.formats import extension_of
 from producer_api.context import API, Api
 from producer_api.http.forms import SubmitBody, validate
 from producer_api.http.multipart import Form, FormSpec, read_form
-from producer_api.http.problems import Problem, as_problem
+from producer_api.http.problems import Handler, Problem, as_problem
 from producer_api.http.query import json_answer, traceparent_of
-from producer_api.http.routing import Handler
 from producer_api.ids import is_job_id, new_id
 from producer_api.jobs.limits import check_queue_limit
 from producer_api.jobs.staging import Staging

@@ -7,7 +7,7 @@ import re
 from aiohttp import hdrs, web
 
 from imagemill.settings.environment import SettingsInvalid
-from producer_api.http.routing import Handler
+from producer_api.http.problems import Handler
 
 _ORIGIN = re.compile(r"https?://[a-z0-9.\-\[\]:]+")
 _METHODS = "GET, HEAD, POST, PUT, DELETE"

@@ -12,7 +12,8 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.process_collector import ProcessCollector
 
-from producer_api.http.routing import Handler, Route
+from producer_api.http.problems import Handler
+from producer_api.http.routing import Route
 from producer_api.read_model.read_model import ReadModel
 
 METRICS = web.AppKey("metrics", "Metrics")

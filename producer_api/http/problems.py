@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -13,11 +13,11 @@ from aiohttp import web
 from imagemill.images.check import ImageRejected
 from imagemill.kafka.errors import KafkaUnavailable
 from imagemill.storage import ObjectNotFound, StoreUnavailable
-from producer_api.http.routing import Handler
 from producer_api.read_model.errors import ReadModelBehind
 
 log = logging.getLogger(__name__)
 
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 RETRY_AFTER_S = "2"
 # Characters of a client's text in the answer to it.
 _QUOTED_CHARACTERS = 64
@@ -107,6 +107,11 @@ def _http_problem(error: web.HTTPException) -> Problem:
     return Problem(error.status, code, detail, headers=headers)
 
 
+def internal_problem() -> Problem:
+    """Make the answer to a failure that only a defect of this server can cause."""
+    return Problem(500, "internal", "The server failed; the failure is in its log.")
+
+
 def problem_response(problem: Problem) -> web.Response:
     """The problem as an answer."""
     return web.Response(
@@ -123,12 +128,15 @@ async def problems_middleware(request: web.Request, handler: Handler) -> web.Str
     try:
         return await handler(request)
     except Exception as error:
+        if isinstance(error, ConnectionError) and request.transport is None:
+            # The client has gone: aiohttp drops the request without a word in the log.
+            raise
         problem = as_problem(error)
         if problem is None and isinstance(error, web.HTTPException):
             raise
         if problem is None:
             log.exception("%s %s failed", request.method, request.path)
-            problem = Problem(500, "internal", "The server failed; the failure is in its log.")
+            problem = internal_problem()
         elif problem.status >= 500:
             log.warning(
                 "%s %s is answered %d: %s", request.method, request.path, problem.status, error

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
-from aiohttp import web
+from aiohttp import HttpVersion11, hdrs, web
 from pydantic import BaseModel
 
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+from producer_api.http.problems import Handler, Problem, problem_response
+
 Schema = Mapping[str, Any]
 TEXT: Schema = {"type": "string"}
 FILE: Schema = {"type": "string", "format": "binary"}
@@ -46,7 +48,23 @@ class Route:
 def add_routes(app: web.Application, routes: Iterable[Route]) -> None:
     """Serve the routes; GET also answers HEAD."""
     for route in routes:
-        if route.method == "GET":
-            app.router.add_get(route.path, route.handler)
-        else:
-            app.router.add_route(route.method, route.path, route.handler)
+        add = (
+            app.router.add_get
+            if route.method == "GET"
+            else partial(app.router.add_route, route.method)
+        )
+        add(route.path, route.handler, expect_handler=_expect)
+
+
+async def _expect(request: web.Request) -> web.StreamResponse | None:
+    """Answer an Expect header before the body is read (RFC 9110, 10.1.1)."""
+    if request.version < HttpVersion11:
+        return None
+    if request.headers.get(hdrs.EXPECT, "").lower() != "100-continue":
+        return problem_response(
+            Problem(417, "expectation_failed", "The only expectation met here is 100-continue.")
+        )
+    await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+    # An interim answer; aiohttp would take it for the beginning of the final one.
+    request.writer.output_size = 0
+    return None

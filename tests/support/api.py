@@ -18,6 +18,7 @@ from imagemill.kafka.config import client_config, producer_config
 from imagemill.kafka.topics import admin, create_topics
 from imagemill.settings import ApiSettings
 from producer_api.app import create_app
+from producer_api.http.server import Runner
 from schemas import cloudevents, topics
 from schemas.events import JobExpired, JobSubmitted
 from schemas.jobs import JobState
@@ -76,7 +77,7 @@ class RunningApi:
     async def _serve(self) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
         try:
-            runner = web.AppRunner(create_app(self.settings), access_log=None)
+            runner = Runner(create_app(self.settings), access_log=None)
             await runner.setup()
             site = web.TCPSite(runner, self.settings.host, self.settings.port)
             await site.start()
