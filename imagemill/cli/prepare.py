@@ -19,7 +19,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Create the topics and the bucket, fetch the default models. Safe to repeat."""
     ensure_topics(KafkaSettings())
-    ensure_bucket(StoreSettings())
+    ensure_store(StoreSettings())
     ensure_models()
     return 0
 
@@ -38,18 +38,16 @@ def ensure_topics(settings: KafkaSettings) -> None:
         print(f"created {len(created)} topics", flush=True)
 
 
-def ensure_bucket(settings: StoreSettings) -> None:
-    """Create the bucket if the store is one and lacks it; a folder needs nothing.
+def ensure_store(settings: StoreSettings) -> None:
+    """Create what the object store needs, such as its bucket.
 
     Raises:
-        LocalError: the server is away, or our keys may not.
+        LocalError: the server is away, or refuses our keys.
     """
-    from imagemill.storage.s3 import S3Store  # boto3 takes 0.2 s to import
-
     try:
         store = open_store(settings)
-        if isinstance(store, S3Store) and store.create_bucket():
-            print("created the bucket")
+        if created := store.prepare():
+            print(f"created the {created}")
         store.check()
     except (StoreUnavailable, ValueError) as error:
         raise LocalError(str(error)) from error

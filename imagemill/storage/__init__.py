@@ -1,4 +1,4 @@
-"""Where images and results are kept: a folder, or S3 and what speaks like it."""
+"""Object stores for images and results: a folder, or a bucket of S3 and compatible servers."""
 
 from __future__ import annotations
 
@@ -59,12 +59,12 @@ __all__ = [
 
 
 def open_store(settings: StoreSettings) -> ObjectStore:
-    """The store that the settings choose.
+    """Open the store that the settings choose.
 
     Raises:
-        StoreUnavailable: the folder cannot be created. S3 is not asked before its first use.
-        ValueError: the file of the secret that signs our URLs is empty.
-        OSError: it can neither be read nor created.
+        StoreUnavailable: the folder cannot be created. S3 is not contacted before its first use.
+        ValueError: the file of the secret that signs URLs is empty.
+        OSError: that file can neither be read nor created.
     """
     where = locate(settings)
     if isinstance(where, Path):
@@ -76,7 +76,7 @@ def open_store(settings: StoreSettings) -> ObjectStore:
 
 
 def open_signer(settings: StoreSettings) -> UrlSigner:
-    """The signer of our own URLs; its secret is generated at first use unless a setting has it.
+    """Return the signer of the folder store's URLs; without a setting, its secret is generated.
 
     Raises:
         ValueError: the secret is too short.

@@ -1,4 +1,4 @@
-"""What every object store can do: the protocol that the folder and the S3 store fulfil."""
+"""The contract of an object store; the folder store and the S3 store keep it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class StoredObject(NamedTuple):
 
 
 class ObjectStat(NamedTuple):
-    """What a store knows of an object without reading it; `modified` is in UTC."""
+    """The facts of an object that need no read of it; `modified` is in UTC."""
 
     key: str
     bytes: int
@@ -26,7 +26,7 @@ class ObjectStat(NamedTuple):
 
 
 class UploadTarget(NamedTuple):
-    """Where and how a client stores an object without passing it through the API."""
+    """The request with which a client stores an object without passing it through the API."""
 
     url: str
     method: str
@@ -34,82 +34,94 @@ class UploadTarget(NamedTuple):
 
 
 class ObjectWriter(Protocol):
-    """An object being written; nothing shows under its key before `commit`.
-
-    `held` is how many of its bytes are in memory.
-    """
+    """An object being written; readers find nothing under its key before `commit`."""
 
     @property
-    def held(self) -> int: ...
+    def held(self) -> int:
+        """The number of its bytes that are in memory."""
+        ...
 
     def write(self, chunk: bytes) -> None:
-        """Adds bytes. Raises StoreUnavailable when there is no room."""
+        """Append bytes.
+
+        Raises:
+            StoreUnavailable: the disk is full, or the store cannot be reached.
+        """
         ...
 
     def digest(self) -> str:
-        """The SHA-256 of what was written so far, in hexadecimal."""
+        """Return the SHA-256 of the bytes written so far, in hexadecimal."""
         ...
 
     def file(self) -> BinaryIO:
-        """A readable, seekable view of what was written so far; the caller closes it."""
+        """Open the bytes written so far as a readable, seekable file; the caller closes it."""
         ...
 
     def commit(self, content_type: str) -> StoredObject:
-        """Makes the object visible under its key. Raises StoreUnavailable."""
+        """Publish the object under its key.
+
+        Raises:
+            StoreUnavailable: the disk is full, or the store cannot be reached.
+        """
         ...
 
     def abort(self) -> None:
-        """Drops what was written; after `commit` or a first `abort` it does nothing."""
+        """Discard the bytes written; without effect after `commit` or another `abort`."""
         ...
 
 
 class ObjectStore(Protocol):
-    """Objects by key. Every call raises InvalidKey for a bad key, StoreUnavailable when it must.
+    """Objects by key. Each process opens its own store; threads may share one.
 
-    `remote` tells that calls block on the network: asynchronous callers run them in a thread.
-    All stores can be used from several threads; a process opens its own.
+    Every call may raise StoreUnavailable, and each that takes a key InvalidKey. `remote` is true
+    where calls block on the network: asynchronous callers run those in a thread.
     """
 
     remote: bool
 
-    def writer(self, key: str, memory: int | None = None) -> ObjectWriter:
-        """Starts an object whose bytes come in pieces.
+    def prepare(self) -> str | None:
+        """Create what the store needs once; return its name, None if nothing was missing."""
+        ...
 
-        A small one stays in memory until its commit, if it has `memory` bytes at most.
+    def check(self) -> None:
+        """Raise StoreUnavailable, with a sentence, if objects cannot be stored."""
+        ...
+
+    def writer(self, key: str, memory: int | None = None) -> ObjectWriter:
+        """Begin an object whose bytes come in pieces.
+
+        Up to `memory` bytes, or the store's own limit if that is lower, are held in memory.
         """
         ...
 
     def put(self, key: str, data: bytes, content_type: str) -> StoredObject:
-        """Stores a whole object, replacing one of that key."""
+        """Store a whole object and replace any of that key."""
         ...
 
     def get(self, key: str) -> bytes:
-        """The whole object. Raises ObjectNotFound."""
+        """Read a whole object. Raises ObjectNotFound."""
         ...
 
     def open(self, key: str) -> BinaryIO:
-        """The object as a readable, seekable file. Raises ObjectNotFound."""
+        """Open an object as a readable, seekable file. Raises ObjectNotFound."""
         ...
 
     def local_path(self, key: str) -> Path | None:
-        """The object's file, to be served with sendfile; None when the store has no files.
-
-        Raises ObjectNotFound.
-        """
+        """Return an object's file, None if the store has no files. Raises ObjectNotFound."""
         ...
 
     def stat(self, key: str) -> ObjectStat:
-        """Size, type and time. Raises ObjectNotFound."""
+        """Return an object's size, type and time. Raises ObjectNotFound."""
         ...
 
     def delete(self, *keys: str) -> None:
-        """Deletes those that exist."""
+        """Delete the objects of these keys; keys without an object are passed over."""
         ...
 
     def iter_keys(self, prefix: str = "") -> Iterator[ObjectStat]:
-        """All objects whose key begins with `prefix`, in no promised order.
+        """List the objects whose key begins with `prefix`, in no particular order.
 
-        The content type is the one that the key's ending tells.
+        The content type is guessed from the key's ending.
         """
         ...
 
@@ -120,17 +132,13 @@ class ObjectStore(Protocol):
         filename: str | None = None,
         content_type: str | None = None,
     ) -> str:
-        """A URL that answers the object without a key for `expires_s` seconds (7 days at most).
+        """Return a URL that anyone may read the object at for `expires_s` seconds.
 
-        `filename` makes browsers save it under that name; `content_type` replaces the stored one.
-        The object need not exist yet.
+        S3 limits that to 7 days. With `filename` browsers save it under that name;
+        `content_type` replaces the stored one. The object need not exist yet.
         """
         ...
 
     def upload_url(self, key: str, expires_s: int, content_type: str) -> UploadTarget:
-        """Lets a client store the object itself, within `expires_s` seconds (7 days at most)."""
-        ...
-
-    def check(self) -> None:
-        """Raises StoreUnavailable, with a sentence, when objects cannot be stored."""
+        """Return a request that stores the object, valid for `expires_s` seconds (S3: 7 days)."""
         ...

@@ -1,10 +1,10 @@
-"""What can go wrong with an object store."""
+"""Errors of object stores."""
 
 from __future__ import annotations
 
 
 class StoreError(Exception):
-    """Any failure of an object store; the text is a sentence for the operator."""
+    """Base of the errors of object stores; the text is a sentence for the operator."""
 
 
 class ObjectNotFound(StoreError):
@@ -16,8 +16,8 @@ class ObjectNotFound(StoreError):
 
 
 class StoreUnavailable(StoreError):
-    """The store could not be reached or refused; trying again later may help."""
+    """The store cannot be reached, or refuses; a later attempt may succeed."""
 
 
 class InvalidKey(StoreError, ValueError):
-    """A key that no store takes."""
+    """A key that no store accepts."""

@@ -1,4 +1,4 @@
-"""Object keys: how they are made, which are refused, and the content type their ending tells."""
+"""Object keys: made, checked, and the content type that a key's ending stands for."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ MAX_KEY_BYTES = 512
 # The longest file name that ext4, XFS, APFS and NTFS all take.
 MAX_SEGMENT_BYTES = 255
 
+# Folders that uploads are spread over.
 _UPLOAD_FOLDERS = 256
 
 OCTET_STREAM = "application/octet-stream"
 
-# Own table: the standard library's reads files of the system, so machines would disagree.
+# The standard library's table reads files of the system, so that machines disagree.
 _CONTENT_TYPES = {
     "avif": "image/avif",
     "bmp": "image/bmp",
@@ -33,38 +34,40 @@ _CONTENT_TYPES = {
 
 
 def upload_prefix(job_id: str) -> str:
-    """What the keys of a job's uploads begin with, and no other job's do.
+    """Return the prefix of the keys of a job's uploads; no other job's keys have it.
 
-    Jobs share folders: on a file system, one for each took as long as its small image.
+    Jobs share folders: to create one for each took a file system as long as to write a small
+    image.
     """
     return f"uploads/{zlib.crc32(job_id.encode()) % _UPLOAD_FOLDERS:02x}/{job_id}."
 
 
 def upload_key(job_id: str, index: int) -> str:
-    """Where the input of item `index` of a job is stored."""
+    """Return the key of the input of item `index` of a job."""
     return check_key(f"{upload_prefix(job_id)}{index}")
 
 
 def loose_upload_key(upload_id: str) -> str:
-    """Where an image is stored that was uploaded before any job named it: under no job's id.
+    """Return the key of an image that was uploaded before any job named it.
 
-    A job's own uploads go with it, so no other job may name them; and no job's id has a tilde.
+    It is no job's: uploads of a job are deleted with it, so other jobs may not name them. No job
+    id contains a tilde.
     """
     return upload_key(f"~{upload_id}", 0)
 
 
 def result_prefix(job_id: str) -> str:
-    """What the keys of a job's results begin with, and no other job's do."""
+    """Return the prefix of the keys of a job's results; no other job's keys have it."""
     return f"results/{job_id}/"
 
 
 def result_key(job_id: str, index: int, extension: str) -> str:
-    """Where the result of item `index` is stored; `extension` comes without its dot."""
+    """Return the key of the result of item `index`; `extension` comes without its dot."""
     return check_key(f"{result_prefix(job_id)}{index}.{extension}")
 
 
 def job_of_key(key: str) -> str:
-    """The id of the job whose upload or result has that key; of another key, anything."""
+    """Return the id of the job whose upload or result has that key; of another key, any text."""
     kind, _, rest = key.partition("/")
     if kind == "uploads":
         return rest.rpartition("/")[2].rpartition(".")[0]
@@ -72,13 +75,13 @@ def job_of_key(key: str) -> str:
 
 
 def check_key(key: str) -> str:
-    """The key itself, when it can stand for a file below a folder and for an S3 object alike.
+    """Return the key if it can name a file below a folder and an S3 object alike.
 
-    A segment may not begin with a dot: that shuts out `.` and `..`, and keeps hidden names for
-    the store's own use.
+    A segment may not begin with a dot: that excludes `.` and `..`, and leaves hidden names to the
+    store.
 
     Raises:
-        InvalidKey: absolute, empty, too long, not UTF-8, or with a segment that is refused.
+        InvalidKey: it is absolute, empty, too long, not UTF-8, or has a bad segment.
     """
     try:
         size = len(key.encode())
@@ -102,10 +105,10 @@ def check_key(key: str) -> str:
 
 
 def check_prefix(prefix: str) -> str:
-    """The prefix itself, when some valid key may begin with it; the empty one is every key's.
+    """Return the prefix if a valid key may begin with it; the empty one is every key's.
 
     Raises:
-        InvalidKey: as for a key.
+        InvalidKey: no valid key begins with it.
     """
     if prefix:
         check_key(prefix.removesuffix("/"))
@@ -113,5 +116,5 @@ def check_prefix(prefix: str) -> str:
 
 
 def guess_content_type(key: str) -> str:
-    """The content type that the key's ending tells, `application/octet-stream` when none does."""
+    """Return the content type of the key's ending, `application/octet-stream` if it has none."""
     return _CONTENT_TYPES.get(key.rpartition(".")[2].lower(), OCTET_STREAM)

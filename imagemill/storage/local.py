@@ -1,4 +1,4 @@
-"""Objects as files of one folder: atomic, digested while written, served from disk."""
+"""Objects as files of one folder, published by a rename and digested while written."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from imagemill.storage.signing import UrlSigner
 
 # A valid key never begins with a dot, so no object can lie in here.
 _DRAFTS = ".drafts"
-# A writer that is alive writes more often than this; whoever left an older file is gone.
+# A live writer writes more often than this; an older draft was left by a process that died.
 _DRAFT_LIFETIME_S = 3600.0
-# An upload up to this size is held in memory until it is checked, and written at once.
+# Bytes of an upload that are held in memory until it is checked, and then written at once.
 _HELD_BYTES = 256 * 1024
 _TYPE_ATTRIBUTE = "user.imagemill.content_type"
 _NO_SUCH_FILE = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
@@ -38,10 +38,10 @@ class LocalStore:
     def __init__(
         self, root: Path, public_url: str, signer: UrlSigner, sync_to_disk: bool = False
     ) -> None:
-        """Creates the folder if need be and removes what dead writers left in it.
+        """Create the folder if it is missing, and remove the drafts of processes that died.
 
-        `public_url` is the address under which clients reach the API. With `sync_to_disk` an
-        object survives a power failure right after its commit, at some milliseconds each.
+        `public_url` is the API's URL for clients. With `sync_to_disk` an object survives a power
+        failure right after its commit, at the price of some milliseconds each.
 
         Raises:
             StoreUnavailable: the folder cannot be created or read.
@@ -57,13 +57,23 @@ class LocalStore:
             self._drafts.mkdir(parents=True, exist_ok=True)
             self._remove_old_drafts()
 
+    def prepare(self) -> None:
+        """Do nothing: opening the store has created its folder."""
+
+    def check(self) -> None:
+        """Raise StoreUnavailable if the folder is missing or cannot be written."""
+        if not os.access(self._drafts, os.W_OK | os.X_OK):
+            raise StoreUnavailable(
+                f"the object folder {self.root} is missing or cannot be written to"
+            )
+
     def writer(self, key: str, memory: int | None = None) -> ObjectWriter:
-        """See ObjectStore. No file is made before there is more than fits in memory."""
+        """Begin an object; its draft file is created once it has more bytes than fit in memory."""
         most = _HELD_BYTES if memory is None else min(memory, _HELD_BYTES)
         return _LocalWriter(self, key, self._path(key), most)
 
     def put(self, key: str, data: bytes, content_type: str) -> StoredObject:
-        """See ObjectStore."""
+        """Store a whole object and replace any of that key."""
         writer = self.writer(key)
         try:
             writer.write(data)
@@ -72,24 +82,24 @@ class LocalStore:
             writer.abort()
 
     def get(self, key: str) -> bytes:
-        """See ObjectStore."""
+        """Read a whole object. Raises ObjectNotFound."""
         with self.open(key) as file:
             return file.read()
 
     def open(self, key: str) -> BinaryIO:
-        """See ObjectStore."""
+        """Open an object's file. Raises ObjectNotFound."""
         with _reading(key):
             return open(self._path(key), "rb")
 
     def local_path(self, key: str) -> Path:
-        """See ObjectStore."""
+        """Return an object's file. Raises ObjectNotFound."""
         path = Path(self._path(key))
         if not path.is_file():
             raise ObjectNotFound(key)
         return path
 
     def stat(self, key: str) -> ObjectStat:
-        """See ObjectStore."""
+        """Return an object's size, type and time. Raises ObjectNotFound."""
         path = self._path(key)
         with _reading(key):
             if os.path.isdir(path):
@@ -97,7 +107,7 @@ class LocalStore:
             return _stat(key, os.stat(path), _kept_type(path) or guess_content_type(key))
 
     def delete(self, *keys: str) -> None:
-        """See ObjectStore. Folders that become empty go too."""
+        """Delete the objects of these keys, and folders that become empty."""
         for key in keys:
             path = self._path(key)
             with _storing():
@@ -105,7 +115,7 @@ class LocalStore:
                     self._remove_empty_folders(os.path.dirname(path))
 
     def iter_keys(self, prefix: str = "") -> Iterator[ObjectStat]:
-        """See ObjectStore."""
+        """List the objects whose key begins with `prefix`; walks only folders that may have one."""
         folder = self._prefix + check_prefix(prefix).rpartition("/")[0]
         pending = [folder.rstrip("/")]
         while pending:
@@ -125,20 +135,13 @@ class LocalStore:
         filename: str | None = None,
         content_type: str | None = None,
     ) -> str:
-        """See ObjectStore."""
+        """Return a signed URL of the API's files route, valid for `expires_s` seconds."""
         return self._signed("GET", key, expires_s, filename, content_type)
 
     def upload_url(self, key: str, expires_s: int, content_type: str) -> UploadTarget:
-        """See ObjectStore."""
+        """Return a PUT to the API's files route, valid for `expires_s` seconds."""
         url = self._signed("PUT", key, expires_s, None, content_type)
         return UploadTarget(url, "PUT", {"Content-Type": content_type})
-
-    def check(self) -> None:
-        """See ObjectStore."""
-        if not os.access(self._drafts, os.W_OK | os.X_OK):
-            raise StoreUnavailable(
-                f"the object folder {self.root} is missing or cannot be written to"
-            )
 
     def _signed(
         self, method: str, key: str, expires_s: int, filename: str | None, content_type: str | None
@@ -160,8 +163,8 @@ class LocalStore:
             os.fsync(descriptor)
 
     def _publish(self, draft: str, target: str) -> None:
-        # Most objects go to a folder that exists; and one that `delete` found empty may vanish
-        # between its creation and the rename.
+        # Most objects go to a folder that exists, so it is created only when the rename fails. A
+        # `delete` that finds it empty may remove it between its creation and the next rename.
         while True:
             try:
                 os.replace(draft, target)
@@ -194,7 +197,7 @@ class LocalStore:
 
 
 class _LocalWriter:
-    """An ObjectWriter into memory at first, then a draft file, which a rename publishes."""
+    """An ObjectWriter into memory and, beyond its limit, a draft file that a rename publishes."""
 
     def __init__(self, store: LocalStore, key: str, target: str, most_held: int) -> None:
         self._store = store
@@ -222,7 +225,7 @@ class _LocalWriter:
     def file(self) -> BinaryIO:
         if self._draft:
             self._flush()
-            # Until more comes, if it does: a request may have a hundred images.
+            # A request may have a hundred images, so none keeps a descriptor until more bytes come.
             self._close()
             return open(self._draft, "rb")
         held = b"".join(self._held)
@@ -251,7 +254,7 @@ class _LocalWriter:
             self._draft = ""
 
     def _flush(self) -> None:
-        """Write what is held to the draft."""
+        """Write the bytes in memory to the draft."""
         data = self._held[0] if len(self._held) == 1 else b"".join(self._held)
         self._held.clear()
         self.held = 0
@@ -295,13 +298,13 @@ def _write_all(descriptor: int, data: bytes) -> None:
 
 
 def _unlink(path: str) -> bool:
-    """Whether there was such a file."""
+    """Delete a file; return False if there is none."""
     try:
         os.unlink(path)
     except _NO_SUCH_FILE:
         return False
     except PermissionError:
-        # What macOS answers for a folder; on Linux a folder is an IsADirectoryError.
+        # macOS raises this for a folder, Linux IsADirectoryError.
         if os.path.isdir(path):
             return False
         raise
@@ -313,7 +316,7 @@ def _make_folders(target: str) -> None:
     try:
         os.makedirs(folder, exist_ok=True)
     except (FileExistsError, FileNotFoundError, NotADirectoryError) as error:
-        # Folders found empty may be removed meanwhile: then the caller comes again.
+        # `delete` may remove a folder that it finds empty meanwhile; then the caller tries again.
         if any(os.path.isfile(path) for path in (folder, *Path(folder).parents)):
             raise InvalidKey("another object's key is the beginning of this one") from error
 
@@ -333,13 +336,13 @@ def _sync_folder(folder: str) -> None:
 
 
 def _keep_type(descriptor: int, content_type: str) -> None:
-    """Keeps a type that the key's ending does not tell, on file systems that have attributes."""
+    """Keep a type that the key's ending does not stand for, if the file system has attributes."""
     if not hasattr(os, "setxattr"):
         return
     try:
         os.setxattr(descriptor, _TYPE_ATTRIBUTE, content_type.encode())
     except OSError as error:
-        # The object matters more than its type, which readers can tell from its first bytes.
+        # The object matters more than its type, which its first bytes tell as well.
         if error.errno not in _NO_ATTRIBUTE:
             raise
 
@@ -356,7 +359,7 @@ def _kept_type(path: str) -> str | None:
 
 
 def _entries(folder: str) -> Iterator[os.DirEntry[str]]:
-    """What is in a folder, without the store's own; nothing when the folder is gone."""
+    """List a folder, without the store's own files; nothing if the folder was deleted."""
     try:
         with os.scandir(folder) as entries:
             yield from (entry for entry in entries if not entry.name.startswith("."))
@@ -367,7 +370,7 @@ def _entries(folder: str) -> Iterator[os.DirEntry[str]]:
 
 
 def _facts(entry: os.DirEntry[str]) -> os.stat_result | None:
-    """The entry's facts, or None when it was deleted since it was listed."""
+    """Return an entry's facts, None if it was deleted since it was listed."""
     try:
         return entry.stat(follow_symlinks=False)
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Objects in an S3 bucket, or in what speaks like it: Cloudflare R2, MinIO, Garage."""
+"""Objects in a bucket of S3 or a compatible server: Cloudflare R2, MinIO, Garage."""
 
 from __future__ import annotations
 
@@ -24,19 +24,22 @@ from imagemill.storage.keys import OCTET_STREAM, check_key, check_prefix, guess_
 if TYPE_CHECKING:
     from imagemill.settings import StoreSettings
 
-# An upload up to this size stays in memory and is one request.
+# Bytes of an object that are held in memory; a larger one is gathered in a temporary file.
 _MEMORY_BYTES = 1024 * 1024
-# The most that one DeleteObjects call takes.
-_DELETE_BATCH = 1000
-_LONGEST_URL_S = 7 * 24 * 3600
-# Without threads: a pool process stores one object at a time, and its memory is limited.
+# Keys that S3 takes in one DeleteObjects call.
+_MAX_DELETED_KEYS = 1000
+# Seconds that S3 lets a presigned URL live.
+_MAX_URL_S = 7 * 24 * 3600
+# Bytes that are read from the server at a time.
+_CHUNK_BYTES = 256 * 1024
+# Without threads: an inference process stores one object at a time, in limited memory.
 _TRANSFER = TransferConfig(use_threads=False)
 _MISSING = {"404", "NoSuchKey", "NotFound"}
 _REFUSED = {"401", "403", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch"}
 
 
 class S3Store:
-    """An ObjectStore in a bucket. Nothing is sent before the first call."""
+    """An ObjectStore in a bucket; nothing is sent before the first call."""
 
     remote = True
 
@@ -51,29 +54,51 @@ class S3Store:
             else self._client
         )
 
+    def prepare(self) -> str | None:
+        """Create the bucket if it is missing; return its name then, else None."""
+        try:
+            self._head_bucket()
+        except ObjectNotFound:
+            region, options = self._client.meta.region_name, {}
+            # AWS requires the region to be named, except for its first, us-east-1, where naming
+            # it is an error. R2's "auto" is no region.
+            if region not in ("us-east-1", "auto"):
+                options["CreateBucketConfiguration"] = {"LocationConstraint": region}
+            with self._asking():
+                self._client.create_bucket(Bucket=self._bucket, **options)
+            return f"bucket {self._bucket}"
+        return None
+
+    def check(self) -> None:
+        """Raise StoreUnavailable if the bucket is missing, or its server away or refusing."""
+        try:
+            self._head_bucket()
+        except ObjectNotFound as error:
+            raise self._no_bucket() from error
+
     def writer(self, key: str, memory: int | None = None) -> ObjectWriter:
-        """See ObjectStore."""
+        """Begin an object; beyond `memory` bytes it is gathered in a temporary file."""
         most = _MEMORY_BYTES if memory is None else min(memory, _MEMORY_BYTES)
         return _S3Writer(self, check_key(key), most)
 
     def put(self, key: str, data: bytes, content_type: str) -> StoredObject:
-        """See ObjectStore."""
+        """Store a whole object and replace any of that key."""
         digest = hashlib.sha256(data).hexdigest()
         self._upload(key, io.BytesIO(data), len(data), digest, content_type)
         return StoredObject(key, len(data), digest)
 
     def get(self, key: str) -> bytes:
-        """See ObjectStore."""
+        """Read a whole object. Raises ObjectNotFound."""
         with self._asking(key):
             return self._client.get_object(**self._at(key))["Body"].read()
 
     def open(self, key: str) -> BinaryIO:
-        """See ObjectStore. Small objects are held in memory, others in a temporary file."""
+        """Open an object, in memory or in a temporary file by its size. Raises ObjectNotFound."""
         file = tempfile.SpooledTemporaryFile(_MEMORY_BYTES)  # noqa: SIM115 the caller closes it
         try:
             with self._asking(key):
                 body = self._client.get_object(**self._at(key))["Body"]
-                for chunk in body.iter_chunks(256 * 1024):
+                for chunk in body.iter_chunks(_CHUNK_BYTES):
                     file.write(chunk)
         except BaseException:
             file.close()
@@ -82,21 +107,21 @@ class S3Store:
         return file
 
     def local_path(self, key: str) -> None:
-        """See ObjectStore."""
+        """Return None: a bucket has no files."""
         check_key(key)
 
     def stat(self, key: str) -> ObjectStat:
-        """See ObjectStore."""
+        """Return an object's size, type and time. Raises ObjectNotFound."""
         with self._asking(key):
             head = self._client.head_object(**self._at(key))
         content_type = head.get("ContentType", OCTET_STREAM)
         return ObjectStat(key, head["ContentLength"], content_type, head["LastModified"])
 
     def delete(self, *keys: str) -> None:
-        """See ObjectStore."""
+        """Delete the objects of these keys, up to a thousand in one request."""
         names = [{"Key": self._at(key)["Key"]} for key in keys]
-        for start in range(0, len(names), _DELETE_BATCH):
-            batch = names[start : start + _DELETE_BATCH]
+        for start in range(0, len(names), _MAX_DELETED_KEYS):
+            batch = names[start : start + _MAX_DELETED_KEYS]
             with self._asking():
                 answer = self._client.delete_objects(
                     Bucket=self._bucket, Delete={"Objects": batch, "Quiet": True}
@@ -108,7 +133,7 @@ class S3Store:
                 )
 
     def iter_keys(self, prefix: str = "") -> Iterator[ObjectStat]:
-        """See ObjectStore."""
+        """List the objects whose key begins with `prefix`, a page of the server at a time."""
         pages = self._client.get_paginator("list_objects_v2").paginate(
             Bucket=self._bucket, Prefix=self._prefix + check_prefix(prefix)
         )
@@ -127,7 +152,7 @@ class S3Store:
         filename: str | None = None,
         content_type: str | None = None,
     ) -> str:
-        """See ObjectStore."""
+        """Return a presigned URL, valid for `expires_s` seconds and at most 7 days."""
         params = self._at(key)
         if filename is not None:
             quoted = quote(filename, safe="", errors="replace")
@@ -137,38 +162,14 @@ class S3Store:
         return self._presigned("get_object", params, expires_s)
 
     def upload_url(self, key: str, expires_s: int, content_type: str) -> UploadTarget:
-        """See ObjectStore."""
+        """Return a presigned PUT, valid for `expires_s` seconds and at most 7 days."""
         params = self._at(key) | {"ContentType": content_type}
         url = self._presigned("put_object", params, expires_s)
         return UploadTarget(url, "PUT", {"Content-Type": content_type})
 
-    def check(self) -> None:
-        """See ObjectStore."""
-        try:
-            with self._asking("bucket"):
-                self._client.head_bucket(Bucket=self._bucket)
-        except ObjectNotFound as error:
-            raise self._no_bucket() from error
-
-    def create_bucket(self) -> bool:
-        """Create the bucket if it is not there; says whether it did.
-
-        Raises:
-            StoreUnavailable: the server cannot be reached, or refuses.
-        """
-        try:
-            with self._asking("bucket"):
-                self._client.head_bucket(Bucket=self._bucket)
-        except ObjectNotFound:
-            region, options = self._client.meta.region_name, {}
-            # AWS wants the region said to create a bucket in it, but for the one that began it
-            # all; R2's "auto" is no region.
-            if region not in ("us-east-1", "auto"):
-                options["CreateBucketConfiguration"] = {"LocationConstraint": region}
-            with self._asking():
-                self._client.create_bucket(Bucket=self._bucket, **options)
-            return True
-        return False
+    def _head_bucket(self) -> None:
+        with self._asking("bucket"):
+            self._client.head_bucket(Bucket=self._bucket)
 
     def _upload(self, key: str, file: BinaryIO, size: int, digest: str, content_type: str) -> None:
         extra: dict[str, Any] = {"ContentType": content_type, "Metadata": {"sha256": digest}}
@@ -186,12 +187,12 @@ class S3Store:
     def _presigned(self, call: str, params: dict[str, str], expires_s: int) -> str:
         with self._asking():
             return self._public_client.generate_presigned_url(
-                call, Params=params, ExpiresIn=min(expires_s, _LONGEST_URL_S)
+                call, Params=params, ExpiresIn=min(expires_s, _MAX_URL_S)
             )
 
     @contextmanager
     def _asking(self, key: str | None = None) -> Iterator[None]:
-        """Turns what boto3 raises into the store's own errors."""
+        """Raise the store's own errors in place of boto3's."""
         try:
             yield
         except ClientError as error:
@@ -227,7 +228,7 @@ class S3Store:
 
 
 class _S3Writer:
-    """An ObjectWriter that gathers the object, then uploads it whole."""
+    """An ObjectWriter that gathers the object and uploads it whole at its commit."""
 
     def __init__(self, store: S3Store, key: str, most_held: int) -> None:
         self._store = store
@@ -261,7 +262,7 @@ class _S3Writer:
         if not self._path:
             return io.BytesIO(self._memory)
         with _keeping():
-            # Until more comes, if it does: a request may have a hundred images.
+            # A request may have a hundred images, so none keeps a descriptor until more bytes come.
             self._close()
             return open(self._path, "rb")
 
@@ -283,7 +284,7 @@ class _S3Writer:
                 self._path = ""
 
     def _opened(self) -> Any:
-        """The temporary file, to be added to."""
+        """Open the temporary file to append to, created with the bytes that were in memory."""
         if self._path:
             return open(self._path, "ab")
         disk = tempfile.NamedTemporaryFile(prefix="imagemill-", delete=False)  # noqa: SIM115

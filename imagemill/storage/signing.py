@@ -1,4 +1,4 @@
-"""Signed, expiring URLs of our own, for stores that cannot presign."""
+"""Signed, expiring URLs to the API's files route, for stores that cannot presign."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from urllib.parse import quote, urlencode
 
 from imagemill.settings.storage import MIN_SIGNING_SECRET_CHARS
 
-# Other query names may be added by proxies and trackers and mean nothing to us.
+# Proxies and trackers may add other query parameters; those are ignored.
 _SIGNED_EXTRAS = ("content_type", "filename")
 
 
 class SignatureRefused(Exception):
-    """The URL was not signed by us, was changed since, or its time is over."""
+    """The URL was not signed with our secret, was changed since, or has expired."""
 
 
 class SignedRequest(NamedTuple):
-    """What a URL that passed allows; `expires` is in Unix seconds."""
+    """A request that a valid URL allows; `expires` is in Unix seconds."""
 
     method: str
     key: str
@@ -30,15 +30,13 @@ class SignedRequest(NamedTuple):
 
 
 class UrlSigner:
-    """Signs and checks URLs with HMAC-SHA256 over method, key, expiry and the response's names."""
+    """Signs and checks URLs with HMAC-SHA256 over method, key, expiry, file name and type."""
 
     def __init__(self, secret: str) -> None:
-        """`secret` is any text, the same in every process.
-
-        It has at least MIN_SIGNING_SECRET_CHARS characters.
+        """Sign with a secret that is the same in every process.
 
         Raises:
-            ValueError: the secret is too short to protect anything.
+            ValueError: the secret has fewer than MIN_SIGNING_SECRET_CHARS characters.
         """
         if len(secret) < MIN_SIGNING_SECRET_CHARS:
             raise ValueError(
@@ -54,9 +52,9 @@ class UrlSigner:
         filename: str | None = None,
         content_type: str | None = None,
     ) -> str:
-        """`{key}?expires=..&signature=..`, to stand behind the address of the files route.
+        """Return `{key}?expires=..&signature=..`, to be appended to the URL of the files route.
 
-        `expires` is in Unix seconds; `filename` and `content_type` go into the answer's headers
+        `expires` is in Unix seconds. `filename` and `content_type` go into the answer's headers
         and are signed too, so that a holder of the URL cannot turn a picture into a web page.
         """
         query = {"expires": str(expires)}
@@ -70,12 +68,12 @@ class UrlSigner:
     def verify(
         self, method: str, key: str, query: Mapping[str, str], now: float | None = None
     ) -> SignedRequest:
-        """What the URL allows. A URL for GET serves HEAD too.
+        """Return the request that a URL allows; one for GET allows HEAD too.
 
         `query` holds the decoded parameters, `now` is in Unix seconds.
 
         Raises:
-            SignatureRefused: see there.
+            SignatureRefused: the signature does not belong to the URL, or the URL has expired.
         """
         method = "GET" if method == "HEAD" else method
         expected = self._signature(method, key, query)
@@ -91,6 +89,6 @@ class UrlSigner:
     def _signature(self, method: str, key: str, query: Mapping[str, str]) -> str:
         fields = [method, key, query.get("expires", "")]
         fields += [f"{name}={query[name]}" for name in _SIGNED_EXTRAS if name in query]
-        # Every field ends with a byte no field contains once quoted: no two lists look the same.
+        # Each field ends with a byte that no quoted field contains, so no two lists sign alike.
         message = "".join(quote(field, safe="/=", errors="replace") + "\n" for field in fields)
         return hmac.new(self._secret, message.encode(), hashlib.sha256).hexdigest()

@@ -5,83 +5,20 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import psutil
 import pytest
 from PIL import Image
 
 from imagemill.local.broker.install import KafkaInstall
-from imagemill.local.stack.ready import answers_ready, wait_until
+from imagemill.local.stack.ready import wait_until
+from tests.support.installation import Installation
 
 pytestmark = pytest.mark.longest
 
-ROOT = Path(__file__).parents[3]
 NAMES = ["broker", "api", "processor", "notifier"]
-
-
-class Installation:
-    """The command `imagemill` with a home, ports and working folder of its own."""
-
-    def __init__(self, folder: Path, kafka: Path, free_port: Callable[[], int]) -> None:
-        self.home = folder / "home"
-        self.port = free_port()
-        self.printed = ""
-        self._folder = folder
-        self.environ = {
-            **os.environ,
-            "PYTHONPATH": str(ROOT),
-            "IMAGEMILL_HOME": str(self.home),
-            "KAFKA_HOME": str(kafka),
-            "PORT": str(self.port),
-            "IMAGEMILL_WORKER_PORT": str(free_port()),
-            "IMAGEMILL_NOTIFIER_PORT": str(free_port()),
-        }
-        # What a run against an existing cluster sets; here the broker is part of the system.
-        self.environ.pop("KAFKA_BOOTSTRAP_SERVERS", None)
-
-    @property
-    def host(self) -> str:
-        """Where the services listen."""
-        return self.environ.setdefault("IMAGEMILL_HOST", "127.0.0.1")
-
-    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
-        """Run `imagemill` with these arguments."""
-        return subprocess.run(
-            [sys.executable, "-m", "imagemill", *words],
-            cwd=self._folder,
-            env=self.environ,
-            capture_output=True,
-            text=True,
-            timeout=240,
-        )
-
-    def up(self) -> str:
-        """Bring it up; what it printed."""
-        done = self.run("up")
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
-
-    def status(self) -> dict[str, dict]:
-        """The services by name."""
-        report = json.loads(self.run("status", "--json").stdout)
-        assert set(report) == {"services", "logs"}
-        return {service["name"]: service for service in report["services"]}
-
-    def get(self, path: str) -> bytes:
-        """The body of a GET of the API."""
-        with urllib.request.urlopen(f"http://{self.host}:{self.port}{path}", timeout=30) as answer:
-            return answer.read()
-
-    def ready(self) -> bool:
-        """Whether all services say that they are."""
-        names = ("PORT", "IMAGEMILL_WORKER_PORT", "IMAGEMILL_NOTIFIER_PORT")
-        return all(answers_ready(self.host, int(self.environ[name])) for name in names)
 
 
 @pytest.fixture(scope="module")
@@ -91,12 +28,7 @@ def installation(
     free_port: Callable[[], int],
 ) -> Iterator[Installation]:
     folder = tmp_path_factory.mktemp("stack")
-    # The folder above the jars serves as KAFKA_HOME, so that nothing is fetched again.
     installation = Installation(folder, kafka_install.libs.parent, free_port)
-    models = ROOT / ".imagemill" / "models"
-    if models.is_dir():
-        installation.home.mkdir()
-        (installation.home / "models").symlink_to(models)
     installation.printed = installation.up()
     try:
         yield installation
@@ -164,8 +96,6 @@ def test_what_is_killed_is_started_again_within_two_seconds(installation, name):
 def test_a_taken_port_is_said_before_anything_starts(installation, tmp_path, kafka_install):
     other = Installation(tmp_path, kafka_install.libs.parent, lambda: installation.port)
     other.environ["IMAGEMILL_HOST"] = installation.host
-    (other.home).mkdir()
-    (other.home / "models").symlink_to((installation.home / "models").resolve())
     done = other.run("up")
     if done.returncode == 0:
         other.run("down")

@@ -1,4 +1,4 @@
-"""The folder store: atomic, digested, tidy, and true to what S3 does."""
+"""The folder store's own behaviour: its files, drafts, folders and signed URLs."""
 
 from __future__ import annotations
 
@@ -43,41 +43,6 @@ def test_what_was_put_is_got_with_its_digest(store: LocalStore) -> None:
     with store.open("results/j/0.png") as file:
         file.seek(99_990)
         assert file.read() == data[-10:]
-
-
-@pytest.mark.parametrize(
-    ("key", "content_type"),
-    [("results/j/0.png", "image/png"), ("uploads/j/0", "image/jpeg"), ("a.png", "text/x-odd")],
-)
-def test_the_content_type_is_kept(store: LocalStore, key: str, content_type: str) -> None:
-    try:
-        os.setxattr(store.root, "user.test", b"1")
-    except OSError:
-        # Where files have no attributes only the ending can tell.
-        content_type = {"uploads/j/0": "application/octet-stream"}.get(key, "image/png")
-    store.put(key, b"data", content_type)
-    assert store.stat(key)[:3] == (key, 4, content_type)
-    assert abs(store.stat(key).modified.timestamp() - time.time()) < 60
-
-
-def test_nothing_shows_before_the_commit(store: LocalStore) -> None:
-    store.put("uploads/j/0", b"old", "image/png")
-    writer = store.writer("uploads/j/0")
-    writer.write(b"new ")
-    writer.write(b"bytes")
-    with writer.file() as view:
-        assert view.read() == b"new bytes"
-        assert view.seek(4) == 4
-    writer.write(b"!")
-    assert store.get("uploads/j/0") == b"old"
-    assert [entry.key for entry in store.iter_keys()] == ["uploads/j/0"]
-
-    stored = writer.commit("image/png")
-
-    assert stored == ("uploads/j/0", 10, hashlib.sha256(b"new bytes!").hexdigest())
-    assert store.get("uploads/j/0") == b"new bytes!"
-    writer.abort()
-    assert store.get("uploads/j/0") == b"new bytes!"
 
 
 def test_an_aborted_write_leaves_nothing(store: LocalStore) -> None:
@@ -178,24 +143,6 @@ def test_an_object_of_any_size_in_pieces_of_any_size_is_whole(store: LocalStore,
     assert stored == ("uploads/j/0", size, hashlib.sha256(data).hexdigest())
     assert store.get("uploads/j/0") == data
     assert files(store) == ["uploads/j/0"]
-
-
-def test_keys_are_listed_by_prefix_as_s3_does(store: LocalStore) -> None:
-    for key in ("uploads/a/0", "uploads/ab/0", "uploads/b", "results/a/0.png"):
-        store.put(key, b"123", "image/png")
-
-    def keys(prefix: str) -> list[str]:
-        return sorted(entry.key for entry in store.iter_keys(prefix))
-
-    assert keys("uploads/") == ["uploads/a/0", "uploads/ab/0", "uploads/b"]
-    assert keys("uploads/a") == ["uploads/a/0", "uploads/ab/0"]
-    assert keys("uploads/a/") == ["uploads/a/0"]
-    assert keys("up") == ["uploads/a/0", "uploads/ab/0", "uploads/b"]
-    assert keys("uploads/b/") == []
-    assert keys("nothing/here") == []
-    assert len(keys("")) == 4
-    (entry,) = store.iter_keys("results/")
-    assert entry[:3] == ("results/a/0.png", 3, "image/png")
 
 
 def test_writers_and_deletes_of_one_folder_do_not_disturb_each_other(store: LocalStore) -> None:
