@@ -1,1 +1,1 @@
-"""Delivers terminal events as signed webhooks."""
+"""Delivers the events of jobs as signed webhooks."""

@@ -1,4 +1,4 @@
-"""What is posted: the event itself, or the body that a dialect's clients expect."""
+"""Make deliveries of events: the body of Standard Webhooks, or the one of a dialect's clients."""
 
 from __future__ import annotations
 
@@ -9,27 +9,39 @@ from pydantic_core import to_json
 
 from schemas.cloudevents import Headers, decode, decode_webhook, event_type
 from schemas.events import JobFinished
-from schemas.jobs import JobStatus, WebhookEvent, WebhookStyle
+from schemas.jobs import JobState, JobStatus, WebhookEvent, WebhookStyle
 from schemas.webhooks import WebhookDelivery, delivery_id
 
+# Fields of a job's state in the data of the events that are due while it runs.
+_RUNNING_FIELDS = {
+    "job_id",
+    "status",
+    "operation",
+    "priority",
+    "created_at",
+    "started_at",
+    "metadata",
+}
 
-def delivery_in(headers: Headers | None, value: bytes | None) -> WebhookDelivery | None:
-    """The delivery that a message is, or asks for; None when there is nothing to post.
+
+def deliveries_in(headers: Headers | None, value: bytes | None) -> list[WebhookDelivery]:
+    """Return the delivery that a message of `webhooks.retry` is, or one of `jobs.results` asks for.
 
     Raises:
-        DecodeError: it is no event of ours.
+        DecodeError: the message is no event of ours.
         ValueError: the webhook's style is not known to this version.
     """
     if event_type(headers) == WebhookDelivery.TYPE:
         delivery = decode_webhook(headers, value)
         assert isinstance(delivery, WebhookDelivery)
-        return delivery
+        return [delivery]
     event = decode(headers, value)
-    return make_delivery(event) if isinstance(event, JobFinished) else None
+    delivery = finished_delivery(event) if isinstance(event, JobFinished) else None
+    return [delivery] if delivery is not None else []
 
 
-def make_delivery(event: JobFinished) -> WebhookDelivery | None:
-    """The delivery that the job's submitter asked for; None when there is nothing to post.
+def finished_delivery(event: JobFinished) -> WebhookDelivery | None:
+    """Make the delivery of a job's end; None when no webhook asks for it.
 
     Raises:
         ValueError: the webhook's style is not known to this version.
@@ -44,8 +56,26 @@ def make_delivery(event: JobFinished) -> WebhookDelivery | None:
         job_id=event.job_id,
         delivery_id=delivery_id(event.event_id),
         url=webhook.url,
-        # Takes every number that was read, as orjson does not: integers have no limit in JSON.
-        body=to_json(body(event), inf_nan_mode="null").decode(),
+        body=_json(body(event)),
+    )
+
+
+def running_delivery(
+    event: WebhookEvent, state: JobState, at: str, repeat: str = ""
+) -> WebhookDelivery:
+    """Make the delivery of an event of a running job, which happened at `at`.
+
+    An event that is due more than once has another `repeat` each time: the delivery id, by which
+    receivers recognise what they have handled, is made of job, event and `repeat`.
+    """
+    assert state.webhook is not None
+    data = state.model_dump(mode="json", include=_RUNNING_FIELDS)
+    data["progress"] = state.progress.model_dump()
+    return WebhookDelivery(
+        job_id=state.job_id,
+        delivery_id=delivery_id(f"{state.job_id}/{event}.v1/{repeat}"),
+        url=state.webhook.url,
+        body=_json({"type": event, "timestamp": at, "data": data}),
     )
 
 
@@ -55,7 +85,7 @@ def _standard(event: JobFinished) -> dict[str, Any]:
 
 
 def _background_removal(event: JobFinished) -> dict[str, Any]:
-    """The entry that `GET /get_result` lists for the job."""
+    """Return the entry that `GET /get_result` lists for the job."""
     item = event.items[0] if event.items else None
     if event.status == JobStatus.SUCCEEDED and item and item.result:
         return {"id": event.job_id, "status": "completed", "image_url": item.result.get("url")}
@@ -68,3 +98,8 @@ _STYLES: dict[str | None, Callable[[JobFinished], dict[str, Any]]] = {
     None: _standard,
     WebhookStyle.BACKGROUND_REMOVAL: _background_removal,
 }
+
+
+def _json(body: dict[str, Any]) -> str:
+    # Not orjson, which refuses integers over 64 bits: JSON has no limit, and metadata may hold one.
+    return to_json(body, inf_nan_mode="null").decode()

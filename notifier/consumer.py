@@ -1,172 +1,170 @@
-"""A Kafka consumer for one asyncio loop: polled in a thread, committed up to what is done."""
+"""A Kafka consumer for asyncio that commits each partition up to its watermark."""
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, Message
+from confluent_kafka import TopicPartition as KafkaPartition
+from confluent_kafka.aio import AIOConsumer
 
 from imagemill.kafka.offsets import OrderedCommits
+from imagemill.kafka.topic_partition import TopicPartition
 
 log = logging.getLogger(__name__)
 
 _POLL_S = 0.2
-_BATCH = 200
+_MAX_BATCH_MESSAGES = 200
 
-Partition = tuple[str, int]
-# Ends the work on partitions that move away.
-Release = Callable[[list[Partition]], Awaitable[None]]
+# Ends the work on partitions that move to another consumer.
+Release = Callable[[list[TopicPartition]], Awaitable[None]]
 
 
-def place_of(message: Message) -> tuple[Partition, int]:
-    """The partition and offset of a message that is no error."""
+def place_of(message: Message) -> tuple[TopicPartition, int]:
+    """Return the partition and offset of a message that is no error."""
     topic, number, offset = message.topic(), message.partition(), message.offset()
     assert topic is not None and number is not None and offset is not None
-    return (topic, number), offset
+    return TopicPartition(topic, number), offset
 
 
-class Reader:
-    """Reads topics; all calls from the loop that made it.
+class WatermarkConsumer:
+    """Reads topics in a group; commits an offset only when all messages below it are done.
 
-    Every message that `poll` gives must be told to `done`, in any order.
+    The caller passes every message that `poll` returns to `done` once, in any order. Rebalance
+    callbacks run on the loop, while the thread that polls waits for them.
     """
 
-    def __init__(self, config: Mapping[str, Any], topics: list[str], release: Release) -> None:
-        """`release` is awaited before partitions go to another consumer, on `close` too."""
-        self._loop = asyncio.get_running_loop()
+    def __init__(self, config: Mapping[str, Any], release: Release) -> None:
+        """`release` is awaited before partitions go to another consumer, and on `close`."""
         self._release = release
-        self._commits: OrderedCommits[Partition] = OrderedCommits()
-        self._thread = ThreadPoolExecutor(1, "consumer")
+        self._offsets: OrderedCommits[TopicPartition] = OrderedCommits()
         self._paused = False
         self.ready = False
-        self._consumer = Consumer(
+        self._consumer = AIOConsumer(
             dict(config)
             | {
                 "partition.assignment.strategy": "cooperative-sticky",
                 "on_commit": self._on_commit,
-                "error_cb": lambda error: log.warning("Kafka: %s", error.str()),
-            }
+                "error_cb": self._on_error,
+            },
+            # Two threads: one polls, and the callback that it waits for commits on the other.
+            max_workers=2,
         )
-        self._consumer.subscribe(
+
+    async def subscribe(self, topics: list[str]) -> None:
+        """Join the group; `ready` is true once partitions are assigned."""
+        await self._consumer.subscribe(
             topics, on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost
         )
 
-    def __len__(self) -> int:
+    @property
+    def in_flight(self) -> int:
         """Messages that are not done."""
-        return len(self._commits)
+        return len(self._offsets)
 
     @property
     def behind(self) -> int:
-        """Offsets that may not be committed yet: a crash brings their messages again."""
-        return self._commits.behind()
+        """Offsets from the watermarks to the last messages read; a crash repeats these."""
+        return self._offsets.behind()
 
-    async def poll(self, room: int) -> list[Message]:
-        """Messages that have come, after 0.2 seconds at most; none while there is no room.
+    async def poll(self, capacity: int) -> list[Message]:
+        """Wait 0.2 s at most for messages; with a `capacity` of 0 or less, return none.
 
         Raises:
             KafkaException: the consumer cannot go on.
         """
-        polled = await self._loop.run_in_executor(self._thread, self._poll, room)
-        messages = []
-        for message in polled:
-            if (error := message.error()) is None:
-                self._opened(*place_of(message))
-                messages.append(message)
-            elif error.fatal():
-                raise KafkaException(error)
-            else:
-                log.warning("Kafka: %s", error.str())
-        return messages
-
-    def done(self, partition: Partition, offset: int) -> None:
-        """That message may be committed, once those before it are done."""
-        self._commits.done(partition, offset)
-
-    def commit(self) -> None:
-        """Starts committing what is done; what fails is logged, and done by the next call."""
-        if offsets := self._commits.due():
-            self._consumer.commit(offsets=_positions(offsets), asynchronous=True)
-
-    async def close(self) -> None:
-        """Releases all partitions, commits what that gives, and leaves the group."""
-        await self._loop.run_in_executor(self._thread, self._consumer.close)
-        self._thread.shutdown()
-
-    def _opened(self, partition: Partition, offset: int) -> None:
-        try:
-            self._commits.opened(partition, offset)
-        except ValueError:
-            # The topic was made anew, or the log cut: what we knew of it is void.
-            log.warning("%s-%d begins again at offset %d", *partition, offset)
-            self._commits.drop(partition)
-            self._commits.opened(partition, offset)
-
-    def _poll(self, room: int) -> list[Message]:
-        # Polling goes on while there is no room: a consumer that does not poll holds up every
-        # rebalance of its group, and is taken for dead in the end.
-        if room <= 0:
-            self._consumer.pause(self._consumer.assignment())
-            self._paused = True
-        elif self._paused:
-            self._consumer.resume(self._consumer.assignment())
-            self._paused = False
-        first = self._consumer.poll(_POLL_S)
+        await self._pause(capacity <= 0)
+        first = await self._consumer.poll(_POLL_S)
         if first is None:
             return []
-        more = min(room, _BATCH) - 1
-        return [first, *(self._consumer.consume(more, 0) if more > 0 else ())]
+        # consume() waits until a batch is full; with 0 s it returns what was fetched already.
+        more = min(capacity, _MAX_BATCH_MESSAGES) - 1
+        polled = [first, *(await self._consumer.consume(more, 0) if more > 0 else ())]
+        return [message for message in polled if self._received(message)]
 
-    def _on_commit(self, error: KafkaError | None, partitions: list[TopicPartition]) -> None:
+    def done(self, partition: TopicPartition, offset: int) -> None:
+        """Mark a message as done: its offset is committed once all before it are done."""
+        self._offsets.done(partition, offset)
+
+    async def commit(self) -> None:
+        """Start committing the watermarks; a failure is logged, and the next call tries again."""
+        if offsets := self._offsets.due():
+            await self._consumer.commit(offsets=_positions(offsets), asynchronous=True)
+
+    async def close(self) -> None:
+        """Release all partitions, commit their watermarks, and leave the group."""
+        await self._consumer.close()
+
+    async def _pause(self, pause: bool) -> None:
+        # A paused consumer is still polled: one that is not holds up every rebalance of its group,
+        # and is taken for dead after max.poll.interval.ms.
+        if pause:
+            await self._consumer.pause(await self._consumer.assignment())
+        elif self._paused:
+            await self._consumer.resume(await self._consumer.assignment())
+        self._paused = pause
+
+    def _received(self, message: Message) -> bool:
+        if (error := message.error()) is None:
+            self._opened(*place_of(message))
+        elif error.fatal():
+            raise KafkaException(error)
+        else:
+            log.warning("Kafka: %s", error.str())
+        return error is None
+
+    def _opened(self, partition: TopicPartition, offset: int) -> None:
+        try:
+            self._offsets.opened(partition, offset)
+        except ValueError:
+            # The topic was deleted and created, or its log truncated: older offsets mean nothing.
+            log.warning("%s begins again at offset %d", partition, offset)
+            self._offsets.drop(partition)
+            self._offsets.opened(partition, offset)
+
+    async def _on_error(self, error: KafkaError) -> None:
+        log.warning("Kafka: %s", error.str())
+
+    async def _on_commit(self, error: KafkaError | None, partitions: list[KafkaPartition]) -> None:
         # _NO_OFFSET: there was nothing new to commit.
         if error is not None and error.code() != KafkaError._NO_OFFSET:
             log.warning("offsets were not committed: %s", error.str())
-        if error is None:
-            # Called on the thread that polls.
-            self._loop.call_soon_threadsafe(self._committed, partitions)
-
-    def _committed(self, partitions: list[TopicPartition]) -> None:
-        for entry in partitions:
+        for entry in partitions if error is None else ():
             if entry.error is None:
-                self._commits.committed((entry.topic, entry.partition), entry.offset)
+                self._offsets.committed(TopicPartition(entry.topic, entry.partition), entry.offset)
 
-    def _assigned(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
+    async def _assigned(self, _consumer: AIOConsumer, partitions: list[KafkaPartition]) -> None:
         self.ready = True
         log.info("reading %s", _names(partitions))
 
-    def _revoked(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        offsets = self._released(partitions)
-        if not offsets:
-            return
+    async def _revoked(self, consumer: AIOConsumer, partitions: list[KafkaPartition]) -> None:
+        offsets = await self._leave(partitions)
         try:
-            consumer.commit(offsets=_positions(offsets), asynchronous=False)
+            if offsets:
+                await consumer.commit(offsets=_positions(offsets), asynchronous=False)
         except KafkaException as error:
-            # The next owner then reads some messages again, which is allowed.
+            # The next owner then reads some messages again, which guarantee 7 allows.
             log.warning("offsets were not committed before a rebalance: %s", error.args[0].str())
 
-    def _lost(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        # Others may have read on since: our offsets must not overwrite theirs.
+    async def _lost(self, _consumer: AIOConsumer, partitions: list[KafkaPartition]) -> None:
+        # The next owner may have committed since; its offsets must not be overwritten.
         self.ready = False
-        self._released(partitions)
+        await self._leave(partitions)
 
-    def _released(self, partitions: list[TopicPartition]) -> Mapping[Partition, int]:
+    async def _leave(self, partitions: list[KafkaPartition]) -> dict[TopicPartition, int]:
+        """End the work on partitions; return the watermarks that are not committed yet."""
         log.info("leaving %s", _names(partitions))
-        names = [(partition.topic, partition.partition) for partition in partitions]
-        # The loop is free: it awaits the poll that called this.
-        return asyncio.run_coroutine_threadsafe(self._give_up(names), self._loop).result()
-
-    async def _give_up(self, partitions: list[Partition]) -> Mapping[Partition, int]:
-        await self._release(partitions)
-        watermarks = {partition: self._commits.drop(partition) for partition in partitions}
+        leaving = [TopicPartition(entry.topic, entry.partition) for entry in partitions]
+        await self._release(leaving)
+        watermarks = {partition: self._offsets.drop(partition) for partition in leaving}
         return {partition: at for partition, at in watermarks.items() if at is not None}
 
 
-def _positions(offsets: Mapping[Partition, int]) -> list[TopicPartition]:
-    return [TopicPartition(topic, number, at) for (topic, number), at in offsets.items()]
+def _positions(offsets: Mapping[TopicPartition, int]) -> list[KafkaPartition]:
+    return [KafkaPartition(topic, number, at) for (topic, number), at in offsets.items()]
 
 
-def _names(partitions: Iterable[TopicPartition]) -> str:
+def _names(partitions: Iterable[KafkaPartition]) -> str:
     return ", ".join(f"{entry.topic}-{entry.partition}" for entry in partitions) or "no partitions"

@@ -1,4 +1,4 @@
-"""Posts a delivery, signed, until it is accepted or given up, and records every attempt."""
+"""Attempts a delivery until it is accepted or given up, and records every attempt."""
 
 from __future__ import annotations
 
@@ -6,15 +6,10 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import AsyncExitStack, contextmanager, suppress
+from typing import Any
 
-import aiohttp
-from standardwebhooks import Webhook
-
-from imagemill.net.errors import UrlBlocked
-from imagemill.net.guard import UrlGuard
 from notifier.host_limits import HostLimits, NoSlot
 from notifier.policy import (
     Decision,
@@ -24,188 +19,163 @@ from notifier.policy import (
     Retry,
     RetryPolicy,
     decide,
-    parse_retry_after,
+    gave_up_reason,
+    remaining_s,
 )
+from notifier.posting import WebhookPoster
 from notifier.records import DeliveryRecords
-from schemas.times import from_epoch
+from schemas.times import from_epoch, now, to_epoch
 from schemas.webhooks import WebhookAttempt, WebhookDelivery, WebhookFailure
 
 log = logging.getLogger(__name__)
 
-_RESPONSE_BYTES = 500
-_SILENCE = frozenset({WebhookFailure.TIMEOUT, WebhookFailure.UNREACHABLE})
+_UNANSWERED = frozenset({WebhookFailure.TIMEOUT, WebhookFailure.UNREACHABLE})
 
 
-class Run:
-    """One delivery under way, which its owner may call off; `delivery` counts its attempts.
+class DeliveryTask:
+    """A delivery, and the asyncio task that works on it; its owner may cancel it.
 
-    Called off, it ends at once, unless it posts just then: that attempt is finished and recorded
-    first, for the receiver may have accepted it.
+    A cancelled one ends at once while it waits. While it posts, the attempt is finished and
+    recorded first, as the receiver may have accepted it already.
     """
 
     def __init__(self, delivery: WebhookDelivery) -> None:
         self.delivery = delivery
         self.host = _host(delivery.url)
-        self.called_off = False
-        self.waits = False
-        self.task: asyncio.Task[None] | None = None
+        self.cancelled = False
+        self._task: asyncio.Task[None] | None = None
+        self._cancellable = False
 
-    def call_off(self) -> None:
-        """See the class."""
-        self.called_off = True
-        if self.task is not None and self.waits:
-            self.task.cancel()
+    def start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run `work`, which is on this delivery, in an asyncio task."""
+        self._task = asyncio.create_task(work)
+        return self._task
+
+    def cancel(self) -> None:
+        """Cancel the asyncio task if it waits; else have it end after the attempt under way."""
+        self.cancelled = True
+        if self._task is not None and self._cancellable:
+            self._task.cancel()
 
     @contextmanager
-    def waiting(self) -> Iterator[None]:
-        """What may be called off is done in here; that ends the block, and nothing behind it."""
-        self.waits = True
+    def cancellable(self) -> Iterator[None]:
+        """Mark a section that waits: `cancel` ends this block, not the code after it."""
+        self._cancellable = True
         try:
             yield
         except asyncio.CancelledError:
-            if not self.called_off:
+            if not self.cancelled:
                 raise
         finally:
-            self.waits = False
+            self._cancellable = False
+
+    @contextmanager
+    def uninterrupted(self) -> Iterator[None]:
+        """Mark a part of a cancellable section that `cancel` leaves to end by itself."""
+        self._cancellable = False
+        yield
+        self._cancellable = True
 
 
 class Deliverer:
-    """Posts deliveries; many at once, in one event loop."""
+    """Makes the attempts of deliveries; many at once, on one event loop."""
 
     def __init__(
         self,
-        session: aiohttp.ClientSession,
-        guard: UrlGuard,
-        webhook: Webhook,
-        ledger: DeliveryRecords,
-        slots: HostLimits,
+        poster: WebhookPoster,
+        records: DeliveryRecords,
+        limits: HostLimits,
         policy: RetryPolicy,
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        """`session` is the guard's, with the time limit of an attempt; `webhook` signs."""
-        self._session = session
-        self._guard = guard
-        self._webhook = webhook
-        self._ledger = ledger
-        self._slots = slots
+        self._poster = poster
+        self._records = records
+        self._limits = limits
         self._policy = policy
         self._jitter = jitter
 
-    async def deliver(self, run: Run) -> bool:
-        """Whether the delivery was accepted or given up.
+    async def deliver(self, task: DeliveryTask) -> bool:
+        """Attempt a held delivery; return True once it was accepted or given up, and recorded.
 
-        Else it was called off, its host was busy for too long, or its next try is not due for
-        long: somebody must go on with it.
+        False: it was cancelled, no slot was free in time, or the next attempt is due later than
+        `hold_s` from now. The caller must requeue it, or it is lost.
         """
-        with run.waiting(), suppress(NoSlot):
-            return await self._attempts(run)
-        return False
+        try:
+            with task.cancellable(), suppress(NoSlot):
+                return await self._attempts(task)
+            return False
+        except Exception as error:
+            # Guarantee 7: a defect of ours may not repeat the message for ever; it is given up.
+            log.exception("the webhook of job %s broke the notifier", task.delivery.job_id)
+            await self._records.give_up(task.delivery, f"internal error: {type(error).__name__}")
+            return True
 
-    async def _attempts(self, run: Run) -> bool:
-        while not run.called_off:
-            decision = await self._attempt(run, run.delivery.attempts + 1)
+    async def requeue(self, task: DeliveryTask) -> None:
+        """Write the delivery to `webhooks.retry`, or give it up if it has waited there too long."""
+        task.delivery = task.delivery.evolve(since=task.delivery.since or now())
+        reason = gave_up_reason(*self._waited(task), self._policy)
+        if reason is None:
+            await self._records.requeue(task.delivery)
+            return
+        log.warning("the webhook of job %s is given up: %s", task.delivery.job_id, reason)
+        await self._records.give_up(task.delivery, reason)
+
+    def remaining_s(self, task: DeliveryTask) -> float:
+        """Return the seconds until `requeue` may give the delivery up."""
+        return remaining_s(*self._waited(task), self._policy)
+
+    def _waited(self, task: DeliveryTask) -> tuple[float, float]:
+        """Return the seconds since it was first requeued, and since its host answered."""
+        since = task.delivery.since
+        waited_s = time.time() - to_epoch(since) if since is not None else 0.0
+        return waited_s, self._limits.silent_s(task.host)
+
+    async def _attempts(self, task: DeliveryTask) -> bool:
+        while not task.cancelled:
+            decision = await self._attempt(task)
             if not isinstance(decision, Retry):
                 return True
-            if decision.delay_s > self._policy.held_s:
+            if decision.delay_s > self._policy.hold_s:
                 due_at = from_epoch(time.time() + decision.delay_s)
-                run.delivery = run.delivery.evolve(due_at=due_at)
+                task.delivery = task.delivery.evolve(due_at=due_at)
                 return False
-            if not run.called_off:
+            if not task.cancelled:
                 await asyncio.sleep(decision.delay_s)
         return False
 
-    async def _attempt(self, run: Run, attempt: int) -> Decision:
-        delivery = run.delivery
-        async with self._slots.of(run.host):
-            run.waits = False
-            began, clock = time.time(), time.monotonic()
-            outcome = await self._post(delivery)
-            took_s = time.monotonic() - clock
-        self._slots.attempted(run.host, took_s, outcome.failure not in _SILENCE)
-        decision = decide(outcome, attempt, self._policy, self._jitter)
-        record = _record(delivery, attempt, outcome, decision, began, took_s)
-        await self._ledger.attempted(record)
-        run.delivery = delivery.evolve(attempts=attempt)
-        if isinstance(decision, GiveUp):
-            await self._ledger.gave_up(run.delivery, decision.reason)
-        _tell(record, decision)
-        run.waits = True
-        return decision
-
-    async def _post(self, delivery: WebhookDelivery) -> Outcome:
-        try:
-            # The very bytes that are signed, at a URL that is not quoted anew.
-            url, headers = self._guard.parse(delivery.url), self._headers(delivery)
-            async with self._session.post(
-                url, data=delivery.body.encode(), headers=headers, allow_redirects=False
-            ) as answer:
-                return await _outcome(answer)
-        except UrlBlocked as error:
-            return Outcome(WebhookFailure.BLOCKED, message=str(error))
-        except TimeoutError:
-            return Outcome(WebhookFailure.TIMEOUT, message="The receiver did not answer in time.")
-        except (aiohttp.ClientError, OSError) as error:
-            return Outcome(WebhookFailure.UNREACHABLE, message=_unreachable(error))
-
-    def _headers(self, delivery: WebhookDelivery) -> dict[str, str]:
-        now = datetime.now(UTC)
-        return {
-            "content-type": "application/json",
-            "user-agent": "imagemill",
-            "webhook-id": delivery.delivery_id,
-            "webhook-timestamp": str(int(now.timestamp())),
-            "webhook-signature": self._webhook.sign(delivery.delivery_id, now, delivery.body),
-        }
-
-
-async def _outcome(answer: aiohttp.ClientResponse) -> Outcome:
-    if 200 <= answer.status < 300:
-        return Outcome(status=answer.status)
-    try:
-        response = (await answer.content.read(_RESPONSE_BYTES)).decode(errors="replace")
-    except (TimeoutError, aiohttp.ClientError):
-        # The status is what counts, and it is known.
-        response = None
-    hint = "; redirects are not followed" if 300 <= answer.status < 400 else ""
-    return Outcome(
-        WebhookFailure.STATUS,
-        status=answer.status,
-        message=f"The receiver answered with status {answer.status}{hint}.",
-        response=response,
-        retry_after_s=parse_retry_after(answer.headers.get("Retry-After"), time.time()),
-    )
-
-
-def _unreachable(error: Exception) -> str:
-    # The texts of aiohttp name addresses, which may be of a network behind the guard's setting.
-    match error:
-        case aiohttp.ClientConnectorDNSError():
-            return "The receiver's host name does not resolve."
-        case aiohttp.ClientSSLError():
-            return "The receiver's TLS certificate or handshake is not valid."
-        case aiohttp.ClientConnectorError():
-            return "The receiver cannot be connected to."
-        case _:
-            return "The receiver broke off the connection."
+    async def _attempt(self, task: DeliveryTask) -> Decision:
+        async with AsyncExitStack() as slot:
+            await slot.enter_async_context(self._limits.slot(task.host))
+            with task.uninterrupted():
+                at, clock = time.time(), time.monotonic()
+                outcome = await self._poster.post(task.delivery)
+                took_s = time.monotonic() - clock
+                # The slot is free for others while this attempt is recorded.
+                await slot.aclose()
+                self._limits.record_attempt(task.host, took_s, outcome.failure not in _UNANSWERED)
+                task.delivery = task.delivery.evolve(attempts=task.delivery.attempts + 1)
+                decision = decide(outcome, task.delivery.attempts, self._policy, self._jitter)
+                record = _record(task.delivery, outcome, decision, at, took_s)
+                # Guarantee 7: on record before the message is done, and its offset committed.
+                await self._records.attempted(record)
+                if isinstance(decision, GiveUp):
+                    await self._records.give_up(task.delivery, decision.reason)
+                _log(record, decision)
+                return decision
 
 
 def _record(
-    delivery: WebhookDelivery,
-    attempt: int,
-    outcome: Outcome,
-    decision: Decision,
-    began: float,
-    took_s: float,
+    delivery: WebhookDelivery, outcome: Outcome, decision: Decision, at: float, took_s: float
 ) -> WebhookAttempt:
     next_at = None
     if isinstance(decision, Retry):
-        next_at = from_epoch(began + took_s + decision.delay_s)
+        next_at = from_epoch(at + took_s + decision.delay_s)
     return WebhookAttempt(
         job_id=delivery.job_id,
         delivery_id=delivery.delivery_id,
         url=delivery.url,
-        attempt=attempt,
-        at=from_epoch(began),
+        attempt=delivery.attempts,
+        at=from_epoch(at),
         duration_ms=round(took_s * 1000, 1),
         status=outcome.status,
         response=outcome.response,
@@ -215,7 +185,7 @@ def _record(
     )
 
 
-def _tell(record: WebhookAttempt, decision: Decision) -> None:
+def _log(record: WebhookAttempt, decision: Decision) -> None:
     fields = {"job_id": record.job_id, "delivery_id": record.delivery_id, "status": record.status}
     match decision:
         case Delivered():
@@ -235,5 +205,5 @@ def _tell(record: WebhookAttempt, decision: Decision) -> None:
 
 
 def _host(url: str) -> str:
-    """What deliveries are counted by; a malformed URL is refused later, by the guard."""
+    """Return the host and port that limits count by; the guard refuses a malformed URL later."""
     return url.partition("//")[2].partition("/")[0].rpartition("@")[2].lower()

@@ -1,4 +1,4 @@
-"""How many deliveries are held and post at once: over all hosts, and for each of them."""
+"""Limits of the deliveries that are held, and that post at once: in all, and for each host."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 
-# Weight of the newest attempt in what is known of a host's pace.
-_NEWEST = 0.5
-# Hosts that are known not to answer; the oldest are forgotten.
-_SILENT = 10_000
+# Weight of the newest attempt in the moving average of a host's response time.
+_NEWEST_WEIGHT = 0.5
+# Silent hosts that are remembered; beyond, the oldest are forgotten.
+_MAX_SILENT_HOSTS = 10_000
 
 
 class NoSlot(Exception):
-    """The host was busy for too long."""
+    """No slot to post to the host was free within `wait_s`."""
 
 
 @dataclass(slots=True)
 class _Host:
-    """A host that deliveries are held for, and how long it takes to answer."""
+    """A host for which deliveries are held, with its average response time in seconds."""
 
     slots: asyncio.Semaphore
     probe: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
@@ -30,11 +30,12 @@ class _Host:
 
 
 class HostLimits:
-    """Bounds in two stages, so that who waits for a slow host takes no other host's place.
+    """Two limits per host, so that deliveries to a slow one leave slots to all others.
 
-    Of one host, so many are held as find a slot in time at the pace that it answers at. One that
-    did not answer the last time is posted to one at a time until it does: else a few of them would
-    take all places, each for as long as an attempt may last.
+    A delivery is first *held* (`try_hold` or `hold`), then waits for a *slot* to post. Per host, no
+    more are held than can be posted within `wait_s` at its measured speed. A host that did not
+    answer last time is posted to by one delivery at a time until it answers: else a few silent
+    hosts would occupy all slots, each for as long as an attempt may last.
     """
 
     def __init__(
@@ -45,9 +46,15 @@ class HostLimits:
         wait_s: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`total` and `per_host` post at once, `backlog` are held; a slot is waited for `wait_s`.
+        """Set the limits.
 
-        The backlog is for the caller to keep to; here, no host gets more than half of it.
+        Args:
+            total: deliveries that post at once.
+            per_host: deliveries that post to one host at once.
+            backlog: deliveries held at once; the caller keeps to it. One host gets half of it
+                at most.
+            wait_s: seconds that a held delivery waits for a slot.
+            clock: seconds, monotonic.
         """
         self._total = asyncio.Semaphore(total)
         self._per_host = per_host
@@ -56,99 +63,99 @@ class HostLimits:
         self._clock = clock
         self._hosts: dict[str, _Host] = {}
         self._silent: OrderedDict[str, float] = OrderedDict()
-        # Of each host, in their order; only where it has no room.
+        # Callers of `hold`, first come first served, of the hosts that hold all they may.
         self._waiting: dict[str, OrderedDict[asyncio.Future[None], None]] = {}
 
     @property
     def hosts(self) -> int:
-        """Hosts that deliveries are held for."""
+        """Hosts for which deliveries are held."""
         return len(self._hosts)
 
-    def admit(self, host: str) -> bool:
-        """Whether one more delivery may be held for that host; then `leave` must follow."""
+    def try_hold(self, host: str) -> bool:
+        """Hold one more delivery for the host, if its limit allows; then `release` must follow."""
         entry = self._hosts.get(host) or _Host(asyncio.Semaphore(self._per_host))
-        if entry.held >= (self._per_host if host in self._silent else self._share(entry)):
+        if entry.held >= (self._per_host if host in self._silent else self._max_held(entry)):
             return False
         entry.held += 1
         self._hosts[host] = entry
         return True
 
-    async def turn(self, host: str) -> None:
-        """Waits until one more may be held, first come, first served; then `leave` must follow."""
-        if self.admit(host):
+    async def hold(self, host: str) -> None:
+        """Wait until one more may be held, first come first served; then `release` must follow."""
+        if self.try_hold(host):
             return
-        turn = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(host, OrderedDict())[turn] = None
+        held = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(host, OrderedDict())[held] = None
         try:
-            await turn
+            await held
         except asyncio.CancelledError:
-            if not turn.cancelled():
-                self.leave(host)
+            if not held.cancelled():
+                self.release(host)
             raise
         finally:
             if (waiting := self._waiting.get(host)) is not None:
-                waiting.pop(turn, None)
-                self._admit_waiting(host)
+                waiting.pop(held, None)
+                self._hold_waiting(host)
 
-    def leave(self, host: str) -> None:
-        """A delivery that was admitted is held no more."""
+    def release(self, host: str) -> None:
+        """End the hold of one delivery."""
         entry = self._hosts[host]
         entry.held -= 1
         if not entry.held:
             del self._hosts[host]
-        self._admit_waiting(host)
+        self._hold_waiting(host)
 
-    def _admit_waiting(self, host: str) -> None:
+    def _hold_waiting(self, host: str) -> None:
         waiting = self._waiting.get(host)
         while waiting:
-            turn = next(iter(waiting))
-            if not turn.cancelled():
-                if not self.admit(host):
+            held = next(iter(waiting))
+            if not held.cancelled():
+                if not self.try_hold(host):
                     return
-                turn.set_result(None)
-            del waiting[turn]
+                held.set_result(None)
+            del waiting[held]
         self._waiting.pop(host, None)
 
     @asynccontextmanager
-    async def of(self, host: str) -> AsyncIterator[None]:
-        """Waits for a place to post an admitted delivery to that host, and holds it.
+    async def slot(self, host: str) -> AsyncIterator[None]:
+        """Occupy a slot to post a held delivery, once one is free.
 
         Raises:
-            NoSlot: there was none in time.
+            NoSlot: none was free within `wait_s`.
         """
         entry = self._hosts[host]
-        async with AsyncExitStack() as places:
+        async with AsyncExitStack() as slots:
             try:
                 async with asyncio.timeout(self._wait_s):
-                    await places.enter_async_context(entry.slots)
+                    await slots.enter_async_context(entry.slots)
                     if host in self._silent:
-                        await places.enter_async_context(entry.probe)
-                    await places.enter_async_context(self._total)
+                        await slots.enter_async_context(entry.probe)
+                    await slots.enter_async_context(self._total)
             except TimeoutError as error:
                 raise NoSlot(host) from error
             yield
 
-    def _share(self, entry: _Host) -> int:
-        share = self._backlog // 8
+    def _max_held(self, entry: _Host) -> int:
+        limit = self._backlog // 8
         if entry.took_s is not None:
             in_time = self._per_host * self._wait_s / max(entry.took_s, 1e-3)
-            share = min(int(in_time), self._backlog // 2)
-        return max(share, self._per_host)
+            limit = min(int(in_time), self._backlog // 2)
+        return max(limit, self._per_host)
 
-    def attempted(self, host: str, took_s: float, answered: bool) -> None:
-        """How long an attempt took, and whether the host answered it, with any status."""
+    def record_attempt(self, host: str, took_s: float, answered: bool) -> None:
+        """Adjust the host's limit to an attempt; `answered` is true for any HTTP status."""
         entry = self._hosts[host]
-        known = took_s if entry.took_s is None else entry.took_s
-        entry.took_s = known + (took_s - known) * _NEWEST
+        known_s = took_s if entry.took_s is None else entry.took_s
+        entry.took_s = known_s + (took_s - known_s) * _NEWEST_WEIGHT
         if answered:
             self._silent.pop(host, None)
-            self._admit_waiting(host)
+            self._hold_waiting(host)
             return
         self._silent.setdefault(host, self._clock())
-        if len(self._silent) > _SILENT:
+        if len(self._silent) > _MAX_SILENT_HOSTS:
             self._silent.popitem(last=False)
 
     def silent_s(self, host: str) -> float:
-        """Since when the host has not answered any attempt, in seconds; 0 if it answered last."""
+        """Return the seconds since the host's first unanswered attempt; 0 if it answered last."""
         since = self._silent.get(host)
         return 0.0 if since is None else self._clock() - since

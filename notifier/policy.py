@@ -1,4 +1,4 @@
-"""What to do after an attempt to deliver: nothing more, again after a while, or give up. Pure."""
+"""Decide what follows an attempt to post: nothing, a retry after a delay, or giving up. Pure."""
 
 from __future__ import annotations
 
@@ -9,37 +9,37 @@ from email.utils import parsedate_to_datetime
 
 from schemas.webhooks import WebhookFailure
 
-# The receiver says that it wants no deliveries any more (Standard Webhooks).
+# "Gone": the receiver wants no more deliveries (Standard Webhooks).
 _GONE = 410
-# A wait is up to this share longer, so that receivers are not hit by all waiters at once.
-_JITTER = 0.2
-# After a wait of that much more it is certain that it has been one, rounding aside.
+# A delay is up to this share longer, so that retries do not reach a receiver all at once.
+_MAX_JITTER = 0.2
+# Added to the remaining time, so that rounding cannot end a wait before its limit is passed.
 _MARGIN_S = 0.05
 
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """How often and how far apart a delivery is tried; times in seconds.
+    """Limits of the attempts at one delivery; times in seconds.
 
-    The waits double from `base_s`. No wait, not even one that a receiver asks for with
-    Retry-After, is longer than `max_s`, jitter aside; no delivery is held longer than `held_s` for
-    the next try, but waits on `webhooks.retry`. A delivery whose host is busy waits for its
-    turn for `turn_s` in all, or `silent_s` if the host has not answered for as long.
+    The delay before the second attempt is `base_s`, and doubles with each further one. None is
+    longer than `max_s` and its jitter, even if Retry-After asks for more. A delay longer than
+    `hold_s` is spent on `webhooks.retry`. There, a delivery waits `busy_s` at most while its host
+    is busy, and `silent_s` at most while its host does not answer.
     """
 
     attempts: int
     base_s: float
     max_s: float
-    held_s: float
-    turn_s: float
+    hold_s: float
+    busy_s: float
     silent_s: float
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of an attempt; `failure` None means that it succeeded.
+    """Result of one attempt; `failure` is None when the receiver accepted the delivery.
 
-    `retry_after_s` is how long the receiver asked to be left alone.
+    `retry_after_s` is the delay that the receiver asked for, in seconds.
     """
 
     failure: WebhookFailure | None = None
@@ -51,7 +51,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Delivered:
-    """Nothing more to do."""
+    """The receiver accepted the delivery."""
 
 
 @dataclass(frozen=True)
@@ -74,10 +74,10 @@ Decision = Delivered | Retry | GiveUp
 def decide(
     outcome: Outcome, attempt: int, policy: RetryPolicy, random: Callable[[], float]
 ) -> Decision:
-    """What to do after attempt number `attempt` (from 1); `random` gives 0 to 1.
+    """Decide what follows attempt number `attempt`, counted from 1; `random` returns 0 to 1.
 
-    Every failure is worth another try, as endpoints are fixed and redeployed: but for those that
-    a receiver or the URL guard has decided.
+    Every failure is retried, as receivers are repaired and redeployed, except a blocked URL and
+    a 410: those were decided by the URL guard or by the receiver.
     """
     if outcome.failure is None:
         return Delivered()
@@ -87,32 +87,38 @@ def decide(
         return GiveUp("The receiver answered 410: it wants no more deliveries.")
     if attempt >= policy.attempts:
         return GiveUp(f"{attempt} attempts failed. The last: {outcome.message}")
-    wait = policy.base_s * 2 ** (attempt - 1)
+    delay_s = policy.base_s * 2 ** (attempt - 1)
     if outcome.retry_after_s is not None:
-        wait = max(wait, outcome.retry_after_s)
-    return Retry(min(wait, policy.max_s) * (1 + _JITTER * random()))
+        delay_s = max(delay_s, outcome.retry_after_s)
+    return Retry(min(delay_s, policy.max_s) * (1 + _MAX_JITTER * random()))
 
 
-def outstayed(waited_s: float, silent_s: float, policy: RetryPolicy) -> GiveUp | None:
-    """Whether a delivery, of a host silent for `silent_s`, has waited for its turn for too long."""
+def gave_up_reason(waited_s: float, silent_s: float, policy: RetryPolicy) -> str | None:
+    """Explain why a delivery on `webhooks.retry` is given up; None while it may wait on.
+
+    Args:
+        waited_s: seconds since it was first requeued.
+        silent_s: seconds since its host stopped answering; 0 if it answered last time.
+        policy: the limits of both.
+    """
     if min(waited_s, silent_s) > policy.silent_s:
-        return GiveUp(f"The receiver has not answered for {silent_s:.0f} s.")
-    if waited_s > policy.turn_s:
-        return GiveUp(f"Its turn did not come in {waited_s:.0f} s: the receiver is too slow.")
+        return f"The receiver has not answered for {silent_s:.0f} s."
+    if waited_s > policy.busy_s:
+        return f"The receiver had no slot free for {waited_s:.0f} s: it is too slow."
     return None
 
 
-def patience_s(waited_s: float, silent_s: float, policy: RetryPolicy) -> float:
-    """How long from now it has not, whatever the host does; in seconds, more than 0."""
-    silence = min(waited_s, silent_s)
-    left_s = min(policy.turn_s - waited_s, policy.silent_s - silence)
+def remaining_s(waited_s: float, silent_s: float, policy: RetryPolicy) -> float:
+    """Return the seconds until `gave_up_reason` can first return a reason; always above 0."""
+    silence_s = min(waited_s, silent_s)
+    left_s = min(policy.busy_s - waited_s, policy.silent_s - silence_s)
     return max(left_s, 0.0) + _MARGIN_S
 
 
 def parse_retry_after(header: str | None, now: float) -> float | None:
-    """The seconds that a Retry-After header asks for: a number, or a date after `now` (Unix time).
+    """Return the seconds that a Retry-After header asks for; None if it is absent or malformed.
 
-    None when there is none, or it is malformed.
+    The header is a number of seconds, or a date; `now` is Unix time.
     """
     if not header:
         return None

@@ -1,124 +1,133 @@
-"""What is told of running jobs: that one has begun, and how far it is, to those who asked for it.
+"""Posts the events of running jobs, read from `jobs.state`, to the webhooks that ask for them.
 
-Progress is passing: at most one post a job is under way, and what comes meanwhile is told by the
-newest of it. What is lost in a crash, or finds the host busy, is told by the next, or by the end.
+Most events are due once and delivered at least once. `job.progress` is due again and again: one
+post per job is under way at most, and what changes meanwhile is in the next. Progress that is lost
+in a crash, or finds its host busy, is superseded by the next, or by the job's end.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import Iterator
+from typing import Protocol
 
-from pydantic_core import to_json
-
-from notifier.delivery import Run
+from notifier.bodies import running_delivery
+from notifier.delivery import DeliveryTask
 from notifier.host_limits import HostLimits
 from schemas.cloudevents import decode_state
-from schemas.jobs import JobState, JobStatus, WebhookEvent
-from schemas.webhooks import WebhookDelivery, delivery_id
+from schemas.jobs import JobState, JobStatus, Progress, WebhookEvent
+from schemas.webhooks import WebhookDelivery
 
-log = logging.getLogger(__name__)
-
-# A state is decoded only if these are in it: most jobs ask for none of this, and most have ended.
+# A state is decoded only if these bytes are in it: most jobs ask for no such event, and most have
+# ended. Derived from the enum, so that no event can be missing here.
 _RUNNING = f'"status":"{JobStatus.RUNNING}"'.encode()
-_WANTED = tuple(
+_SUBSCRIBED = tuple(
     f'"{event}"'.encode() for event in WebhookEvent if event is not WebhookEvent.FINISHED
 )
-# Running jobs that are remembered; the oldest are forgotten, and may be told of twice.
-_REMEMBERED = 10_000
+# Jobs whose last progress is remembered; the oldest are forgotten, and their events may repeat.
+_MAX_REMEMBERED_JOBS = 10_000
 
 
 def running_state(value: bytes | None) -> JobState | None:
-    """The job in a record of `jobs.state`, if it runs and somebody wants to hear of that.
+    """Decode a record of `jobs.state`; None unless the job runs and a webhook asks for its events.
 
     Raises:
-        DecodeError: it is no state of a job.
+        DecodeError: the value is no state of a job.
     """
-    if value is None or _RUNNING not in value or not any(name in value for name in _WANTED):
+    if value is None or _RUNNING not in value or not any(name in value for name in _SUBSCRIBED):
         return None
     state = decode_state(value)
     return state if state.status is JobStatus.RUNNING and state.webhook is not None else None
 
 
-class ProgressPosts:
-    """Decides what is to be told of running jobs, and posts progress."""
+def due_events(before: Progress | None, progress: Progress) -> Iterator[WebhookEvent]:
+    """Yield the events that a change of progress makes due; `before` is None for a job's first."""
+    if before is None:
+        yield WebhookEvent.STARTED
+    if progress.processed > (before.processed if before is not None else 0):
+        yield WebhookEvent.PROGRESS
 
-    def __init__(self, slots: HostLimits, deliver: Callable[[Run], Awaitable[object]]) -> None:
-        """`deliver` posts a delivery of a host that `slots` admitted."""
-        self._slots = slots
-        self._deliver = deliver
-        self._told: OrderedDict[str, int] = OrderedDict()
-        self._newest: dict[str, WebhookDelivery | None] = {}
-        self._runs: dict[asyncio.Task[None], Run] = {}
+
+class Posts(Protocol):
+    """Posts held deliveries, as Deliverer does."""
+
+    async def deliver(self, task: DeliveryTask) -> bool:
+        """Post a held delivery; return False when it was not."""
+
+
+class ProgressPosts:
+    """Finds the events that are due of running jobs, and posts their progress."""
+
+    def __init__(self, limits: HostLimits, posts: Posts) -> None:
+        self._limits = limits
+        self._posts = posts
+        self._seen: OrderedDict[str, Progress] = OrderedDict()
+        # Progress to post next, by the job whose progress is being posted.
+        self._next: dict[str, WebhookDelivery | None] = {}
+        self._tasks: dict[asyncio.Task[None], DeliveryTask] = {}
 
     def __len__(self) -> int:
-        """Posts under way."""
-        return len(self._runs)
+        """Count the posts under way."""
+        return len(self._tasks)
 
-    @property
-    def runs(self) -> list[Run]:
-        """The posts under way, to be called off."""
-        return list(self._runs.values())
+    def observe(self, state: JobState, at: str) -> list[WebhookDelivery]:
+        """Start to post the job's progress; return what else is due, to be delivered for certain.
 
-    def hear(self, state: JobState, at: str) -> WebhookDelivery | None:
-        """What must be told of a running job for certain: its begin, once. Tells its progress.
-
-        `at` is when it was so.
+        `at` is the time of the state, and the timestamp of its events.
         """
         assert state.webhook is not None
-        events, done = state.webhook.events, state.progress.processed
-        before = self._told.get(state.job_id)
-        self._told[state.job_id] = done
-        self._told.move_to_end(state.job_id)
-        while len(self._told) > _REMEMBERED:
-            self._told.popitem(last=False)
-        if WebhookEvent.PROGRESS in events and done > (before or 0):
-            self._tell(_delivery(WebhookEvent.PROGRESS, state, at, f"{done}"))
-        if WebhookEvent.STARTED in events and before is None:
-            return _delivery(WebhookEvent.STARTED, state, at, "")
-        return None
+        before, progress = self._seen.get(state.job_id), state.progress
+        self._remember(state.job_id, progress)
+        certain = []
+        for event in due_events(before, progress):
+            if event not in state.webhook.events:
+                continue
+            if event is WebhookEvent.PROGRESS:
+                self._post(running_delivery(event, state, at, f"{progress.processed}"))
+            else:
+                certain.append(running_delivery(event, state, at))
+        return certain
 
-    def _tell(self, delivery: WebhookDelivery) -> None:
-        if delivery.job_id in self._newest:
-            self._newest[delivery.job_id] = delivery
-            return
-        run = Run(delivery)
-        if not self._slots.admit(run.host):
-            return
-        self._newest[delivery.job_id] = None
-        run.task = asyncio.create_task(self._post(run))
-        self._runs[run.task] = run
-        run.task.add_done_callback(self._runs.pop)
+    async def close(self, grace_s: float) -> None:
+        """End all posts; attempts under way are given `grace_s` seconds."""
+        for task in self._tasks.values():
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=grace_s)
+        left = list(self._tasks)
+        for each in left:
+            each.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
 
-    async def _post(self, run: Run) -> None:
-        """Until there is nothing newer to tell."""
-        job_id = run.delivery.job_id
+    def _remember(self, job_id: str, progress: Progress) -> None:
+        self._seen[job_id] = progress
+        self._seen.move_to_end(job_id)
+        while len(self._seen) > _MAX_REMEMBERED_JOBS:
+            self._seen.popitem(last=False)
+
+    def _post(self, delivery: WebhookDelivery) -> None:
+        if delivery.job_id in self._next:
+            self._next[delivery.job_id] = delivery
+            return
+        task = DeliveryTask(delivery)
+        if not self._limits.try_hold(task.host):
+            return
+        self._next[delivery.job_id] = None
+        work = task.start(self._post_until_newest(task))
+        self._tasks[work] = task
+        work.add_done_callback(self._tasks.pop)
+
+    async def _post_until_newest(self, task: DeliveryTask) -> None:
+        job_id = task.delivery.job_id
         try:
-            while not run.called_off:
-                await self._deliver(run)
-                newest = self._newest[job_id]
+            while not task.cancelled:
+                await self._posts.deliver(task)
+                newest = self._next[job_id]
                 if newest is None:
                     break
-                self._newest[job_id] = None
-                run.delivery = newest
-        except Exception:
-            log.exception("the progress of job %s broke the notifier", job_id)
+                self._next[job_id] = None
+                task.delivery = newest
         finally:
-            del self._newest[job_id]
-            self._slots.leave(run.host)
-
-
-def _delivery(kind: WebhookEvent, state: JobState, at: str, part: str) -> WebhookDelivery:
-    assert state.webhook is not None
-    told = {"job_id", "status", "operation", "priority", "created_at", "started_at", "metadata"}
-    data: dict[str, Any] = state.model_dump(mode="json", include=told)
-    data["progress"] = state.progress.model_dump()
-    return WebhookDelivery(
-        job_id=state.job_id,
-        delivery_id=delivery_id(f"{state.job_id}/{kind}.v1/{part}"),
-        url=state.webhook.url,
-        body=to_json({"type": kind, "timestamp": at, "data": data}, inf_nan_mode="null").decode(),
-    )
+            del self._next[job_id]
+            self._limits.release(task.host)

@@ -1,13 +1,16 @@
-"""Writes down every attempt, what must wait, and what was given up, on topics of their own."""
+"""Writes to the notifier's own topics: attempts, retries, deliveries given up, dead letters."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 
+from confluent_kafka import Message
+
 from imagemill.kafka.errors import KafkaUnavailable
 from imagemill.kafka.producer import AsyncProducer
 from imagemill.settings import KafkaSettings
+from notifier.consumer import place_of
 from schemas.cloudevents import Headers, encode
 from schemas.topics import (
     JOBS_DEAD_LETTER,
@@ -20,62 +23,73 @@ from schemas.webhooks import WebhookAttempt, WebhookDelivery
 
 log = logging.getLogger(__name__)
 
-_FIRST_WAIT_S = 0.5
-_LONGEST_WAIT_S = 30.0
-# What is larger is refused for ever, with its headers.
-_LARGEST = MAX_MESSAGE_BYTES - 64 * 1024
+_FIRST_BACKOFF_S = 0.5
+_MAX_BACKOFF_S = 30.0
+# The broker refuses a message of more than MAX_MESSAGE_BYTES, key and headers included.
+_MAX_VALUE_BYTES = MAX_MESSAGE_BYTES - (64 << 10)
 
 
 class DeliveryRecords:
-    """Each call returns when all replicas have the record, however long the broker is away."""
+    """Writes records to Kafka; each call returns when all replicas have the record.
+
+    While the broker is away, a call retries: its message is not committed, so nothing is lost.
+    """
 
     def __init__(self, producer: AsyncProducer, settings: KafkaSettings) -> None:
         self._producer = producer
         self._attempts = settings.topic(WEBHOOKS_ATTEMPTS.name)
-        self._waiting = settings.topic(WEBHOOKS_RETRY.name)
+        self._retry = settings.topic(WEBHOOKS_RETRY.name)
         self._given_up = settings.topic(WEBHOOKS_DEAD_LETTER.name)
-        self._undecodable = settings.topic(JOBS_DEAD_LETTER.name)
+        self._dead_letters = settings.topic(JOBS_DEAD_LETTER.name)
 
     async def attempted(self, attempt: WebhookAttempt) -> None:
-        """Records an attempt."""
+        """Record an attempt, on `webhooks.attempts`."""
         value, headers = encode(attempt)
         await self._send(self._attempts, attempt.delivery_id.encode(), value, headers)
 
-    async def put_aside(self, delivery: WebhookDelivery) -> None:
-        """Keeps a delivery that is to be gone on with later."""
+    async def requeue(self, delivery: WebhookDelivery) -> None:
+        """Append a delivery to `webhooks.retry`, to be posted later."""
         value, headers = encode(delivery)
-        if len(value) > _LARGEST:
-            await self.gave_up(delivery, "The receiver is busy, and the event too large to wait.")
+        if len(value) > _MAX_VALUE_BYTES:
+            await self.give_up(delivery, "The receiver is busy, and the event too large to wait.")
             return
-        await self._send(self._waiting, delivery.delivery_id.encode(), value, headers)
+        await self._send(self._retry, delivery.delivery_id.encode(), value, headers)
 
-    async def gave_up(self, delivery: WebhookDelivery, reason: str) -> None:
-        """Keeps a delivery that will not be tried again by itself, so that it can be replayed."""
+    async def give_up(self, delivery: WebhookDelivery, reason: str) -> None:
+        """Keep a delivery that ends without success on `webhooks.dead-letter`, for a replay."""
         value, headers = encode(delivery.evolve(reason=reason))
-        if len(value) > _LARGEST:
+        if len(value) > _MAX_VALUE_BYTES:
             reason += " The body is too large to be kept; the job's event is on jobs.results."
             value, headers = encode(delivery.evolve(reason=reason, body=""))
         await self._send(self._given_up, delivery.delivery_id.encode(), value, headers)
 
-    async def undecodable(
-        self, key: bytes | None, value: bytes | None, headers: Headers, reason: Headers
-    ) -> None:
-        """Keeps a message of another topic unchanged; `reason` is added to its headers.
+    async def dead_letter(self, message: Message, reason: str) -> None:
+        """Copy an undecodable message to `jobs.dead-letter`, source and reason in its headers.
 
-        Of one that has no room for that, only the headers: they tell where it is.
+        A value that is too large to be copied is left out: the headers say where it is.
         """
-        kept = value if len(value or b"") <= _LARGEST else None
-        await self._send(self._undecodable, key, kept, [*headers, *reason])
+        (topic, number), offset = place_of(message)
+        log.error("%s-%d@%d: %s", topic, number, offset, reason)
+        value = message.value()
+        headers = [
+            *(message.headers() or ()),
+            ("imagemill-source-topic", topic.encode()),
+            ("imagemill-source-partition", str(number).encode()),
+            ("imagemill-source-offset", str(offset).encode()),
+            ("imagemill-error", reason.encode(errors="replace")),
+        ]
+        kept = value if len(value or b"") <= _MAX_VALUE_BYTES else None
+        await self._send(self._dead_letters, message.key(), kept, headers)
 
     async def _send(
         self, topic: str, key: bytes | None, value: bytes | None, headers: Headers
     ) -> None:
-        wait = _FIRST_WAIT_S
+        backoff_s = _FIRST_BACKOFF_S
         while True:
             try:
                 await self._producer.send(topic, key, value, headers)
                 return
             except KafkaUnavailable as error:
-                log.warning("%s cannot be written, trying again in %.1f s: %s", topic, wait, error)
-            await asyncio.sleep(wait)
-            wait = min(wait * 2, _LONGEST_WAIT_S)
+                log.warning("%s cannot be written, retry in %.1f s: %s", topic, backoff_s, error)
+            await asyncio.sleep(backoff_s)
+            backoff_s = min(backoff_s * 2, _MAX_BACKOFF_S)

@@ -1,4 +1,4 @@
-"""The secret that signs webhooks: from the settings, or made once and kept in the home folder."""
+"""The secret that signs webhooks: a setting, or made once and kept in the home folder."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _PREFIX = "whsec_"
 
 
 def webhook_secret(settings: NotifierSettings) -> str:
-    """The Standard Webhooks secret of this deployment; receivers need it to verify.
+    """Return the Standard Webhooks secret of this deployment, which receivers verify with.
 
     Raises:
         SettingsInvalid: it is not `whsec_` and the base64 of 24 to 64 bytes.

@@ -1,4 +1,4 @@
-"""What is posted."""
+"""The bodies of deliveries."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from notifier.bodies import delivery_in, make_delivery
+from notifier.bodies import deliveries_in, finished_delivery
 from schemas.cloudevents import encode
 from schemas.errors import ErrorCode, JobError
 from schemas.events import JobFinished
@@ -43,7 +43,7 @@ def finished(webhook: Webhook | None, **changes) -> JobFinished:
 
 
 def test_the_body_is_the_event_in_the_standard_envelope() -> None:
-    delivery = make_delivery(finished(Webhook(url=URL)))
+    delivery = finished_delivery(finished(Webhook(url=URL)))
     body = json.loads(delivery.body)
 
     assert (delivery.url, delivery.job_id) == (URL, "job-1")
@@ -57,36 +57,36 @@ def test_the_body_is_the_event_in_the_standard_envelope() -> None:
 
 def test_numbers_of_any_size_are_posted() -> None:
     event = finished(Webhook(url=URL), metadata={"n": 10**30, "nan": float("nan")})
-    body = json.loads(make_delivery(event).body)
+    body = json.loads(finished_delivery(event).body)
     assert body["data"]["metadata"] == {"n": 10**30, "nan": None}
 
 
-def test_a_delivery_that_waited_is_gone_on_with_as_it_was() -> None:
-    delivery = make_delivery(finished(Webhook(url=URL)))
+def test_a_requeued_delivery_is_read_back_unchanged() -> None:
+    delivery = finished_delivery(finished(Webhook(url=URL)))
     waiting = delivery.evolve(attempts=1, since="2026-01-01T00:00:00.000Z")
     value, headers = encode(waiting)
-    assert delivery_in(headers, value) == waiting
+    assert deliveries_in(headers, value) == [waiting]
     value, headers = encode(finished(Webhook(url=URL)))
-    assert delivery_in(headers, value) == delivery
+    assert deliveries_in(headers, value) == [delivery]
 
 
 def test_every_repeat_has_the_same_id_and_another_outcome_another() -> None:
     webhook = Webhook(url=URL)
-    one, again = make_delivery(finished(webhook)), make_delivery(finished(webhook))
-    other = make_delivery(finished(webhook, status=JobStatus.CANCELLED))
+    one, again = finished_delivery(finished(webhook)), finished_delivery(finished(webhook))
+    other = finished_delivery(finished(webhook, status=JobStatus.CANCELLED))
     assert one == again
     assert one.delivery_id != other.delivery_id
     assert one.delivery_id.startswith("msg_") and "." not in one.delivery_id
 
 
 def test_nothing_is_posted_unless_asked_for() -> None:
-    assert make_delivery(finished(None)) is None
-    assert make_delivery(finished(Webhook(url=URL, events=("job.progress",)))) is None
+    assert finished_delivery(finished(None)) is None
+    assert finished_delivery(finished(Webhook(url=URL, events=("job.progress",)))) is None
 
 
 def test_a_background_removal_client_gets_what_it_would_have_polled() -> None:
     webhook = Webhook(url=URL, style="background_removal")
-    assert json.loads(make_delivery(finished(webhook)).body) == {
+    assert json.loads(finished_delivery(finished(webhook)).body) == {
         "id": "job-1",
         "status": "completed",
         "image_url": "https://store.test/0.png?signature=x",
@@ -94,15 +94,15 @@ def test_a_background_removal_client_gets_what_it_would_have_polled() -> None:
     error = JobError.of(ErrorCode.IMAGE_UNDECODABLE, "It is no image.")
     failed = Item(index=0, status=JobStatus.FAILED, error=error)
     event = finished(webhook, status=JobStatus.FAILED, items=(failed,), error=error)
-    assert json.loads(make_delivery(event).body) == {
+    assert json.loads(finished_delivery(event).body) == {
         "id": "job-1",
         "status": "failed",
         "error": "It is no image.",
     }
     cancelled = finished(webhook, status=JobStatus.CANCELLED, items=())
-    assert json.loads(make_delivery(cancelled).body)["status"] == "failed"
+    assert json.loads(finished_delivery(cancelled).body)["status"] == "failed"
 
 
-def test_a_style_of_a_newer_version_is_told() -> None:
+def test_a_style_of_a_newer_version_is_refused() -> None:
     with pytest.raises(ValueError, match="unknown webhook style 'fax'"):
-        make_delivery(finished(Webhook(url=URL, style="fax")))
+        finished_delivery(finished(Webhook(url=URL, style="fax")))

@@ -9,25 +9,25 @@ import pytest
 from notifier.host_limits import HostLimits, NoSlot
 
 
-def admitted(slots: HostLimits, host: str) -> int:
-    """How many deliveries of a host are admitted until one is refused."""
+def hold_all(limits: HostLimits, host: str) -> int:
+    """Hold deliveries for a host until one is refused; return how many."""
     count = 0
-    while slots.admit(host):
+    while limits.try_hold(host):
         count += 1
     return count
 
 
-async def test_a_host_at_its_limit_leaves_places_to_others() -> None:
-    slots = HostLimits(total=3, per_host=2, backlog=100, wait_s=10)
+async def test_a_host_at_its_limit_leaves_slots_to_others() -> None:
+    limits = HostLimits(total=3, per_host=2, backlog=100, wait_s=10)
     release = asyncio.Event()
     posting: list[str] = []
 
     async def post(host: str) -> None:
-        assert slots.admit(host)
-        async with slots.of(host):
+        assert limits.try_hold(host)
+        async with limits.slot(host):
             posting.append(host)
             await release.wait()
-        slots.leave(host)
+        limits.release(host)
 
     async with asyncio.TaskGroup() as group:
         for host in ["slow"] * 10 + ["fast"] * 10:
@@ -37,17 +37,17 @@ async def test_a_host_at_its_limit_leaves_places_to_others() -> None:
         assert sorted(posting) == ["fast", "slow", "slow"]
         release.set()
     assert sorted(posting) == ["fast"] * 10 + ["slow"] * 10
-    assert slots.hosts == 0
+    assert limits.hosts == 0
 
 
-async def test_who_waits_too_long_is_told() -> None:
-    slots = HostLimits(total=2, per_host=1, backlog=100, wait_s=0.01)
-    assert slots.admit("slow") and slots.admit("slow")
-    async with slots.of("slow"):
+async def test_a_slot_that_is_not_free_in_time_raises_no_slot() -> None:
+    limits = HostLimits(total=2, per_host=1, backlog=100, wait_s=0.01)
+    assert limits.try_hold("slow") and limits.try_hold("slow")
+    async with limits.slot("slow"):
         with pytest.raises(NoSlot):
-            async with slots.of("slow"):
+            async with limits.slot("slow"):
                 pass
-    async with slots.of("slow"):
+    async with limits.slot("slow"):
         pass
 
 
@@ -55,76 +55,76 @@ async def test_who_waits_too_long_is_told() -> None:
     ("took_s", "held"), [(None, 125), (0.001, 500), (0.2, 200), (1.0, 40), (15.0, 8)]
 )
 def test_of_one_host_so_many_are_held_as_are_posted_in_time(took_s: float | None, held: int):
-    slots = HostLimits(total=64, per_host=8, backlog=1000, wait_s=5)
-    assert slots.admit("host")
+    limits = HostLimits(total=64, per_host=8, backlog=1000, wait_s=5)
+    assert limits.try_hold("host")
     if took_s is not None:
-        slots.attempted("host", took_s, answered=True)
-    assert 1 + admitted(slots, "host") == held
-    assert admitted(slots, "other") == 125
-    slots.leave("host")
-    assert slots.admit("host") and not slots.admit("host")
+        limits.record_attempt("host", took_s, answered=True)
+    assert 1 + hold_all(limits, "host") == held
+    assert hold_all(limits, "other") == 125
+    limits.release("host")
+    assert limits.try_hold("host") and not limits.try_hold("host")
 
 
 async def test_a_host_that_does_not_answer_is_posted_to_one_at_a_time() -> None:
     times = iter((100.0, 160.0))
-    slots = HostLimits(total=64, per_host=2, backlog=100, wait_s=0.01, clock=lambda: next(times))
-    assert slots.admit("dead") and slots.admit("dead")
-    slots.attempted("dead", 0.01, answered=False)
-    assert not slots.admit("dead")
-    async with slots.of("dead"):
+    limits = HostLimits(total=64, per_host=2, backlog=100, wait_s=0.01, clock=lambda: next(times))
+    assert limits.try_hold("dead") and limits.try_hold("dead")
+    limits.record_attempt("dead", 0.01, answered=False)
+    assert not limits.try_hold("dead")
+    async with limits.slot("dead"):
         with pytest.raises(NoSlot):
-            async with slots.of("dead"):
+            async with limits.slot("dead"):
                 pass
-        assert slots.silent_s("dead") == 60
-        slots.attempted("dead", 0.01, answered=True)
-        async with slots.of("dead"):
+        assert limits.silent_s("dead") == 60
+        limits.record_attempt("dead", 0.01, answered=True)
+        async with limits.slot("dead"):
             pass
-    assert slots.silent_s("dead") == 0
+    assert limits.silent_s("dead") == 0
 
 
 def test_a_silent_host_is_known_though_nothing_is_held_for_it() -> None:
-    slots = HostLimits(total=64, per_host=2, backlog=100, wait_s=1)
-    assert slots.admit("dead")
-    slots.attempted("dead", 0.01, answered=False)
-    slots.leave("dead")
-    assert (slots.hosts, admitted(slots, "dead")) == (0, 2)
+    limits = HostLimits(total=64, per_host=2, backlog=100, wait_s=1)
+    assert limits.try_hold("dead")
+    limits.record_attempt("dead", 0.01, answered=False)
+    limits.release("dead")
+    assert (limits.hosts, hold_all(limits, "dead")) == (0, 2)
 
 
-async def test_turns_come_in_the_order_in_which_they_were_waited_for() -> None:
-    slots = HostLimits(total=64, per_host=1, backlog=8, wait_s=1)
-    assert slots.admit("busy")
+async def test_holds_are_given_in_the_order_in_which_they_were_asked_for() -> None:
+    limits = HostLimits(total=64, per_host=1, backlog=8, wait_s=1)
+    assert limits.try_hold("busy")
     came: list[int] = []
 
     async def wait(number: int) -> None:
-        await slots.turn("busy")
+        await limits.hold("busy")
         came.append(number)
 
     waiting = [asyncio.create_task(wait(number)) for number in range(5)]
-    await slots.turn("other")
+    await limits.hold("other")
     await asyncio.sleep(0)
     assert came == []
     waiting[0].cancel()
-    slots.leave("busy")
+    limits.release("busy")
     await asyncio.sleep(0.01)
     assert came == [1]
-    # One that is called off just when its turn came leaves it to the next.
-    slots.leave("busy")
+    # One that is cancelled just as it is given leaves it to the next.
+    limits.release("busy")
     waiting[2].cancel()
     await asyncio.sleep(0.01)
     assert came == [1, 3]
-    assert not slots.admit("busy"), "there are others before it"
-    slots.leave("busy")
+    assert not limits.try_hold("busy"), "others wait before it"
+    limits.release("busy")
     await asyncio.sleep(0.01)
-    slots.leave("busy")
-    slots.leave("other")
-    assert (came, slots.hosts) == ([1, 3, 4], 0)
+    limits.release("busy")
+    limits.release("other")
+    assert (came, limits.hosts) == ([1, 3, 4], 0)
 
 
-async def test_who_waits_is_let_in_when_a_silent_host_answers() -> None:
-    slots = HostLimits(total=64, per_host=1, backlog=100, wait_s=1)
-    assert slots.admit("dead")
-    slots.attempted("dead", 0.01, answered=False)
-    waiting = [asyncio.create_task(slots.turn("dead")) for _ in range(3)]
+async def test_waiting_holds_are_given_when_a_silent_host_answers() -> None:
+    limits = HostLimits(total=64, per_host=1, backlog=100, wait_s=1)
+    assert limits.try_hold("dead")
+    limits.record_attempt("dead", 0.01, answered=False)
+    waiting = [asyncio.create_task(limits.hold("dead")) for _ in range(3)]
     await asyncio.sleep(0)
-    slots.attempted("dead", 0.01, answered=True)
+    limits.record_attempt("dead", 0.01, answered=True)
     await asyncio.wait_for(asyncio.gather(*waiting), 1)

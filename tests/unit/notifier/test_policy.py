@@ -1,4 +1,4 @@
-"""What follows an attempt."""
+"""Decisions after an attempt."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from notifier.policy import (
     Retry,
     RetryPolicy,
     decide,
-    outstayed,
+    gave_up_reason,
     parse_retry_after,
-    patience_s,
+    remaining_s,
 )
 from schemas.webhooks import WebhookFailure
 
-POLICY = RetryPolicy(attempts=4, base_s=1, max_s=30, held_s=5, turn_s=3600, silent_s=60)
+POLICY = RetryPolicy(attempts=4, base_s=1, max_s=30, hold_s=5, busy_s=3600, silent_s=60)
 
 
-def no_luck() -> float:
+def no_jitter() -> float:
     return 0.0
 
 
@@ -34,58 +34,60 @@ def failed(status: int | None = 500, **facts) -> Outcome:
 
 
 def test_a_success_ends_it() -> None:
-    assert decide(Outcome(status=204), 1, POLICY, no_luck) == Delivered()
+    assert decide(Outcome(status=204), 1, POLICY, no_jitter) == Delivered()
 
 
 @pytest.mark.parametrize("status", [302, 400, 401, 404, 409, 429, 500, 503, None])
 def test_failures_are_tried_again_after_doubling_waits(status: int | None) -> None:
-    waits = [decide(failed(status), attempt, POLICY, no_luck) for attempt in (1, 2, 3)]
+    waits = [decide(failed(status), attempt, POLICY, no_jitter) for attempt in (1, 2, 3)]
     assert waits == [Retry(1), Retry(2), Retry(4)]
 
 
 def test_the_last_attempt_gives_up_and_says_why() -> None:
-    assert decide(failed(), 4, POLICY, no_luck) == GiveUp("4 attempts failed. The last: It failed.")
+    assert decide(failed(), 4, POLICY, no_jitter) == GiveUp(
+        "4 attempts failed. The last: It failed."
+    )
 
 
 def test_gone_and_blocked_are_given_up_at_once() -> None:
-    assert isinstance(decide(failed(410), 1, POLICY, no_luck), GiveUp)
+    assert isinstance(decide(failed(410), 1, POLICY, no_jitter), GiveUp)
     blocked = Outcome(WebhookFailure.BLOCKED, message="The URL points to a private network.")
-    assert decide(blocked, 1, POLICY, no_luck) == GiveUp("The URL points to a private network.")
+    assert decide(blocked, 1, POLICY, no_jitter) == GiveUp("The URL points to a private network.")
 
 
 def test_retry_after_lengthens_a_wait_within_bounds() -> None:
-    assert decide(failed(429, retry_after_s=7), 1, POLICY, no_luck) == Retry(7)
-    assert decide(failed(429, retry_after_s=0), 1, POLICY, no_luck) == Retry(1)
-    assert decide(failed(429, retry_after_s=86_400), 1, POLICY, no_luck) == Retry(30)
+    assert decide(failed(429, retry_after_s=7), 1, POLICY, no_jitter) == Retry(7)
+    assert decide(failed(429, retry_after_s=0), 1, POLICY, no_jitter) == Retry(1)
+    assert decide(failed(429, retry_after_s=86_400), 1, POLICY, no_jitter) == Retry(30)
 
 
 @given(st.integers(1, 3), st.none() | st.floats(0, 1e9), st.floats(0, 1))
 def test_waits_are_a_little_longer_than_planned(
     attempt: int, after: float | None, luck: float
 ) -> None:
-    planned = decide(failed(retry_after_s=after), attempt, POLICY, no_luck)
+    planned = decide(failed(retry_after_s=after), attempt, POLICY, no_jitter)
     decision = decide(failed(retry_after_s=after), attempt, POLICY, lambda: luck)
     assert planned.delay_s <= decision.delay_s <= planned.delay_s * 1.201
 
 
-def test_who_waits_for_its_turn_gives_up_sooner_when_nobody_answers() -> None:
-    assert outstayed(3600, 60, POLICY) is None
-    assert outstayed(60, 3600, POLICY) is None
-    assert outstayed(61, 61, POLICY) == GiveUp("The receiver has not answered for 61 s.")
-    assert "too slow" in outstayed(3601, 0, POLICY).reason
+def test_a_requeued_delivery_is_given_up_sooner_when_its_host_is_silent() -> None:
+    assert gave_up_reason(3600, 60, POLICY) is None
+    assert gave_up_reason(60, 3600, POLICY) is None
+    assert gave_up_reason(61, 61, POLICY) == "The receiver has not answered for 61 s."
+    assert "too slow" in gave_up_reason(3601, 0, POLICY)
 
 
 @given(st.floats(0, 4000), st.floats(0, 4000))
-def test_who_has_not_waited_for_too_long_has_not_while_its_patience_lasts(
+def test_no_delivery_is_given_up_before_its_remaining_time_has_passed(
     waited_s: float, silent_s: float
 ) -> None:
-    left_s = patience_s(waited_s, silent_s, POLICY)
+    left_s = remaining_s(waited_s, silent_s, POLICY)
     assert 0 < left_s < 61
-    if outstayed(waited_s, silent_s, POLICY) is None:
+    if gave_up_reason(waited_s, silent_s, POLICY) is None:
         soon = max(0.0, left_s - 0.1)
-        assert outstayed(waited_s + soon, silent_s + soon, POLICY) is None
-        if silent_s or waited_s > POLICY.turn_s - 60:
-            assert outstayed(waited_s + left_s, silent_s + left_s, POLICY) is not None
+        assert gave_up_reason(waited_s + soon, silent_s + soon, POLICY) is None
+        if silent_s or waited_s > POLICY.busy_s - 60:
+            assert gave_up_reason(waited_s + left_s, silent_s + left_s, POLICY) is not None
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What is told of running jobs."""
+"""The events of running jobs, and posts of their progress."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import json
 
 import pytest
 
-from notifier.delivery import Run
+from notifier.delivery import DeliveryTask
 from notifier.host_limits import HostLimits
-from notifier.progress import ProgressPosts, running_state
+from notifier.progress import ProgressPosts, due_events, running_state
 from schemas.cloudevents import encode_item, encode_state
-from schemas.jobs import Item, JobState, JobStatus, Webhook
+from schemas.jobs import Item, JobState, JobStatus, Progress, Webhook, WebhookEvent
 
 AT = "2026-01-01T00:00:02.000Z"
-ALL = ("job.started", "job.progress", "job.finished")
+ALL = tuple(WebhookEvent)
 
 
 def running(outcomes: str, events: tuple[str, ...] = ALL, **changes) -> JobState:
@@ -32,22 +32,24 @@ def running(outcomes: str, events: tuple[str, ...] = ALL, **changes) -> JobState
 
 
 class Posts:
-    """Posts that end when they are let; what was posted, as kind and images processed."""
+    """Posts that end once they are let; `bodies` are those posted."""
 
     def __init__(self) -> None:
         self.let = asyncio.Event()
         self.bodies: list[dict] = []
 
-    async def __call__(self, run: Run) -> None:
-        self.bodies.append(json.loads(run.delivery.body))
-        await self.let.wait()
+    async def deliver(self, task: DeliveryTask) -> bool:
+        self.bodies.append(json.loads(task.delivery.body))
+        with task.cancellable():
+            await self.let.wait()
+        return True
 
     @property
     def processed(self) -> list[int]:
         return [body["data"]["progress"]["processed"] for body in self.bodies]
 
 
-def news(posts: Posts, backlog: int = 100) -> ProgressPosts:
+def progress_posts(posts: Posts, backlog: int = 100) -> ProgressPosts:
     return ProgressPosts(HostLimits(total=4, per_host=1, backlog=backlog, wait_s=1), posts)
 
 
@@ -66,8 +68,22 @@ async def settled() -> None:
         (running("....", status=JobStatus.QUEUED), False),
     ],
 )
-def test_only_running_jobs_whose_submitter_asked_are_told_of(state: JobState, wanted: bool):
+def test_only_running_jobs_whose_webhook_asks_are_decoded(state: JobState, wanted: bool):
     assert (running_state(encode_state(state).value) is not None) == wanted
+
+
+@pytest.mark.parametrize("event", [e for e in WebhookEvent if e is not WebhookEvent.FINISHED])
+def test_no_event_of_a_running_job_is_dropped_before_it_is_decoded(event: WebhookEvent):
+    assert running_state(encode_state(running("r...", events=(event,))).value) is not None
+
+
+def test_every_event_but_the_end_is_due_in_the_course_of_a_job():
+    due, before = set(), None
+    for processed, failed in ((0, 0), (1, 0), (2, 1), (4, 2)):
+        progress = Progress(total=4, processed=processed, failed=failed)
+        due |= set(due_events(before, progress))
+        before = progress
+    assert due == set(WebhookEvent) - {WebhookEvent.FINISHED}
 
 
 def test_items_and_tombstones_are_passed_over():
@@ -76,44 +92,54 @@ def test_items_and_tombstones_are_passed_over():
     assert running_state(None) is None
 
 
-async def test_the_begin_is_told_once_and_progress_when_it_moves():
+async def test_the_start_is_due_once_and_progress_is_posted_when_it_changes():
     posts = Posts()
     posts.let.set()
-    teller = news(posts)
-    begun = teller.hear(running("r..."), AT)
-    assert begun is not None
-    body = json.loads(begun.body)
+    progress = progress_posts(posts)
+    (started,) = progress.observe(running("r..."), AT)
+    body = json.loads(started.body)
     assert (body["type"], body["timestamp"]) == ("job.started", AT)
     assert body["data"]["metadata"] == {"order": 7}
     for outcomes in ("rr..", "sr..", "srr.", "sfr."):
-        assert teller.hear(running(outcomes), AT) is None
+        assert progress.observe(running(outcomes), AT) == []
         await settled()
     assert posts.processed == [1, 2]
     assert posts.bodies[1]["data"]["progress"] == {"total": 4, "processed": 2, "failed": 1}
-    assert len(teller) == 0
+    assert len(progress) == 0
 
 
-async def test_of_what_comes_during_a_post_the_newest_is_told():
+async def test_of_the_changes_during_a_post_the_newest_is_posted():
     posts = Posts()
-    teller = news(posts)
+    progress = progress_posts(posts)
     for outcomes in ("s...", "ss..", "sss."):
-        assert teller.hear(running(outcomes, events=("job.progress",)), AT) is None
+        assert progress.observe(running(outcomes, events=("job.progress",)), AT) == []
         await settled()
-    assert (posts.processed, len(teller)) == ([1], 1)
+    assert (posts.processed, len(progress)) == ([1], 1)
     posts.let.set()
     await settled()
-    assert (posts.processed, len(teller)) == ([1, 3], 0)
+    assert (posts.processed, len(progress)) == ([1, 3], 0)
 
 
-async def test_progress_of_a_host_that_is_busy_is_left_out():
+async def test_progress_of_a_busy_host_is_left_out():
     posts = Posts()
-    teller = news(posts, backlog=1)
-    teller.hear(running("s..."), AT)
-    teller.hear(running("s...", job_id="job-2"), AT)
+    progress = progress_posts(posts, backlog=1)
+    progress.observe(running("s..."), AT)
+    progress.observe(running("s...", job_id="job-2"), AT)
     await settled()
     assert [body["data"]["job_id"] for body in posts.bodies] == ["job-1"]
     posts.let.set()
     await settled()
-    teller.hear(running("ss..", job_id="job-2"), AT)
+    progress.observe(running("ss..", job_id="job-2"), AT)
     await settled()
     assert posts.bodies[-1]["data"]["job_id"] == "job-2"
+
+
+async def test_closing_ends_a_post_and_frees_its_host():
+    posts = Posts()
+    limits = HostLimits(total=4, per_host=1, backlog=1, wait_s=1)
+    progress = ProgressPosts(limits, posts)
+    progress.observe(running("s..."), AT)
+    progress.observe(running("ss.."), AT)
+    await settled()
+    await progress.close(grace_s=5)
+    assert (posts.processed, len(progress), limits.hosts) == ([1], 0, 0)
