@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from pydantic import ConfigDict, Field
 
-from schemas.frozen import Frozen
+from schemas.base import Frozen
 
 
 class ErrorClass(StrEnum):

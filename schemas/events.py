@@ -6,8 +6,8 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
+from schemas.base import Frozen
 from schemas.errors import JobError
-from schemas.frozen import Frozen
 from schemas.jobs import (
     MAX_ATTEMPTS,
     MAX_ITEMS,

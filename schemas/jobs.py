@@ -12,8 +12,8 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from schemas.base import Frozen
 from schemas.errors import ErrorCode, JobError
-from schemas.frozen import Frozen
 from schemas.times import Timestamp
 
 # Any id on the topics. Without a slash, since "job id/index" is the message key of an item.

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, GetJsonSchemaHandler, model_validator
+from pydantic_core import CoreSchema
+
+from schemas.base import Array, Strict
 
 # Levels of nesting in JSON that clients make up. Readers and writers of JSON differ in how deep
 # they go, and an event nests it a few levels deeper.
@@ -31,26 +34,42 @@ def _within(value: Any, levels: int) -> bool:
 FreeJson = Annotated[dict[str, Any], AfterValidator(shallow)]
 
 
-class StepBody(BaseModel):
+class StepBody(Strict):
     """One operation of a pipeline; a bare name stands for the operation without params."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    operation: str
-    params: FreeJson = Field(default_factory=dict)
+    operation: str = Field(description="Name of the operation, as `GET /v1/operations` lists it.")
+    params: FreeJson = Field(
+        default_factory=dict, description="Params of the operation; those left out are defaults."
+    )
 
     @model_validator(mode="before")
     @classmethod
     def _from_name(cls, value: Any) -> Any:
         return {"operation": value} if isinstance(value, str) else value
 
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        """Add the bare name to the schema."""
+        return {
+            "anyOf": [{"type": "string"}, super().__get_pydantic_json_schema__(schema, handler)]
+        }
 
-class Template(BaseModel):
-    """A named operation, or pipeline, with params; what `template=` refers to."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+class Template(Strict):
+    """A named operation, or pipeline, with params; jobs refer to it by `template`."""
 
-    operation: str | None = None
-    operations: tuple[StepBody, ...] = Field((), max_length=MAX_STEPS)
-    params: FreeJson = Field(default_factory=dict)
-    description: str = Field("", max_length=1000)
+    operation: str | None = Field(None, description="Name of the operation; null for a pipeline.")
+    operations: Array[StepBody] = Field(
+        (),
+        max_length=MAX_STEPS,
+        description=f"Operations of a pipeline, in order, {MAX_STEPS} at most; else empty.",
+    )
+    params: FreeJson = Field(
+        default_factory=dict,
+        description="Params of the operation; those of a job override them one by one.",
+    )
+    description: str = Field(
+        "", max_length=1000, description="Text for people, 1000 characters at most."
+    )

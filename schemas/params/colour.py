@@ -7,24 +7,24 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
-Channel = Annotated[int, Field(ge=0, le=255, strict=True)]
+from schemas.base import integral
 
-_HEX = re.compile(r"#?([0-9a-fA-F]{3,4}|[0-9a-fA-F]{6}|[0-9a-fA-F]{8})")
+_HEX = r"^#?([0-9a-fA-F]{3,4}|[0-9a-fA-F]{6}|[0-9a-fA-F]{8})$"
+_HEX_COLOUR = re.compile(_HEX)
+Channel = Annotated[int, Field(ge=0, le=255)]
 
 
 def _rgba(value: Any) -> Any:
-    """Four numbers of a colour given as hex text or as three or four numbers."""
-    if isinstance(value, str):
-        match = _HEX.fullmatch(value.strip())
-        if match is None:
-            raise ValueError("a colour is #rgb, #rgba, #rrggbb or #rrggbbaa, or 3 or 4 numbers")
+    """Return the four numbers of a colour given as hex text or as three or four numbers."""
+    if isinstance(value, str) and (match := _HEX_COLOUR.fullmatch(value)):
         digits = match[1]
         if len(digits) < 6:
             digits = "".join(digit * 2 for digit in digits)
-        value = list(bytes.fromhex(digits))
-    if isinstance(value, list | tuple) and len(value) == 3:
-        return (*value, 255)
-    return value
+        value = bytes.fromhex(digits)
+    elif not isinstance(value, list | tuple) or len(value) not in (3, 4):
+        raise ValueError("a colour is #rgb, #rgba, #rrggbb or #rrggbbaa, or 3 or 4 numbers")
+    channels = tuple(map(integral, value))
+    return channels if len(channels) == 4 else (*channels, 255)
 
 
 Colour = Annotated[
@@ -33,10 +33,7 @@ Colour = Annotated[
     WithJsonSchema(
         {
             "anyOf": [
-                {
-                    "type": "string",
-                    "pattern": "^#?([0-9a-fA-F]{3,4}|[0-9a-fA-F]{6}|[0-9a-fA-F]{8})$",
-                },
+                {"type": "string", "pattern": _HEX},
                 {
                     "type": "array",
                     "items": {"type": "integer", "minimum": 0, "maximum": 255},

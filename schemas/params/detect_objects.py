@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from schemas.base import Array, Strict
 
 ClassName = Annotated[str, Field(min_length=1, max_length=100)]
 
 
-class DetectObjectsParams(BaseModel):
+class DetectObjectsParams(Strict):
     """What to look for and how sure to be."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     model: str | None = Field(
         default=None,
@@ -36,7 +36,7 @@ class DetectObjectsParams(BaseModel):
             "are one object; 1 keeps every box."
         ),
     )
-    classes: tuple[ClassName, ...] | None = Field(
+    classes: Array[ClassName] | None = Field(
         default=None,
         min_length=1,
         max_length=100,

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from schemas.base import NOT_BLANK, Array, Strict
 from schemas.params.languages import LanguageCode
 
 
-class ReadTextParams(BaseModel):
+class ReadTextParams(Strict):
     """What to read and what to look for in it."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     model: str | None = Field(
         default=None,
@@ -22,7 +21,7 @@ class ReadTextParams(BaseModel):
             "with the installation."
         ),
     )
-    languages: tuple[LanguageCode, ...] = Field(
+    languages: Array[LanguageCode] = Field(
         default=(),
         max_length=20,
         description=(
@@ -41,7 +40,7 @@ class ReadTextParams(BaseModel):
         default=None,
         min_length=1,
         max_length=500,
-        pattern=r"\S",
+        pattern=NOT_BLANK,
         description=(
             "Text to look for in what was read; case, spaces and character width do not matter."
         ),

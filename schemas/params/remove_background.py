@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import ConfigDict, Field, ValidationInfo, field_validator
 
+from schemas.base import Strict, given
 from schemas.params.colour import Colour
 
 
-class RemoveBackgroundParams(BaseModel):
-    """How the subject is found, and what is given back of it."""
+class RemoveBackgroundParams(Strict):
+    """The model and its options, the edge of the subject, and the file that is made."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(
+        json_schema_extra={
+            "if": given("quality"),
+            "then": {"required": ["format"], "properties": {"format": {"not": {"const": "png"}}}},
+        }
+    )
 
     model: str | None = Field(
         default=None,
@@ -56,7 +62,10 @@ class RemoveBackgroundParams(BaseModel):
         le=255,
         # Also when only the other one is given.
         validate_default=True,
-        description="Mask values below this are surely not, 0 to 255.",
+        description=(
+            "Mask values below this are surely not subject, 0 to 255; must be below "
+            "alpha_matting_foreground_threshold."
+        ),
     )
     alpha_matting_erode_size: int = Field(
         default=10,

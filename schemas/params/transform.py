@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Annotated, Literal, Self
 
 from pydantic import (
-    BaseModel,
     ConfigDict,
     Field,
     ValidationInfo,
@@ -13,10 +12,13 @@ from pydantic import (
     model_validator,
 )
 
+from schemas.base import NOT_BLANK, Array, Strict, given
 from schemas.params.colour import Colour
 
 # Sides beyond this are over every sensible pixel limit; the limit itself is a setting.
 MAX_SIDE = 30_000
+# Formats without a quality.
+_LOSSLESS = ("png", "gif", "tiff", "bmp")
 
 Side = Annotated[int, Field(ge=1, le=MAX_SIDE)]
 Offset = Annotated[int, Field(ge=0, le=MAX_SIDE)]
@@ -33,18 +35,22 @@ Gravity = Literal[
 ]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Grayscale(_Strict):
+class Grayscale(Strict):
     """Take the colours out."""
 
     do: Literal["grayscale"]
 
 
-class Resize(_Strict):
+class Resize(Strict):
     """Change the size, with a Lanczos filter."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "anyOf": [given("width"), given("height")],
+            "if": {"properties": {"mode": {"const": "fit"}}},
+            "else": given("width", "height"),
+        }
+    )
 
     do: Literal["resize"]
     width: Side | None = Field(None, description="Pixels.")
@@ -71,8 +77,17 @@ class Resize(_Strict):
         return self
 
 
-class Crop(_Strict):
-    """Cut out a rectangle; what of it lies outside the picture is left out."""
+class Crop(Strict):
+    """Cut out a rectangle; any part of it outside the picture is left out."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "allOf": [
+                {"if": given("x"), "then": given("y")},
+                {"if": given("y"), "then": given("x")},
+            ]
+        }
+    )
 
     do: Literal["crop"]
     width: Side = Field(description="Pixels.")
@@ -88,7 +103,7 @@ class Crop(_Strict):
         return self
 
 
-class Rotate(_Strict):
+class Rotate(Strict):
     """Turn clockwise; other angles than quarter turns make the picture larger."""
 
     do: Literal["rotate"]
@@ -99,7 +114,7 @@ class Rotate(_Strict):
     )
 
 
-class Flip(_Strict):
+class Flip(Strict):
     """Mirror."""
 
     do: Literal["flip"]
@@ -108,14 +123,14 @@ class Flip(_Strict):
     )
 
 
-class Blur(_Strict):
+class Blur(Strict):
     """Blur with a Gaussian filter."""
 
     do: Literal["blur"]
     sigma: float = Field(gt=0, le=100, description="Strength in pixels.")
 
 
-class Sharpen(_Strict):
+class Sharpen(Strict):
     """Sharpen with an unsharp mask."""
 
     do: Literal["sharpen"]
@@ -126,8 +141,17 @@ class Sharpen(_Strict):
     )
 
 
-class Pad(_Strict):
+class Pad(Strict):
     """Add a border."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "anyOf": [
+                {"required": [side], "properties": {side: {"minimum": 1}}}
+                for side in ("top", "right", "bottom", "left")
+            ]
+        }
+    )
 
     do: Literal["pad"]
     top: Offset = Field(0, description="Pixels.")
@@ -145,7 +169,7 @@ class Pad(_Strict):
         return self
 
 
-class Extend(_Strict):
+class Extend(Strict):
     """Add a border up to a size; after a fit the result has just that size."""
 
     do: Literal["extend"]
@@ -157,21 +181,21 @@ class Extend(_Strict):
     )
 
 
-class Background(_Strict):
+class Background(Strict):
     """Put a colour behind transparent parts."""
 
     do: Literal["background"]
     color: Colour = Field(description="Hex text or 3 or 4 numbers.")
 
 
-class Watermark(_Strict):
+class Watermark(Strict):
     """Write a text on the picture; letters beyond ASCII need a font on the worker."""
 
     do: Literal["watermark"]
     text: str = Field(
         min_length=1,
         max_length=200,
-        pattern=r"^[^\x00-\x1f]*\S[^\x00-\x1f]*$",
+        pattern=rf"^[^\x00-\x1f]*{NOT_BLANK}[^\x00-\x1f]*$",
         description="One line of 1 to 200 characters.",
     )
     gravity: Gravity = Field("south_east", description="Where it stands.")
@@ -203,10 +227,17 @@ Step = Annotated[
 ]
 
 
-class TransformParams(_Strict):
-    """What is done to the picture, in this order, and the file it becomes."""
+class TransformParams(Strict):
+    """The steps to do, in order, and the file that is made."""
 
-    steps: tuple[Step, ...] = Field(
+    model_config = ConfigDict(
+        json_schema_extra={
+            "if": given("quality"),
+            "then": {"properties": {"format": {"not": {"enum": list(_LOSSLESS)}}}},
+        }
+    )
+
+    steps: Array[Step] = Field(
         (), max_length=20, description="Done one after the other; none converts the format only."
     )
     format: Literal["png", "webp", "jpeg", "avif", "gif", "tiff", "bmp"] | None = Field(
@@ -231,6 +262,6 @@ class TransformParams(_Strict):
     @classmethod
     def _lossy(cls, quality: int | None, info: ValidationInfo) -> int | None:
         name = info.data.get("format")
-        if quality is not None and name in ("png", "gif", "tiff", "bmp"):
+        if quality is not None and name in _LOSSLESS:
             raise ValueError(f"quality is of jpeg, webp and avif, not of {name}")
         return quality

@@ -11,9 +11,9 @@ import pytest
 from pydantic import BaseModel
 
 from schemas import cloudevents
+from schemas.base import Frozen
 from schemas.errors import ErrorCode, JobError
 from schemas.events import EVENTS, ItemFinished, JobFinished
-from schemas.frozen import Frozen
 from schemas.jobs import NOT_PUBLISHED, FinishedJob, Item, Job, JobState, JobStatus, Progress
 from schemas.webhooks import WEBHOOK_EVENTS
 from schemas.workers import Heartbeat

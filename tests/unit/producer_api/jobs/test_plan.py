@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import orjson
 import pytest
 
 from producer_api.http.forms import SubmitBody
@@ -21,8 +22,8 @@ def planned(template: Template | None = None, **body: object):
 
 
 def test_params_are_kept_in_normal_form_without_defaults() -> None:
-    plan = planned(operation="detect-objects", params={"confidence": "0.5", "iou": 0.45})
-    assert plan.params == {"confidence": 0.5, "iou": 0.45}
+    plan = planned(operation="detect-objects", params={"confidence": 1, "max_detections": 5.0})
+    assert orjson.dumps(plan.params) == b'{"confidence":1.0,"max_detections":5}'
     assert planned(operation="detect-objects").params == {}
 
 

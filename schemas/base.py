@@ -1,11 +1,13 @@
-"""The base of every model that travels through Kafka."""
+"""The two bases of all models: `Frozen` is what services write, `Strict` what clients send."""
 
 from __future__ import annotations
 
 from functools import cache
-from typing import Any, Self
+from types import UnionType
+from typing import Annotated, Any, Self, TypeVar, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import Strict as StrictMode
 
 
 class Frozen(BaseModel):
@@ -81,3 +83,62 @@ def _defaults(model: type[BaseModel]) -> dict[str, Any]:
         name: None if field.is_required() else field.get_default(call_default_factory=True)
         for name, field in model.model_fields.items()
     }
+
+
+T = TypeVar("T")
+# A JSON array as a tuple, which pydantic's strict mode takes from a tuple alone.
+Array = Annotated[tuple[T, ...], StrictMode(False)]
+# A character that no reader of regular expressions counts as white space: JSON Schema's dialect,
+# Rust's (pydantic) and Python's differ in U+001C to U+001F, U+0085 and U+FEFF.
+NOT_BLANK = r"[^\s\x1c-\x1f\x85\uFEFF]"
+
+
+class Strict(BaseModel):
+    """Accepts the JSON that the model's published JSON Schema accepts, and no other.
+
+    Nothing is converted: `"80"`, `true` and `1` are a string, a boolean and a number. A number
+    without a fraction is an integer however it is written, 80 or 80.0. Unknown fields are refused.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _integers(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            return data
+        return {
+            name: integral(value) if name in _integer_fields(cls) else value
+            for name, value in data.items()
+        }
+
+
+def given(*names: str) -> dict[str, Any]:
+    """Return the JSON Schema clause that all these fields are there, and not null.
+
+    Models put the rules that span several fields into their schema by it, beside the validator.
+    """
+    return {
+        "required": list(names),
+        "properties": {name: {"not": {"type": "null"}} for name in names},
+    }
+
+
+def integral(value: Any) -> Any:
+    """Return a float without a fraction as an int, and any other value as it is."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+@cache
+def _integer_fields(model: type[BaseModel]) -> frozenset[str]:
+    fields = model.model_fields.items()
+    return frozenset(name for name, field in fields if _takes_int(field.annotation))
+
+
+def _takes_int(annotation: Any) -> bool:
+    origin = get_origin(annotation)
+    if origin is Annotated:
+        return _takes_int(get_args(annotation)[0])
+    if origin in (Union, UnionType):
+        return any(map(_takes_int, get_args(annotation)))
+    return annotation is int
