@@ -73,3 +73,13 @@ def test_ci_runs_what_the_makefile_has():
     # Nothing but lint-imports checks the borders of the packages.
     assert re.search(r"^test:.* lint\b", makefile, re.M)
     assert "lint-imports" in makefile.split("\nlint:")[1].split("\n\n")[0]
+
+
+def test_unit_tests_lie_in_the_tree_of_the_code():
+    folders = {file.parent for file in (ROOT / "tests" / "unit").rglob("test_*.py")}
+    strangers = [
+        folder
+        for folder in folders
+        if not (ROOT / folder.relative_to(ROOT / "tests/unit")).is_dir()
+    ]
+    assert strangers == []
