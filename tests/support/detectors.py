@@ -27,12 +27,13 @@ _CELLS = SIDE // CELL
 # Rows that the YOLO families have before those of the cells: of strides 8 and 16, all zero.
 _SMALLER_CELLS = (SIDE // 8) ** 2 + (SIDE // 16) ** 2
 _YOLOV5_ANCHORS = 3
-# The outputs of each family, and the nodes that make them from `boxes`, `classes` and `sure`.
 _OBJECTNESS = """
     steep = Mul(sure, hundred)
     objectness = Clip(steep, zero, one)
     output = Concat<axis=2>(boxes, objectness, classes)
 """
+# The outputs of each family, and the nodes that make them of `boxes`, `classes` and `sure`, the
+# highest class score of each box.
 _HEADS = {
     Head.YOLOV5: ("float[a, b, c] output", _OBJECTNESS),
     Head.YOLOX: ("float[a, b, c] output", _OBJECTNESS),
