@@ -17,7 +17,7 @@ from producer_api.dialects.common import (
     submit,
 )
 from producer_api.http.multipart import Form, FormSpec
-from producer_api.http.query import json_answer
+from producer_api.http.query import json_answer, query_text
 from producer_api.http.routing import FILE, TEXT, Docs, Route
 from producer_api.jobs.staging import Staging
 from producer_api.read_model.queries import JobRecord
@@ -32,7 +32,7 @@ _FORMATS = frozenset({"jpeg", "png"})
 @flask_errors
 async def predict(request: web.Request) -> web.Response:
     """POST /predict?model="""
-    model = request.query.get("model") or request.app[API].settings.inference_model
+    model = query_text(request, "model") or request.app[API].settings.inference_model
 
     def body(_form: Form, staging: Staging) -> dict[str, Any]:
         single_image(staging, "image")

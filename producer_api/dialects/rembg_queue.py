@@ -20,7 +20,7 @@ from producer_api.dialects.common import (
 )
 from producer_api.http.multipart import Form, FormSpec
 from producer_api.http.problems import Problem, quoted
-from producer_api.http.query import json_answer, query_int
+from producer_api.http.query import json_answer, query_int, query_text
 from producer_api.http.routing import FILE, TEXT, Docs, Route
 from producer_api.jobs.staging import Staging
 from producer_api.read_model.queries import JobRecord, ListFilter
@@ -47,7 +47,7 @@ _SPELLINGS = {"siluette": "silueta", "isnet-general": "isnet-general-use"}
 @fastapi_errors
 async def submit_job(request: web.Request) -> web.Response:
     """POST /queue/submit?model="""
-    named = request.query.get("model") or _DEFAULT_MODEL
+    named = query_text(request, "model") or _DEFAULT_MODEL
     model = _model(request.app[API], named)
 
     def body(_form: Form, staging: Staging) -> dict[str, Any]:
@@ -145,7 +145,7 @@ def _moment(timestamp: str | None) -> str | None:
 async def list_jobs(request: web.Request) -> web.Response:
     """GET /queue/jobs?status=&limit="""
     api = request.app[API]
-    word = request.query.get("status")
+    word = query_text(request, "status")
     if word and word not in _STATUSES:
         raise bad_request(f"Unknown status {quoted(word)}; there are {', '.join(_STATUSES)}.")
     limit = query_int(request, "limit", _PAGE, 1, _LARGEST_PAGE)

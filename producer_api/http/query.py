@@ -1,4 +1,8 @@
-"""What handlers read from requests besides bodies: waits, limits, filters; and JSON answers."""
+"""Values that handlers read from a request beside its body, and JSON answers.
+
+A query parameter is given once, in the form that the OpenAPI document says; anything else is a
+422 that names it, since a value that was guessed at, or dropped, is one that nobody asked for.
+"""
 
 from __future__ import annotations
 
@@ -14,15 +18,18 @@ from producer_api.ids import is_job_id
 from schemas.times import from_epoch, to_epoch
 
 _PREFER_WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,6})\"?\s*(?:$|[,;])", re.IGNORECASE)
-# Digits of the largest 63 bit number, at least. Python itself refuses thousands of them.
-_LONGEST_NUMBER = 20
+# Digits of a number. 20 hold any of 64 bits; Python refuses to read thousands.
+_MAX_DIGITS = 20
+_SECONDS = re.compile(rf"\d{{1,{_MAX_DIGITS}}}(\.\d{{1,{_MAX_DIGITS}}})?", re.ASCII)
+# RFC 3339, 5.6: with a zone, since that of the server is nobody's business.
+_DATE_TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 _TRACEPARENT = re.compile(r"^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$")
 
 
 def json_answer(
     document: Any, *, status: int = 200, headers: Mapping[str, str] | None = None
 ) -> web.Response:
-    """A document as a JSON response."""
+    """Make a JSON response of a document."""
     return web.Response(
         body=orjson.dumps(document),
         status=status,
@@ -32,68 +39,91 @@ def json_answer(
 
 
 def prefer_wait(request: web.Request, limit_s: float) -> float | None:
-    """Seconds of `Prefer: wait=N`, at most `limit_s`; None without that preference."""
+    """Return the seconds of `Prefer: wait=N`, at most `limit_s`; None without that preference."""
     found = _PREFER_WAIT.search(request.headers.get("Prefer", ""))
     return min(float(found[1]), limit_s) if found else None
 
 
+def query_text(request: web.Request, name: str) -> str | None:
+    """Return a query parameter; None without it.
+
+    Raises:
+        Problem: 422 when it is given more than once.
+    """
+    values = request.query.getall(name, ())
+    if len(values) > 1:
+        raise _query_problem(name, "given more than once")
+    return values[0] if values else None
+
+
 def query_wait(request: web.Request, limit_s: float) -> float:
-    """Seconds of `?wait=N`, at most `limit_s`; 0 without it. Raises Problem when no number."""
-    text = request.query.get("wait")
+    """Return the seconds of `?wait=N`, at most `limit_s`; 0 without it.
+
+    Raises:
+        Problem: 422 when it is no decimal number, or given more than once.
+    """
+    text = query_text(request, "wait")
     if text is None:
         return 0.0
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = -1.0
-    if not 0 <= seconds < float("inf"):
-        raise field_problem("wait", "expected seconds, 0 or more", code="query_invalid")
-    return min(seconds, limit_s)
+    if not _SECONDS.fullmatch(text):
+        raise _query_problem("wait", "expected seconds, 0 or more, in decimal digits")
+    return min(float(text), limit_s)
 
 
 def whole_number(text: str) -> int | None:
-    """The number that the text is, in plain digits; None when it is none or longer than any."""
-    plain = text.isascii() and text.isdecimal() and len(text) <= _LONGEST_NUMBER
+    """Return the number that decimal digits stand for; None for other text, and over 20 digits."""
+    plain = text.isascii() and text.isdecimal() and len(text) <= _MAX_DIGITS
     return int(text) if plain else None
 
 
 def query_int(request: web.Request, name: str, default: int, low: int, high: int) -> int:
-    """A whole number of the query string within bounds. Raises Problem otherwise."""
-    text = request.query.get(name)
+    """Return a whole number from `low` to `high` of the query string.
+
+    Raises:
+        Problem: 422 when it is none, or given more than once.
+    """
+    text = query_text(request, name)
     if text is None:
         return default
     number = whole_number(text)
     if number is None or not low <= number <= high:
-        raise field_problem(
-            name, f"expected a whole number from {low} to {high}", code="query_invalid"
-        )
+        raise _query_problem(name, f"expected a whole number from {low} to {high}")
     return number
 
 
 def query_time(request: web.Request, name: str) -> str:
-    """A moment of the query string as our timestamps write it; empty without it."""
-    text = request.query.get(name)
+    """Return a time of the query string as a timestamp of ours; empty without it.
+
+    Raises:
+        Problem: 422 when it is no RFC 3339 date and time with a zone, or given more than once.
+    """
+    text = query_text(request, name)
     if not text:
         return ""
+    # A plus sign that was not escaped arrives as a space.
+    time = re.sub(r" (\d\d:\d\d)$", r"+\1", text)
     try:
-        # A plus sign that was not escaped arrives as a space.
-        return from_epoch(to_epoch(text.replace(" ", "+")))
+        if not _DATE_TIME.fullmatch(time):
+            raise ValueError(time)
+        return from_epoch(to_epoch(time.upper()))
     except (ValueError, OverflowError) as error:
-        raise field_problem(
-            name, "expected a time such as 2026-01-31T12:00:00Z", code="query_invalid"
-        ) from error
+        raise _query_problem(name, "expected a time such as 2026-01-31T12:00:00Z") from error
 
 
 def query_values(request: web.Request, name: str) -> list[str]:
-    """All values of a parameter that may be repeated, or hold several between commas."""
+    """List the values of a parameter that may be repeated, or hold several between commas."""
     values = []
     for text in request.query.getall(name, []):
         values += [part for part in text.split(",") if part]
     return values
 
 
+def _query_problem(name: str, message: str) -> Problem:
+    return field_problem(name, message, code="query_invalid")
+
+
 def job_id_of(request: web.Request) -> str:
-    """The job id in the path. Raises the 404 of an unknown job when it can be none."""
+    """Return the job id in the path; raise the 404 of an unknown job if it can be none."""
     job_id = request.match_info["job_id"]
     if not is_job_id(job_id):
         raise unknown_job(job_id)
@@ -101,11 +131,11 @@ def job_id_of(request: web.Request) -> str:
 
 
 def unknown_job(job_id: str) -> Problem:
-    """The answer to an id that no job has."""
+    """Make the answer to an id that no job has."""
     return Problem(404, "not_found", f"There is no job {job_id[:64]}; it may have been removed.")
 
 
 def traceparent_of(request: web.Request) -> str | None:
-    """The W3C trace context of the request, if it has a valid one."""
+    """Return the W3C trace context of the request, if it has a valid one."""
     text = request.headers.get("traceparent", "")
     return text if _TRACEPARENT.match(text) else None

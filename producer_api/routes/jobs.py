@@ -16,6 +16,7 @@ from producer_api.http.query import (
     json_answer,
     prefer_wait,
     query_int,
+    query_text,
     query_time,
     query_values,
     query_wait,
@@ -138,7 +139,7 @@ async def list_jobs(request: web.Request) -> web.Response:
 
 
 def _cursor(request: web.Request) -> Cursor | None:
-    text = request.query.get("cursor")
+    text = query_text(request, "cursor")
     if not text:
         return None
     try:
