@@ -2,32 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, TypeVar
 
 import orjson
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Strict as StrictMode
 
 from imagemill.net.url import parse_url
 from producer_api.http.problems import Problem, field_problem
+from producer_api.http.query import whole_number
+from schemas.base import Array, Strict, given
 from schemas.jobs import CLIENT_JOB_ID, Priority, WebhookEvent
 from schemas.templates import MAX_JSON_DEPTH, MAX_STEPS, FreeJson, StepBody
 
 Model = TypeVar("Model", bound=BaseModel)
-_JSON_FIELDS = frozenset({"params", "metadata", "operations"})
-FIELDS = frozenset(
-    {
-        "operation",
-        "operations",
-        "params",
-        "priority",
-        "webhook_url",
-        "template",
-        "metadata",
-        "expires_in",
-        "image_url",
-    }
-)
+Member = TypeVar("Member")
+# A member of an enum by its JSON value, which pydantic's strict mode takes from JSON text alone.
+JsonEnum = Annotated[Member, StrictMode(False)]
 
 
 def http_url(text: str) -> str:
@@ -42,16 +36,18 @@ def http_url(text: str) -> str:
 HttpUrl = Annotated[str, AfterValidator(http_url)]
 
 
-class _Body(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class InputBody(_Body):
+class InputBody(Strict):
     """An image that the server fetches, or one uploaded before through /v1/uploads."""
 
-    url: HttpUrl | None = None
-    upload_id: str | None = Field(None, pattern=CLIENT_JOB_ID)
-    filename: str | None = Field(None, max_length=255)
+    model_config = ConfigDict(json_schema_extra={"oneOf": [given("url"), given("upload_id")]})
+
+    url: HttpUrl | None = Field(None, description="URL of an image, fetched by the worker.")
+    upload_id: str | None = Field(
+        None, pattern=CLIENT_JOB_ID, description="Id that `POST /v1/uploads` answered."
+    )
+    filename: str | None = Field(
+        None, max_length=255, description="Name of the image for people, in results and downloads."
+    )
 
     @model_validator(mode="after")
     def _one_source(self) -> InputBody:
@@ -60,27 +56,31 @@ class InputBody(_Body):
         return self
 
 
-class WebhookBody(_Body):
-    """Where to post the job's events."""
+class WebhookBody(Strict):
+    """The URL to post the job's events to."""
 
-    url: HttpUrl
-    events: tuple[WebhookEvent, ...] = Field((WebhookEvent.FINISHED,), min_length=1)
+    url: HttpUrl = Field(description="Absolute http or https URL.")
+    events: Array[JsonEnum[WebhookEvent]] = Field(
+        (WebhookEvent.FINISHED,), min_length=1, description="Events to post; the end by default."
+    )
 
 
-class SubmitBody(_Body):
-    """What is asked for, but for the files that come as form parts."""
+class SubmitBody(Strict):
+    """The request for a job, without the files that come as form parts."""
 
     operation: str | None = Field(None, description="name of the operation")
-    operations: tuple[StepBody, ...] = Field(
+    operations: Array[StepBody] = Field(
         (),
         max_length=MAX_STEPS,
         description="several operations, run one after the other on each image",
     )
     params: FreeJson = Field(default_factory=dict, description="params of the operation")
-    inputs: tuple[InputBody, ...] = ()
-    priority: Priority | None = None
-    webhook: WebhookBody | None = None
-    template: str | None = None
+    inputs: Array[InputBody] = Field((), description="images that are not sent with the request")
+    priority: JsonEnum[Priority] | None = Field(
+        None, description="queue that the job waits in; normal by default"
+    )
+    webhook: WebhookBody | None = Field(None, description="where to post the job's events")
+    template: str | None = Field(None, description="name of a template to take operations from")
     metadata: FreeJson = Field(
         default_factory=dict,
         description=f"kept and given back; nested {MAX_JSON_DEPTH} levels deep at most",
@@ -90,14 +90,38 @@ class SubmitBody(_Body):
     )
 
 
+# Form fields that stand for a field of SubmitBody under another name.
+_FORM_NAMES = {"inputs": "image_url", "webhook": "webhook_url"}
+# Fields that a form may have: those of the JSON body, under their names in a form.
+FIELDS = frozenset(_FORM_NAMES.get(name, name) for name in SubmitBody.model_fields)
+
+
+def _types(name: str) -> set[str]:
+    """Return the JSON types of a field by its published schema; none for an enum of strings."""
+    schema = _SUBMIT_SCHEMA["properties"][name]
+    return {kind["type"] for kind in schema.get("anyOf", [schema]) if "type" in kind}
+
+
+_SUBMIT_SCHEMA = SubmitBody.model_json_schema()
+# Form fields whose text is JSON, and those whose text is a number.
+_JSON_FIELDS = frozenset(
+    name
+    for name in FIELDS & _SUBMIT_SCHEMA["properties"].keys()
+    if _types(name) & {"object", "array"}
+)
+_NUMBER_FIELDS = frozenset(
+    name for name in FIELDS & _SUBMIT_SCHEMA["properties"].keys() if "integer" in _types(name)
+)
+
+
 def parse_json(raw: bytes, model: type[Model]) -> Model:
-    """The body of a JSON request.
+    """Read the body of a JSON request.
 
     Raises:
         Problem: 400 when it is no JSON object, 422 naming the fields that do not fit.
     """
     try:
-        document = orjson.loads(raw)
+        document = _load(raw)
     except orjson.JSONDecodeError as error:
         raise Problem(400, "body_invalid", f"The body is not valid JSON: {error}.") from error
     if not isinstance(document, dict):
@@ -106,7 +130,7 @@ def parse_json(raw: bytes, model: type[Model]) -> Model:
 
 
 def from_fields(fields: Mapping[str, Sequence[str]]) -> SubmitBody:
-    """The body of a form request, from its fields that are no files.
+    """Read the body of a form request from its fields that are no files.
 
     Raises:
         Problem: 422 naming the field.
@@ -117,12 +141,15 @@ def from_fields(fields: Mapping[str, Sequence[str]]) -> SubmitBody:
             document["inputs"] = [{"url": value} for value in values]
             continue
         if len(values) > 1:
-            raise field_problem(name, "given more than once", code="fields_invalid")
+            raise _given_twice(name)
         value = values[0]
         if name == "webhook_url":
             document["webhook"] = {"url": value}
         elif name in _JSON_FIELDS:
             document[name] = _json_field(name, value)
+        elif name in _NUMBER_FIELDS:
+            number = whole_number(value)
+            document[name] = value if number is None else number
         else:
             document[name] = value
     return validate(document, SubmitBody)
@@ -130,26 +157,64 @@ def from_fields(fields: Mapping[str, Sequence[str]]) -> SubmitBody:
 
 def _json_field(name: str, value: str) -> Any:
     try:
-        return orjson.loads(value)
+        return _load(value)
     except orjson.JSONDecodeError as error:
         raise field_problem(name, f"not valid JSON ({error})", code=f"{name}_invalid") from error
 
 
+def _load(raw: bytes | str) -> Any:
+    """Read JSON; a member that an object has twice is a Problem (422), not the last of both.
+
+    Raises:
+        orjson.JSONDecodeError: it is not valid JSON.
+    """
+    document = orjson.loads(raw)
+    # orjson, which knows the standard better, does not tell.
+    with contextlib.suppress(RecursionError):
+        json.loads(raw, object_pairs_hook=_refuse_twins)
+    return document
+
+
+def _refuse_twins(pairs: list[tuple[str, Any]]) -> None:
+    names = set()
+    for name, _ in pairs:
+        if name in names:
+            raise _given_twice(name)
+        names.add(name)
+
+
+def _given_twice(name: str) -> Problem:
+    return field_problem(name, "given more than once", code="fields_invalid")
+
+
 def validate(document: dict[str, Any], model: type[Model]) -> Model:
-    """The document as that model; a 422 Problem names every field that does not fit."""
+    """Return the document as that model.
+
+    Raises:
+        Problem: 422 naming every field that does not fit.
+    """
     try:
         return model.model_validate(document)
     except ValidationError as error:
         raise validation_problem(error, "", "fields_invalid") from error
 
 
+# Errors that pydantic words for Python, in the words of JSON.
+_JSON_WORDS = {
+    "dict_type": "Input should be a JSON object",
+    "model_type": "Input should be a JSON object",
+    "tuple_type": "Input should be a JSON array",
+    "list_type": "Input should be a JSON array",
+}
+
+
 def validation_problem(error: ValidationError, prefix: str, code: str) -> Problem:
-    """A 422 that lists what pydantic found, each under the field's path."""
+    """Make a 422 that lists the errors pydantic found, each under the field's path."""
     unknown, errors = [], []
     for entry in error.errors(include_url=False, include_input=False, include_context=False):
         path = ".".join(str(part) for part in entry["loc"])
         field = ".".join(part for part in (prefix, path) if part) or "body"
-        message = entry["msg"].removeprefix("Value error, ")
+        message = _JSON_WORDS.get(entry["type"]) or entry["msg"].removeprefix("Value error, ")
         if entry["type"] == "extra_forbidden":
             unknown.append(field)
             message = "unknown field"
@@ -161,7 +226,7 @@ def validation_problem(error: ValidationError, prefix: str, code: str) -> Proble
 
 
 def unknown_fields(names: Sequence[str]) -> Problem:
-    """A 422 that names fields this server does not know."""
+    """Make a 422 that names fields this server does not know."""
     listed = ", ".join(names)
     return Problem(
         422,

@@ -63,7 +63,7 @@ def _mostly(usual: st.SearchStrategy[Any], other: st.SearchStrategy[Any]) -> st.
 def _fitting(schema: dict[str, Any], root: dict[str, Any]) -> st.SearchStrategy[Any]:
     if "$ref" in schema:
         return _fitting(root["$defs"][schema["$ref"].rpartition("/")[2]], root)
-    choices = schema.get("oneOf") or ("properties" not in schema and schema.get("anyOf"))
+    choices = "properties" not in schema and (schema.get("oneOf") or schema.get("anyOf"))
     if choices:
         return st.one_of([_fitting(choice, root) for choice in choices])
     if "enum" in schema:

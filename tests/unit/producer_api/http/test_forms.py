@@ -6,13 +6,26 @@ import json
 from collections.abc import Callable
 
 import pytest
-from pydantic import BaseModel
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pydantic import BaseModel, ValidationError
 
-from producer_api.http.forms import MAX_JSON_DEPTH, SubmitBody, from_fields, http_url, parse_json
+from producer_api.http.forms import (
+    FIELDS,
+    MAX_JSON_DEPTH,
+    InputBody,
+    SubmitBody,
+    WebhookBody,
+    from_fields,
+    http_url,
+    parse_json,
+)
 from producer_api.http.problems import Problem
 from producer_api.routes.templates import TemplateBody
+from producer_api.routes.uploads import UploadBody
 from schemas import cloudevents
 from schemas.events import CancelRequested
+from tests.support.json_values import accepts, near
 from tests.support.messages import submitted
 
 
@@ -133,3 +146,112 @@ def test_a_body_that_is_no_json_object_is_a_400(raw: bytes) -> None:
 def test_an_input_has_one_source(entry: dict[str, str]) -> None:
     with pytest.raises(Exception, match="either url or upload_id"):
         SubmitBody.model_validate({"inputs": [entry]})
+
+
+BODIES: dict[str, type[BaseModel]] = {
+    "submit": SubmitBody,
+    "input": InputBody,
+    "webhook": WebhookBody,
+    "upload": UploadBody,
+    "template": TemplateBody,
+}
+SCHEMAS = {name: model.model_json_schema() for name, model in BODIES.items()}
+VALUES = {name: near(schema) for name, schema in SCHEMAS.items()}
+
+
+def with_good_urls(value: object) -> object:
+    """The same value; the form of a URL is more than a JSON Schema says."""
+    if isinstance(value, list):
+        return [with_good_urls(entry) for entry in value]
+    if not isinstance(value, dict):
+        return value
+    return {
+        name: "https://example.org/a.png"
+        if name == "url" and isinstance(entry, str)
+        else with_good_urls(entry)
+        for name, entry in value.items()
+    }
+
+
+@pytest.mark.parametrize("name", BODIES)
+@settings(max_examples=80, suppress_health_check=[HealthCheck.too_slow])
+@given(data=st.data())
+def test_a_body_is_taken_exactly_when_its_published_schema_says_so(
+    name: str, data: st.DataObject
+) -> None:
+    value = with_good_urls(data.draw(VALUES[name]))
+    try:
+        BODIES[name].model_validate(value)
+        valid = True
+    except ValidationError:
+        valid = False
+    assert valid == accepts(SCHEMAS[name], value), value
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"operation": 5}, "operation"),
+        ({"operation": True}, "operation"),
+        ({"expires_in": "60"}, "expires_in"),
+        ({"expires_in": True}, "expires_in"),
+        ({"expires_in": 60.5}, "expires_in"),
+        ({"expires_in": 0}, "expires_in"),
+        ({"metadata": [1]}, "metadata"),
+        ({"params": "{}"}, "params"),
+        ({"operations": {"operation": "noop"}}, "operations"),
+        ({"operations": [5]}, "operations.0"),
+        ({"operations": [{"operation": "noop", "params": []}]}, "operations.0.params"),
+        ({"inputs": {"url": "https://example.org/a"}}, "inputs"),
+        ({"inputs": ["https://example.org/a"]}, "inputs.0"),
+        ({"webhook": "https://example.org/a"}, "webhook"),
+        ({"webhook": {"url": "https://example.org/a", "events": "job.started"}}, "webhook.events"),
+        ({"webhook": {"url": "https://example.org/a", "events": ["x"]}}, "webhook.events.0"),
+        ({"priority": 1}, "priority"),
+        ({"template": ["a"]}, "template"),
+    ],
+)
+def test_a_json_value_of_another_type_is_named_in_the_words_of_json(
+    body: dict[str, object], field: str
+) -> None:
+    problem = problem_of(parse_json, json.dumps(body).encode(), SubmitBody)
+    assert (problem.status, problem.members["errors"][0]["field"]) == (422, field)
+    words = ("dictionary", "tuple", "instance", "Body")
+    assert not [word for word in words if word in problem.detail]
+
+
+def test_a_number_without_a_fraction_is_a_whole_one() -> None:
+    """As in JSON Schema, which knows no other difference."""
+    assert parse_json(b'{"expires_in": 60.0}', SubmitBody).expires_in == 60
+
+
+@pytest.mark.parametrize("text", ["60.0", "6e1", " 60", "+60", "true", "", "\u0666\u0660"])
+def test_a_number_in_a_form_is_in_decimal_digits(text: str) -> None:
+    problem = problem_of(from_fields, {"expires_in": [text]})
+    assert problem.members["errors"][0]["field"] == "expires_in"
+
+
+@pytest.mark.parametrize(
+    ("raw", "name"),
+    [
+        (b'{"operation": "noop", "operation": "read-text"}', "operation"),
+        (b'{"operation": "noop", "params": {"a": 1, "b": 2, "a": 1}}', "a"),
+        (b'{"inputs": [{"url": "https://a.org/", "url": "https://b.org/"}]}', "url"),
+    ],
+)
+def test_a_member_that_an_object_has_twice_is_refused(raw: bytes, name: str) -> None:
+    problem = problem_of(parse_json, raw, SubmitBody)
+    assert (problem.status, problem.code) == (422, "fields_invalid")
+    assert problem.members["errors"] == [{"field": name, "message": "given more than once"}]
+
+
+def test_a_member_that_a_form_field_has_twice_is_refused() -> None:
+    problem = problem_of(from_fields, {"params": ['{"find": "a", "find": "b"}']})
+    assert "find: given more than once" in problem.detail
+
+
+def test_a_form_has_the_fields_of_the_json_body() -> None:
+    assert sorted(FIELDS) == [
+        "expires_in", "image_url", "metadata", "operation", "operations", "params", "priority",
+        "template", "webhook_url",
+    ]  # fmt: skip
