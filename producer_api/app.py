@@ -1,4 +1,4 @@
-"""The application: its parts opened and closed with it, and its routes."""
+"""The application: builds its parts, starts and stops them, and serves the routes."""
 
 from __future__ import annotations
 
@@ -67,16 +67,16 @@ ROUTES = (*_API, *docs_routes(_API), *console.ROUTES)
 
 
 def create_app(settings: ApiSettings) -> web.Application:
-    """The API. The broker need not be reachable: until it is, /readyz says so.
+    """Build the API. The broker need not be reachable; /readyz answers 503 until it is.
 
     Raises:
-        ValueError: the store's settings are wrong, or the origins are.
+        ValueError: the settings of the store, or the origins, are invalid.
         StoreUnavailable: the store's folder cannot be used.
-        sqlite3.Error: the projection's file can be neither opened nor created.
+        sqlite3.Error: the read model's file can be neither opened nor created.
     """
-    # Bodies are read as streams under limits of our own; aiohttp's own limit guards only
-    # Request.read(), which nothing here calls.
-    # Content codings are undone by http/body.py, which answers unknown ones with a problem.
+    # Bodies are streamed under this API's own limits; aiohttp's `client_max_size` guards only
+    # Request.read(), which nothing here calls. http/body.py decodes content codings, because
+    # aiohttp answers an unknown one in plain text, with a traceback in the log.
     app = web.Application(
         middlewares=[metrics_middleware, problems_middleware],
         handler_args={"auto_decompress": False},
@@ -99,7 +99,7 @@ def create_app(settings: ApiSettings) -> web.Application:
     )
     app[METRICS] = Metrics(read_model)
     app.cleanup_ctx.append(_running)
-    app.on_shutdown.append(_let_go)
+    app.on_shutdown.append(_answer_waiting)
     add_routes(app, ROUTES)
     allow_origins(app, parse_origins(settings.cors_origins))
     return app
@@ -117,6 +117,6 @@ async def _running(app: web.Application) -> AsyncIterator[None]:
     await api.read_model.stop()
 
 
-async def _let_go(app: web.Application) -> None:
-    """Answer the requests that wait for jobs: the server stops only when all are answered."""
+async def _answer_waiting(app: web.Application) -> None:
+    """Answer the requests that wait for jobs, since the server stops only without requests."""
     app[API].read_model.waiters.close()

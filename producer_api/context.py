@@ -1,4 +1,4 @@
-"""What request handlers work with, found in the application under one key."""
+"""The parts that request handlers use, in the application under one key."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from producer_api.http.openapi import openapi_document
 
 
 def document() -> bytes:
-    """The document of all routes, as it is kept in docs/openapi.json."""
+    """Return the OpenAPI document of all routes, as docs/openapi.json has it."""
     options = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
     return orjson.dumps(openapi_document(ROUTES), option=options)
 

@@ -22,7 +22,7 @@ def new_id() -> str:
 
 
 def is_job_id(text: str) -> bool:
-    """Tell if a client may choose this id: a UUID, or 8 to 64 letters, digits, `_` and `-`."""
+    """Return whether a client may choose this id: 8 to 64 letters, digits, `_` and `-`."""
     return _CLIENT_ID.fullmatch(text) is not None
 
 

@@ -1,7 +1,7 @@
-/** Requests to the API; what it refuses becomes a Problem with the API's own sentence. */
+/** Requests to the API; a refused one throws a Problem with the API's own sentence. */
 
 export class Problem extends Error {
-  /** `errors` lists {field, message} where the API names fields; status 0: no answer at all. */
+  /** `errors` lists {field, message} if the API names fields; status 0 stands for no answer. */
   constructor(status, code, detail, errors = []) {
     super(detail);
     this.status = status;
@@ -10,7 +10,7 @@ export class Problem extends Error {
   }
 }
 
-/** The JSON answer of a path. Throws Problem. */
+/** Return the JSON answer of a path. Throws Problem. */
 export async function call(path, options = {}) {
   let response;
   try {

@@ -1,4 +1,4 @@
-/** The console: which page the address names, and the parts that keep themselves current. */
+/** The console: shows the page that the address names, and starts the parts that poll the API. */
 
 import { byId } from "./dom.js";
 import { closeJob, openJob } from "./job.js";

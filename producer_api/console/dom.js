@@ -1,6 +1,6 @@
-/** Elements made in one expression, and the words for times, sizes and statuses. */
+/** Elements made in one expression, and texts for times, sizes and statuses. */
 
-/** An element; `on` holds listeners, `text` its text, other names are attributes (null: none). */
+/** Make an element; `on` holds listeners, `text` its text, other names attributes (null: none). */
 export function el(name, attributes = {}, ...children) {
   const element = document.createElement(name);
   for (const [key, value] of Object.entries(attributes)) {
@@ -14,7 +14,7 @@ export function el(name, attributes = {}, ...children) {
   return element;
 }
 
-/** An SVG element. */
+/** Make an SVG element. */
 export function svg(name, attributes = {}, ...children) {
   const element = document.createElementNS("http://www.w3.org/2000/svg", name);
   for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
@@ -24,18 +24,18 @@ export function svg(name, attributes = {}, ...children) {
 
 export const byId = (id) => document.getElementById(id);
 
-/** Show a sentence in an element, or hide the element where there is none. */
+/** Show a sentence in an element; without a sentence hide the element. */
 export function say(element, sentence) {
   element.textContent = sentence ?? "";
   element.hidden = !sentence;
 }
 
-/** Tell people who do not see the screen. */
+/** Have screen readers read a sentence out. */
 export function announce(sentence) {
   byId("announce").textContent = sentence;
 }
 
-/** Calls once, when the element comes near to what is seen. */
+/** Call `act` once, when the element is within 600 px of the visible part of the page. */
 export function whenNear(element, act) {
   const observer = new IntersectionObserver(
     (entries) => {
@@ -54,7 +54,7 @@ export function statusMark(status) {
   return el("span", { class: `status ${status}`, text: status });
 }
 
-/** "remove-background" as a title. */
+/** Return a title for a name such as "remove-background". */
 export function title(name) {
   const words = name.replaceAll("-", " ").replaceAll("_", " ");
   return words.charAt(0).toUpperCase() + words.slice(1);

@@ -1,9 +1,9 @@
-/** One image of a job: what went in, what came out, and how long it took. */
+/** One item of a job: its input, its result or error, and its timings. */
 
 import { duration, el, ended, size, statusMark, whenNear } from "./dom.js";
 import { compare, marked, plain } from "./picture.js";
 
-/** An item of a job as an article. */
+/** Make the section that shows an item. */
 export function itemView(job, item) {
   const input = item.links.input ?? null;
   const data = item.result?.data ?? null;
@@ -20,7 +20,7 @@ export function itemView(job, item) {
   return view;
 }
 
-/** The data of each step that made some: a pipeline's is under the names of its operations. */
+/** List the data of all steps; a pipeline has it under the names of its operations. */
 function ofEachStep(job, data) {
   return job.operations ? Object.values(data).flat().filter((part) => part !== null) : [data];
 }
@@ -60,7 +60,7 @@ function timingsView(timings) {
   return list;
 }
 
-/** What the data says is where in the picture: boxes of objects, outlines of text. */
+/** List the boxes of objects and the outlines of text that the data has. */
 function shapes(data) {
   const objects = (data.predictions ?? data.image?.objects ?? []).map((found) => {
     const { x, y, width, height } = found.box;
@@ -116,6 +116,6 @@ function download(text, item) {
   const url = URL.createObjectURL(new Blob([text], { type: "application/json" }));
   const stem = (item.filename ?? `image-${item.index + 1}`).replace(/\.[^.]*$/, "");
   el("a", { href: url, download: `${stem}.json` }).click();
-  // The download reads it after this returns.
+  // The browser reads the URL after this function has returned.
   setTimeout(() => URL.revokeObjectURL(url), 60_000);
 }

@@ -1,10 +1,10 @@
-/** The page of one job, following its events until it ends. */
+/** The page of one job; follows the job's events until it ends. */
 
 import { Problem, call } from "./api.js";
 import { announce, byId, duration, el, ended, say, statusMark, title } from "./dom.js";
 import { itemView } from "./item.js";
 
-// A batch reports ten times a second; its items are asked for this often.
+// A batch sends ten progress events a second; its items are read once in this time.
 const ITEMS_MS = 1000;
 
 let open = null;
@@ -120,7 +120,7 @@ async function readItems(mine) {
     const job = await call(`/v1/jobs/${encodeURIComponent(mine.id)}`);
     if (open === mine) show(mine, job);
   } catch (problem) {
-    // The events go on, or connect again, and the next one asks anew.
+    // The events go on, or the browser connects again; the next one reads the items again.
     if (!(problem instanceof Problem)) throw problem;
     say(mine.error, problem.message);
   }

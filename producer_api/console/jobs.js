@@ -1,4 +1,4 @@
-/** The list of jobs, newest first, kept current by asking while somebody looks. */
+/** The list of jobs, newest first; polls while the page is visible. */
 
 import { Problem, call } from "./api.js";
 import { ago, byId, duration, el, ended, say, statusMark, title } from "./dom.js";
@@ -7,7 +7,7 @@ const PAGE = 20;
 const MOST = 100;
 const ACTIVE_MS = 1000;
 const IDLE_MS = 4000;
-// A picture is shown in small only where loading it whole costs little.
+// Largest picture that is loaded whole for its thumbnail.
 const THUMBNAIL_BYTES = 1_500_000;
 
 const rows = new Map();
@@ -15,7 +15,7 @@ let limit = PAGE;
 let timer = 0;
 let asked = 0;
 
-/** Start; from then on `refreshJobs` may be called at any time. */
+/** Set the list up, and start to poll. */
 export function startJobs() {
   byId("status").addEventListener("change", () => {
     limit = PAGE;
@@ -29,7 +29,7 @@ export function startJobs() {
   refreshJobs();
 }
 
-/** Ask for the list now, and again after a while. */
+/** Read the list now, and again after 1 s while jobs run, after 4 s otherwise. */
 export async function refreshJobs() {
   clearTimeout(timer);
   if (document.hidden) return;
@@ -39,7 +39,7 @@ export async function refreshJobs() {
     const status = byId("status").value;
     const query = new URLSearchParams({ limit, ...(status && { status }) });
     const found = await call(`/v1/jobs?${query}`);
-    // A later question was asked meanwhile: its answer is the one to show.
+    // A later request is in flight: show its answer, not this one.
     if (mine !== asked) return;
     say(byId("jobs-error"), null);
     show(found);
@@ -62,7 +62,7 @@ function show({ jobs, next_cursor: more }) {
   jobs.forEach((job, position) => {
     const row = rows.get(job.id) ?? newRow(job.id);
     update(row, job);
-    // Moving an element takes the keyboard's focus from it: only what is out of place moves.
+    // A moved element loses the keyboard focus, so those that are in place stay.
     if (list.children[position] !== row) list.insertBefore(row, list.children[position] ?? null);
   });
   byId("more").hidden = !more || limit >= MOST;

@@ -2,7 +2,7 @@
 
 import { el, say, title } from "./dom.js";
 
-/** What a control cannot make a value of; `field` is the param's name. */
+/** The text of a control is no value of its param; `field` is the param's name. */
 export class Unreadable extends Error {
   constructor(field, message) {
     super(message);
@@ -10,7 +10,7 @@ export class Unreadable extends Error {
   }
 }
 
-/** Controls for a schema: required ones first, the others folded away as options. */
+/** Make controls for a schema: required ones first, the others folded away as options. */
 export function paramsForm(schema) {
   const required = new Set(schema.required ?? []);
   const controls = Object.entries(schema.properties ?? {}).map(([name, facts]) =>
@@ -24,9 +24,9 @@ export function paramsForm(schema) {
   const named = new Map(controls.map((each) => [each.name, each]));
   return {
     element,
-    /** The params that differ from their defaults. Throws Unreadable. */
+    /** Return the params that differ from their defaults. Throws Unreadable. */
     values: () => Object.fromEntries(controls.map((each) => [each.name, each.read()]).filter(([, value]) => value !== undefined)),
-    /** Show a sentence at a param; false where there is no such param. */
+    /** Show a sentence at a param; return false if there is no such param. */
     refuse(name, message) {
       const found = named.get(name);
       if (!found) return false;
@@ -38,7 +38,7 @@ export function paramsForm(schema) {
   };
 }
 
-/** What kind of control fits a param, with the facts that it shows and obeys. */
+/** Return the kind of control for a param, and the limits that it shows and keeps. */
 function understand(facts, root) {
   const whole = follow(facts, root);
   const choices = (whole.anyOf ?? whole.oneOf)?.map((choice) => follow(choice, root));

@@ -4,7 +4,7 @@ import { el, svg } from "./dom.js";
 
 const LABEL_PIXELS = 13;
 
-/** The result over a checkerboard; the original beside it or under a divider, once it is there. */
+/** Show the result over a checkerboard; then the original, beside it or under a divider. */
 export async function compare(stage, before, after, { width, height }) {
   const result = el("img", { class: "after", src: after, alt: "Result", decoding: "async" });
   const frame = framed(width, height, result);
@@ -17,7 +17,7 @@ export async function compare(stage, before, after, { width, height }) {
   else beside(stage, frame, original);
 }
 
-/** The original with what was found outlined. */
+/** Show the original with objects and text outlined. */
 export async function marked(stage, address, shapes) {
   const original = await loaded(address, "Original");
   if (!original) return;
@@ -25,7 +25,7 @@ export async function marked(stage, address, shapes) {
   const frame = framed(width, height, original);
   stage.replaceChildren(frame);
   const layer = svg("svg", { viewBox: `0 0 ${width} ${height}`, class: "marks", "aria-hidden": "true" });
-  // Labels are as large as other small print, however large the picture is.
+  // In pixels of the picture, so that labels have the size of other small print on the screen.
   const letter = (LABEL_PIXELS * width) / Math.max(frame.clientWidth, 1);
   for (const { corners, label, kind = "" } of shapes) {
     layer.append(svg("polygon", { points: corners.map((corner) => corner.join(",")).join(" "), class: kind }));
@@ -40,7 +40,7 @@ function tag([x, y], label, letter) {
   return text;
 }
 
-/** The original alone; `waiting` dims it. */
+/** Show the original alone; `waiting` dims it. */
 export async function plain(stage, address, waiting) {
   const original = await loaded(address, "Original");
   if (!original) return;
@@ -49,7 +49,7 @@ export async function plain(stage, address, waiting) {
   stage.replaceChildren(frame);
 }
 
-/** The picture when it is decoded; null where none is kept, or none that browsers can show. */
+/** Load and decode a picture; null without an address, and if the browser cannot show it. */
 async function loaded(address, alt) {
   if (!address) return null;
   const picture = el("img", { src: address, alt });

@@ -1,4 +1,4 @@
-/** What the service is doing: queues, rates, lag and workers. */
+/** The state of the service: queues, rates, lag and workers. */
 
 import { Problem, call } from "./api.js";
 import { byId, duration, el } from "./dom.js";
@@ -7,7 +7,7 @@ const INTERVAL_MS = 3000;
 
 let timer = 0;
 
-/** Show it, and keep it current while somebody looks. */
+/** Show the state, and poll while the page is visible. */
 export function startService() {
   document.addEventListener("visibilitychange", refresh);
   refresh();
@@ -35,7 +35,7 @@ function health({ current, workers }) {
 
 function mark(kind, words) {
   const element = byId("health");
-  // Told again, the same words would be read out again.
+  // Screen readers read a replaced text out again, even if it is the same.
   if (element.textContent === words) return;
   element.replaceChildren(el("span", { class: `status ${kind}`, text: words }));
 }

@@ -13,7 +13,7 @@ let idempotencyKey = newKey();
 export async function startForm(submitted) {
   takeFiles();
   const form = byId("form");
-  // Sending the same form twice, as after a broken connection, is one job.
+  // An unchanged form that is sent again, as after a broken connection, makes no second job.
   form.addEventListener("input", () => (idempotencyKey = newKey()));
   byId("operation").addEventListener("change", showOperation);
   form.addEventListener("submit", (event) => {
@@ -26,7 +26,7 @@ export async function startForm(submitted) {
     if (!(problem instanceof Problem)) throw problem;
     return say(byId("form-error"), problem.message);
   }
-  // What takes pictures comes first: it is what most came for.
+  // Operations that take images come first, since most users want one of them.
   operations.sort((a, b) => (a.inputs === "none") - (b.inputs === "none"));
   byId("operation").append(...operations.map(({ name }) => el("option", { value: name, text: title(name) })));
   byId("operation").value = operations.find(({ name }) => name === "remove-background")?.name ?? operations[0]?.name;
@@ -144,7 +144,7 @@ function accept() {
   for (const name of ["form", "image", "image_url", "operation"]) mark(name, null);
 }
 
-/** Show what is wrong where it is wrong; throws what is no refusal. */
+/** Show each error at its field. Throws errors that are no answer of the API. */
 function refuse(problem) {
   if (problem instanceof Unreadable) params.refuse(problem.field, problem.message);
   else if (!(problem instanceof Problem)) throw problem;
@@ -156,7 +156,7 @@ function refuse(problem) {
   byId("form").querySelector("[aria-invalid]")?.focus();
 }
 
-/** One error has the whole sentence to itself; of several, each has its own words. */
+/** Return the text for a field: the whole sentence of a single error, else its own message. */
 function sentence(problem, field, message) {
   const whole = problem.errors.length === 1 && !problem.message.startsWith(`${field}: `);
   return whole ? problem.message : message;

@@ -1,1 +1,1 @@
-"""Other services' HTTP interfaces on imagemill's jobs, a module each; see docs of each there."""
+"""HTTP interfaces of other services, a module each: their clients run on imagemill's jobs."""

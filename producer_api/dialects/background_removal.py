@@ -30,7 +30,7 @@ _FORM = FormSpec(
     strict=False,
 )
 _TRUE = frozenset({"true", "1", "yes", "on"})
-_MOST_IDS = 1000
+_MAX_IDS = 1000
 
 
 @flask_errors
@@ -65,8 +65,8 @@ async def get_result(request: web.Request) -> web.Response:
     ids = [job_id for job_id in request.query.getall("id", []) if job_id]
     if not ids:
         raise bad_request("No id was given; ask as /get_result?id=...&id=...")
-    if len(ids) > _MOST_IDS:
-        raise bad_request(f"Ask for {_MOST_IDS} ids at most.")
+    if len(ids) > _MAX_IDS:
+        raise bad_request(f"Ask for {_MAX_IDS} ids at most.")
     return json_answer(await asyncio.gather(*(_entry(request, job_id) for job_id in ids)))
 
 

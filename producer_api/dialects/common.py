@@ -1,4 +1,4 @@
-"""What the dialects share: one way to submit, errors in two house styles, and result URLs."""
+"""Shared by the dialects: the submit, errors in the style of Flask and FastAPI, result URLs."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from schemas.jobs import Item, JobStatus, WebhookStyle
 
 Build = Callable[[Form, Staging], Mapping[str, Any]]
 
-# Their documentation knows one code for whatever is wrong with the input.
+# Statuses for invalid input that the documentation of those services calls 400.
 _BAD_REQUEST = (415, 422)
 _MISSING = "fields_missing"
 
 
 def flask_errors(handler: Handler) -> Handler:
-    """Errors as those Flask services answer them: `{"error": sentence}`."""
+    """Answer errors as the Flask services do: `{"error": sentence}`."""
     return _translated(handler, lambda problem: {"error": problem.detail})
 
 
 def fastapi_errors(handler: Handler) -> Handler:
-    """Errors as FastAPI services answer them: `{"detail": sentence}`."""
+    """Answer errors as the FastAPI services do: `{"detail": sentence}`."""
     return _translated(handler, _fastapi_document)
 
 
@@ -63,7 +63,7 @@ def _translated(handler: Handler, document: Callable[[Problem], dict[str, Any]])
 
 
 def missing_fields(names: Sequence[str]) -> Problem:
-    """A 422 whose `detail` lists the fields, as FastAPI's clients parse it."""
+    """Make a 422 whose `detail` lists the fields, as FastAPI's clients parse it."""
     problem = Problem(422, _MISSING, f"Missing: {', '.join(names)}.")
     problem.members["detail"] = [
         {"type": "missing", "loc": ["body", name], "msg": "Field required"} for name in names
@@ -72,12 +72,12 @@ def missing_fields(names: Sequence[str]) -> Problem:
 
 
 def bad_request(detail: str) -> Problem:
-    """A 400 with that sentence."""
+    """Make a 400 with a sentence."""
     return Problem(400, "request_invalid", detail)
 
 
 def not_found(detail: str) -> Problem:
-    """A 404 with that sentence."""
+    """Make a 404 with a sentence."""
     return Problem(404, "not_found", detail)
 
 
@@ -89,10 +89,11 @@ async def submit(
     dialect: str,
     webhook_style: WebhookStyle | None = None,
 ) -> JobRecord:
-    """Read the form and queue the job that `build` makes of it.
+    """Read the form, and queue the job that `build` returns the body of.
 
     Raises:
-        Problem, ImageRejected, KafkaUnavailable, StoreUnavailable: as the native submit.
+        Problem, ImageRejected, KafkaUnavailable, ReadModelBehind, StoreUnavailable: as
+            Submitter.submit.
     """
     api = request.app[API]
     check_queue_limit(api.read_model.queued, api.settings.queue_limit)
@@ -111,14 +112,27 @@ async def submit(
 
 
 async def find(request: web.Request, job_id: str) -> JobRecord | None:
-    """The job of that id, if there is one. Raises as ReadModel.find."""
+    """Return the job of an id, if there is one. Raises as ReadModel.find."""
     if not is_job_id(job_id):
         return None
     return await request.app[API].read_model.find(job_id)
 
 
+async def existing(request: web.Request, parameter: str, sentence: str) -> JobRecord:
+    """Return the job whose id is a parameter of the path. Raises as ReadModel.find.
+
+    Raises:
+        Problem: 404 with the sentence, in which `{id}` stands for the id.
+    """
+    job_id = request.match_info[parameter]
+    record = await find(request, job_id)
+    if record is None:
+        raise not_found(sentence.format(id=job_id[:64]))
+    return record
+
+
 def only_types(staging: Staging, extensions: frozenset[str], formats: frozenset[str]) -> None:
-    """Raises a 400 Problem when a file is of another type, by its name or by its bytes."""
+    """Raise Problem (400) if a file is of another type, by its name or by its bytes."""
     wanted = ", ".join(f".{extension}" for extension in sorted(extensions))
     for image in staging.images:
         extension = extension_of(image.filename or "")
@@ -127,7 +141,7 @@ def only_types(staging: Staging, extensions: frozenset[str], formats: frozenset[
 
 
 def single_image(staging: Staging, name: str) -> None:
-    """Raises a 400 Problem unless the form held exactly one file."""
+    """Raise Problem (400) unless the form has exactly one file."""
     if not staging.images:
         raise bad_request(f"No {name} was sent.")
     if len(staging.images) > 1:
@@ -135,7 +149,7 @@ def single_image(staging: Staging, name: str) -> None:
 
 
 def failure_of(record: JobRecord, item: Item | None = None) -> str:
-    """The sentence that says why a job, or one of its items, did not succeed."""
+    """Return the reason why a job, or one of its items, did not succeed."""
     error = (item.error if item else None) or record.state.error
     if error is None:
         error = next((entry.error for entry in record.items if entry.error), None)
@@ -143,7 +157,7 @@ def failure_of(record: JobRecord, item: Item | None = None) -> str:
 
 
 async def result_url(api: Api, item: Item) -> str | None:
-    """An absolute URL that answers the item's picture without a key; None when it has none."""
+    """Return an absolute URL that answers the item's picture without a key; None without one."""
     if item.result is None or item.status is not JobStatus.SUCCEEDED:
         return None
     if item.result.get("url"):

@@ -9,9 +9,9 @@ from aiohttp import web
 from producer_api.context import API
 from producer_api.dialects.common import (
     bad_request,
+    existing,
     failure_of,
     fastapi_errors,
-    find,
     missing_fields,
     not_found,
     only_types,
@@ -100,11 +100,7 @@ async def processed(request: web.Request) -> web.StreamResponse:
 
 
 async def _existing(request: web.Request) -> JobRecord:
-    task_id = request.match_info["task_id"]
-    record = await find(request, task_id)
-    if record is None:
-        raise not_found(f"There is no task {task_id[:64]}.")
-    return record
+    return await existing(request, "task_id", "There is no task {id}.")
 
 
 async def _serve(request: web.Request, record: JobRecord) -> web.StreamResponse:
@@ -124,7 +120,7 @@ def _status(record: JobRecord) -> dict[str, Any]:
 
 
 def processed_path(record: JobRecord) -> str:
-    """The path that answers the picture, under the name that the file had."""
+    """Return the path of the picture, which ends in the name of the uploaded file."""
     name = result_filename(record, record.items[0]) or "image"
     return f"processed/{record.state.job_id}/{name}"
 
@@ -134,7 +130,7 @@ def _wants_image(request: web.Request) -> bool:
 
 
 def _both(method: str, path: str, handler: Any, summary: str, docs: Docs) -> tuple[Route, ...]:
-    """The route without and with its trailing slash."""
+    """Make the route without and with a trailing slash."""
     return tuple(Route(method, path + end, handler, summary, NAME, docs) for end in ("", "/"))
 
 

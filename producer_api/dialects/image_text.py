@@ -8,10 +8,9 @@ from aiohttp import web
 
 from producer_api.dialects.common import (
     bad_request,
+    existing,
     failure_of,
-    find,
     flask_errors,
-    not_found,
     single_image,
     submit,
 )
@@ -49,11 +48,7 @@ def _body(form: Form, staging: Staging) -> dict[str, Any]:
 @flask_errors
 async def status(request: web.Request) -> web.Response:
     """GET /api/status/<job_id>"""
-    job_id = request.match_info["job_id"]
-    record = await find(request, job_id)
-    if record is None:
-        raise not_found(f"There is no job {job_id[:64]}.")
-    return json_answer(_view(record))
+    return json_answer(_view(await existing(request, "job_id", "There is no job {id}.")))
 
 
 def _view(record: JobRecord) -> dict[str, Any]:

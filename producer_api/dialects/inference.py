@@ -8,10 +8,9 @@ from aiohttp import web
 
 from producer_api.context import API
 from producer_api.dialects.common import (
+    existing,
     failure_of,
-    find,
     flask_errors,
-    not_found,
     only_types,
     single_image,
     submit,
@@ -46,11 +45,7 @@ async def predict(request: web.Request) -> web.Response:
 @flask_errors
 async def result(request: web.Request) -> web.Response:
     """GET /result/<task_id>"""
-    task_id = request.match_info["task_id"]
-    record = await find(request, task_id)
-    if record is None:
-        raise not_found(f"There is no task {task_id[:64]}.")
-    return json_answer(_view(record))
+    return json_answer(_view(await existing(request, "task_id", "There is no task {id}.")))
 
 
 def _view(record: JobRecord) -> dict[str, Any]:

@@ -10,11 +10,10 @@ from aiohttp import web
 from producer_api.context import API, Api
 from producer_api.dialects.common import (
     bad_request,
+    existing,
     failure_of,
     fastapi_errors,
-    find,
     missing_fields,
-    not_found,
     result_url,
     submit,
 )
@@ -31,7 +30,7 @@ NAME = "rembg_queue"
 _FORM = FormSpec(files=frozenset({"images"}), fields=frozenset(), strict=False)
 _DEFAULT_MODEL = "u2net"
 _PAGE = 20
-_LARGEST_PAGE = 1000
+_MAX_PAGE = 1000
 _WORDS = {
     JobStatus.QUEUED: "pending",
     JobStatus.RUNNING: "processing",
@@ -40,7 +39,7 @@ _WORDS = {
     JobStatus.CANCELLED: "cancelled",
 }
 _STATUSES = {word: status for status, word in _WORDS.items()}
-# Its documentation spells two models otherwise than rembg does.
+# Models that the documentation of this queue spells otherwise than rembg.
 _SPELLINGS = {"siluette": "silueta", "isnet-general": "isnet-general-use"}
 
 
@@ -74,7 +73,7 @@ async def submit_job(request: web.Request) -> web.Response:
 
 
 def _model(api: Api, named: str) -> str:
-    """The model to run for the one that a client names."""
+    """Return the model to run for the one that a client names."""
     pairs = (entry.partition("=") for entry in api.settings.rembg_models.split(","))
     substitutes = {name.strip(): model.strip() for name, _, model in pairs}
     name = _SPELLINGS.get(named, named)
@@ -88,11 +87,7 @@ async def get_job(request: web.Request) -> web.Response:
 
 
 async def _existing(request: web.Request) -> JobRecord:
-    job_id = request.match_info["job_id"]
-    record = await find(request, job_id)
-    if record is None:
-        raise not_found(f"Job {job_id[:64]} not found")
-    return record
+    return await existing(request, "job_id", "Job {id} not found")
 
 
 async def _view(api: Api, record: JobRecord) -> dict[str, Any]:
@@ -108,7 +103,7 @@ async def _view(api: Api, record: JobRecord) -> dict[str, Any]:
         "completed_at": _moment(state.finished_at) if ended else None,
         "progress": {
             "total": progress.total,
-            # There, files that failed are not counted as processed.
+            # That queue does not count failed files as processed.
             "processed": progress.processed - progress.failed,
             "failed": progress.failed,
         },
@@ -137,7 +132,7 @@ def _job_type(record: JobRecord) -> str:
 
 
 def _moment(timestamp: str | None) -> str | None:
-    """A moment as Python's isoformat writes it without a zone, in microseconds."""
+    """Return a time as Python's isoformat writes it: with microseconds, without a zone."""
     return f"{timestamp.removesuffix('Z')}000" if timestamp else None
 
 
@@ -148,7 +143,7 @@ async def list_jobs(request: web.Request) -> web.Response:
     word = query_text(request, "status")
     if word and word not in _STATUSES:
         raise bad_request(f"Unknown status {quoted(word)}; there are {', '.join(_STATUSES)}.")
-    limit = query_int(request, "limit", _PAGE, 1, _LARGEST_PAGE)
+    limit = query_int(request, "limit", _PAGE, 1, _MAX_PAGE)
     wanted = ListFilter(statuses=[_STATUSES[word].value] if word else [])
     records, _ = await api.read_model.list(wanted, limit, None)
     jobs = await asyncio.gather(*(_view(api, record) for record in records))

@@ -1,1 +1,1 @@
-"""HTTP as such: routes and their documentation, bodies, queries, answers, errors."""
+"""HTTP without jobs: routes and their documentation, bodies, queries, files, problems."""

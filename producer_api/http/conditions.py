@@ -20,14 +20,14 @@ _MAX_DIGITS = 18
 
 @dataclass(frozen=True)
 class Validators:
-    """What identifies the state of a file: its entity tag, whole second of change, and size."""
+    """The state of a file: its entity tag, the second of its last change, and its size in bytes."""
 
     etag: str
     modified_s: int
     size: int
 
     def headers(self) -> dict[str, str]:
-        """Return the fields by which a client asks again."""
+        """Return the headers that a client sends back in conditional requests."""
         modified = datetime.fromtimestamp(self.modified_s, UTC)
         return {
             hdrs.ETAG: f'"{self.etag}"',
@@ -93,7 +93,7 @@ def _date(headers: Mapping[str, str], name: str) -> float | None:
 
 
 def _if_range(headers: Mapping[str, str], file: Validators) -> bool:
-    """Tell if the range applies: no If-Range, or one that names this very state of the file."""
+    """Return whether the range applies: no If-Range, or one that names this state of the file."""
     text = headers.get(hdrs.IF_RANGE)
     if text is None:
         return True

@@ -1,4 +1,8 @@
-"""Lets pages of other origins call the API from a browser, where the setting names them."""
+"""CORS: lets pages of the origins in a setting call the API from a browser.
+
+aiohttp-cors is not used: it leaves answers of no route, such as a 404, unreadable for the page,
+sends no `Vary: Origin`, and answers preflights of other origins itself.
+"""
 
 from __future__ import annotations
 
@@ -12,15 +16,15 @@ from producer_api.http.problems import Handler
 _ORIGIN = re.compile(r"https?://[a-z0-9.\-\[\]:]+")
 _METHODS = "GET, HEAD, POST, PUT, DELETE"
 _EXPOSED = "Content-Disposition, Idempotent-Replayed, Location, Preference-Applied, Retry-After"
-# What browsers keep of a permission; the most that all of them accept.
+# Seconds that browsers keep a permission; Chromium caps it at 7200, older Safari at 600.
 _KEPT_S = "600"
 
 
 def parse_origins(text: str) -> frozenset[str]:
-    """The origins of a comma separated list, as browsers write them; `*` stands for all.
+    """Parse a comma separated list of origins into the form that browsers send; `*` means all.
 
     Raises:
-        SettingsInvalid: one is no origin; the text says which.
+        SettingsInvalid: one is no origin; the text names it.
     """
     origins = frozenset(part.strip().rstrip("/").lower() for part in text.split(",")) - {""}
     for origin in sorted(origins - {"*"}):
@@ -33,7 +37,7 @@ def parse_origins(text: str) -> frozenset[str]:
 
 
 def allow_origins(app: web.Application, origins: frozenset[str]) -> None:
-    """Answer preflights of those origins, and mark every response as theirs to read.
+    """Answer preflights of these origins, and let their pages read every response.
 
     No credentials are allowed: the API takes none from browsers.
     """
@@ -59,15 +63,15 @@ def allow_origins(app: web.Application, origins: frozenset[str]) -> None:
         answer.headers[hdrs.ACCESS_CONTROL_MAX_AGE] = _KEPT_S
         return answer
 
-    # When headers are about to be sent: streams and files are on their way before a middleware
-    # sees them.
+    # A signal and no middleware: streams and files have sent their headers before a middleware
+    # gets the response.
     async def mark(request: web.Request, response: web.StreamResponse) -> None:
         origin = allowed(request)
         if origin is not None:
             response.headers[hdrs.ACCESS_CONTROL_ALLOW_ORIGIN] = origin
             response.headers[hdrs.ACCESS_CONTROL_EXPOSE_HEADERS] = _EXPOSED
         if "*" not in origins:
-            # A cache must not give one origin's answer to another.
+            # Otherwise a cache could give one origin the answer for another.
             response.headers.add(hdrs.VARY, hdrs.ORIGIN)
 
     app.middlewares.append(preflights)

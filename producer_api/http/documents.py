@@ -1,4 +1,4 @@
-"""The JSON documents that the native API answers with, as models for its documentation."""
+"""JSON documents of the native API's answers, other than jobs, for its OpenAPI document."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ class JobList(Document):
     """A page of jobs, newest first."""
 
     jobs: list[JobDocument]
-    next_cursor: str | None = Field(description="where the next page begins; null on the last one")
+    next_cursor: str | None = Field(description="cursor of the next page; null on the last one")
 
 
 class UploadDocument(Document):
-    """Where to send an image, and how to name it in a job's inputs afterwards."""
+    """A URL to send an image to, and the id that names it in a job's inputs."""
 
     upload_id: str
     url: str
@@ -56,17 +56,19 @@ class OperationList(Document):
 
 
 class ProblemDocument(BaseModel):
-    """Why a request was not done (RFC 9457); `code` is for programs, `detail` for people."""
+    """The reason why a request failed (RFC 9457): `code` for programs, `detail` for people."""
 
     type: str
     title: str
     status: int
     code: str
     detail: str
-    errors: list[dict[str, str]] = Field(default=[], description="the fields that do not fit")
+    errors: list[dict[str, str]] = Field(
+        default=[], description="fields that are not valid, each with a message"
+    )
 
 
 class AnyDocument(BaseModel):
-    """A JSON object; its members are told in the documentation."""
+    """A JSON object with any members."""
 
     model_config = ConfigDict(extra="allow")

@@ -1,4 +1,4 @@
-"""The request body as the native API takes it: one model for JSON and for form fields."""
+"""Request bodies of the native API: one model for JSON and for form fields."""
 
 from __future__ import annotations
 
@@ -169,7 +169,7 @@ def _load(raw: bytes | str) -> Any:
         orjson.JSONDecodeError: it is not valid JSON.
     """
     document = orjson.loads(raw)
-    # orjson, which knows the standard better, does not tell.
+    # orjson, which is stricter elsewhere, keeps the last of two members of one name silently.
     with contextlib.suppress(RecursionError):
         json.loads(raw, object_pairs_hook=_refuse_twins)
     return document
@@ -199,7 +199,7 @@ def validate(document: dict[str, Any], model: type[Model]) -> Model:
         raise validation_problem(error, "", "fields_invalid") from error
 
 
-# Errors that pydantic words for Python, in the words of JSON.
+# Texts for errors that pydantic states with Python's types.
 _JSON_WORDS = {
     "dict_type": "Input should be a JSON object",
     "model_type": "Input should be a JSON object",

@@ -1,4 +1,4 @@
-"""What the API tells Prometheus."""
+"""Metrics of the API for Prometheus."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5
 
 
 class Metrics:
-    """Counts requests, and asks the projection when it is scraped. One for each application."""
+    """Counts requests, and reads the read model when it is scraped; one for each application."""
 
     def __init__(self, read_model: ReadModel) -> None:
         self._registry = CollectorRegistry()
@@ -33,30 +33,30 @@ class Metrics:
             "imagemill_http_request_seconds", "From a request's head to its answer",
             ("method", "route"), buckets=_BUCKETS, registry=self._registry,
         )  # fmt: skip
-        # Looking a metric up by its labels takes four times as long as counting.
+        # Finding a metric by its labels takes four times as long as counting in it.
         self._counter = cache(self._requests.labels)
         self._histogram = cache(self._seconds.labels)
         self._registry.register(_ReadModelCollector(read_model))
         ProcessCollector(registry=self._registry)
 
     def answered(self, method: str, route: str, status: int, seconds: float) -> None:
-        """A request was answered."""
+        """Count an answered request and its seconds."""
         self._counter(method, route, status).inc()
         self._histogram(method, route).observe(seconds)
 
     def text(self) -> bytes:
-        """All metrics in Prometheus' text format."""
+        """Return all metrics in Prometheus' text format."""
         return generate_latest(self._registry)
 
 
 class _ReadModelCollector:
-    """Gauges that are read when they are asked for."""
+    """Gauges of the read model, read at each scrape."""
 
     def __init__(self, read_model: ReadModel) -> None:
         self._read_model = read_model
 
     def collect(self) -> Iterator[Metric]:
-        """The gauges as of now."""
+        """Yield the gauges as of now."""
         jobs = GaugeMetricFamily("imagemill_jobs", "Jobs known", labels=("status", "priority"))
         counts: dict[tuple[str, str], int] = {}
         for status, priority, _, number in self._read_model.counts():
@@ -79,7 +79,7 @@ class _ReadModelCollector:
 
 @web.middleware
 async def metrics_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Counts every request under its route's pattern: ids in paths would be a label each."""
+    """Count every request under its route's pattern; the path would make a label of every id."""
     begun = time.perf_counter()
     response = await handler(request)
     resource = request.match_info.route.resource

@@ -302,8 +302,8 @@ class _IgnoredPart:
 def part_filename(segment: multipart.MultipartSegment) -> str | None:
     """Return the file name of a part; None for none, empty for a file input left empty.
 
-    Its bytes are UTF-8 in browsers, and in other clients whatever their system uses. RFC 7578
-    forbids `filename*`, but clients send it; it wins, as in RFC 6266.
+    Browsers send it as UTF-8, other clients in the charset of their system. RFC 7578 forbids
+    `filename*`, but clients send it; it then has precedence, as in RFC 6266.
     """
     unquoted = _QUOTED.sub('""', segment.header("Content-Disposition", ""))
     if extended := _EXTENDED_NAME.search(unquoted):

@@ -19,7 +19,7 @@ _REFERENCE = "#/components/schemas/{model}"
 
 
 def openapi_document(routes: Iterable[Route]) -> dict[str, Any]:
-    """The document of these routes; the same routes give the same document."""
+    """Return the document of these routes; the same routes give the same document."""
     table = list(routes)
     paths: dict[str, dict[str, Any]] = {}
     for route in table:

@@ -24,7 +24,7 @@ _QUOTED_CHARACTERS = 64
 
 
 class Problem(Exception):
-    """A request that cannot be answered as asked; `detail` is a sentence for its sender.
+    """A request that fails; `detail` is a sentence for its sender.
 
     `members` are further members of the problem document, such as `errors` with the fields.
     """
@@ -46,7 +46,7 @@ class Problem(Exception):
         self.members = members
 
     def document(self) -> dict[str, Any]:
-        """The body of the answer."""
+        """Return the body of the answer."""
         return {
             "type": f"urn:imagemill:problem:{self.code}",
             "title": HTTPStatus(self.status).phrase,
@@ -57,18 +57,18 @@ class Problem(Exception):
 
 
 def quoted(text: str) -> str:
-    """Return text of a client's for a sentence: in quotation marks, printable and clipped."""
+    """Return a client's text for use in a sentence: quoted, printable, 64 characters at most."""
     clipped = text if len(text) <= _QUOTED_CHARACTERS else f"{text[:_QUOTED_CHARACTERS]}..."
     return '"' + "".join(letter if letter.isprintable() else "?" for letter in clipped) + '"'
 
 
 def field_problem(field: str, message: str, *, code: str = "params_invalid") -> Problem:
-    """A 422 about one field of the request."""
+    """Make a 422 about one field of the request."""
     return Problem(422, code, f"{field}: {message}", errors=[{"field": field, "message": message}])
 
 
 def as_problem(error: Exception) -> Problem | None:
-    """The problem that an expected failure is; None for what only a defect can cause."""
+    """Return the problem for an expected failure; None for an error that only a defect causes."""
     if isinstance(error, Problem):
         return error
     if isinstance(error, ImageRejected):
@@ -113,7 +113,7 @@ def internal_problem() -> Problem:
 
 
 def problem_response(problem: Problem) -> web.Response:
-    """The problem as an answer."""
+    """Make the response of a problem."""
     return web.Response(
         status=problem.status,
         body=orjson.dumps(problem.document()),
@@ -124,12 +124,12 @@ def problem_response(problem: Problem) -> web.Response:
 
 @web.middleware
 async def problems_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Turns whatever a handler raises into a problem document."""
+    """Answer every error of a handler with a problem document."""
     try:
         return await handler(request)
     except Exception as error:
         if isinstance(error, ConnectionError) and request.transport is None:
-            # The client has gone: aiohttp drops the request without a word in the log.
+            # The client has gone: aiohttp drops the request without logging it.
             raise
         problem = as_problem(error)
         if problem is None and isinstance(error, web.HTTPException):

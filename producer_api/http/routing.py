@@ -1,4 +1,4 @@
-"""Routes as data: what is served, and what the OpenAPI document says of it."""
+"""Routes as data: their handlers, and their part of the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FILE: Schema = {"type": "string", "format": "binary"}
 
 @dataclass(frozen=True)
 class Docs:
-    """What a caller must know of a route.
+    """The parameters, body and answers of a route, for the OpenAPI document.
 
     `query`, `headers` and `form` map names to JSON Schemas; `form` fields whose schema is an array
     may be repeated. `body` is the JSON body. `answers` maps statuses to the model of the JSON

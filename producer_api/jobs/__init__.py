@@ -1,1 +1,1 @@
-"""The life of a job as the API decides it: submit, cancel, remove."""
+"""Jobs as the API handles them: submit, cancel, remove, and the lag of the processors."""

@@ -1,4 +1,4 @@
-"""A digest of what a request asks for, by which a repeat is told from another request."""
+"""The fingerprint of a request, which distinguishes a repeat from another request."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _RESOLVED = {"operation", "operations", "params", "template"}
 def fingerprint(
     body: SubmitBody, operations: ResolvedOperations, images: Sequence[StagedImage]
 ) -> str:
-    """Return the SHA-256, in hexadecimal, of all that decides which job the request makes.
+    """Return the SHA-256, in hexadecimal, of everything that the job depends on.
 
     It is part of the job's record: a change here makes repeats across an upgrade differ.
     """

@@ -15,7 +15,7 @@ from schemas.jobs import JobStatus
 async def cancel_job(request: web.Request) -> web.Response:
     """POST /v1/jobs/{job_id}/cancel
 
-    200 with the cancelled job; 409 when it ended before; 202 when no processor has judged the
+    200 with the cancelled job; 409 when it ended before; 202 when no processor has decided the
     request in time, which then stays in the log.
     """
     api = request.app[API]
@@ -34,7 +34,7 @@ async def cancel_job(request: web.Request) -> web.Response:
 
 
 def already_ended(status: JobStatus) -> Problem:
-    """The answer to a cancel that came too late."""
+    """Make the answer to a cancel request for an ended job."""
     return Problem(
         409, "job_ended", f"The job has already ended: it is {status.value}.",
         job_status=status.value,

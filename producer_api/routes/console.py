@@ -1,4 +1,4 @@
-"""The console at `/`: a page, its style and its modules, which use the API as any client does."""
+"""The console at `/`: a page, its style and its modules, which are a client of the API."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _TYPES = {
     ".svg": "image/svg+xml",
 }
 _FOLDER = files("producer_api").joinpath("console")
-# Only these are served, whatever a path says.
+# The only files that are served, so that no path leads out of the folder.
 _ASSETS = {entry.name: entry for entry in _FOLDER.iterdir() if entry.name.endswith(tuple(_TYPES))}
 
 
@@ -44,7 +44,7 @@ def _answer(name: str, headers: dict[str, str]) -> web.Response:
     found = _ASSETS.get(name)
     if found is None:
         raise Problem(404, "not_found", "The console has no such file.")
-    # After an upgrade, a page of one version must not run scripts of another.
+    # Without this, a page could run scripts of the version before an upgrade.
     headers = headers | {"Cache-Control": "no-cache", "X-Content-Type-Options": "nosniff"}
     content_type = _TYPES["." + name.rpartition(".")[2]]
     return web.Response(

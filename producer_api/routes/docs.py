@@ -1,4 +1,4 @@
-"""The API's own description, and a page that shows it."""
+"""The OpenAPI document of the API, and a page that shows it."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from aiohttp import web
 from producer_api.http.openapi import openapi_document
 from producer_api.http.routing import Docs, Route
 
-# Only what the page itself brings may run in it.
+# The page runs no scripts but its own.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'self'; connect-src 'self'"
 
 
 def docs_routes(described: Iterable[Route]) -> tuple[Route, ...]:
-    """/openapi.json and /docs; the document describes `described`, and these themselves."""
+    """Make the routes /openapi.json and /docs; the document has `described` and these."""
     table = list(described)
     cached: list[bytes] = []
 

@@ -1,4 +1,4 @@
-"""A job's life as server-sent events; a client that lost the connection goes on where it was."""
+"""Changes of a job as server-sent events; a client that connects again goes on where it was."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from producer_api.http.query import job_id_of, unknown_job, whole_number
 from producer_api.http.routing import TEXT, Docs, Route
 from producer_api.read_model.queries import JobRecord
 
-# Proxies close connections that are silent for a minute, some for half of one.
+# Seconds between comments. Proxies close connections that are silent for 60 s, some for 30 s.
 _COMMENT_S = 15.0
 _HEADERS = {
     "Content-Type": "text/event-stream; charset=utf-8",
@@ -37,14 +37,14 @@ async def job_events(request: web.Request) -> web.StreamResponse:
         raise unknown_job(job_id)
     seen = _last_event_id(request)
     if record.state.status.ended and seen >= record.state.revision:
-        # What tells an EventSource not to connect again.
+        # An EventSource does not connect again after a 204.
         return web.Response(status=204)
     response = web.StreamResponse(headers=_HEADERS)
     await response.prepare(request)
     try:
         await _stream(api, response, record, seen)
     except ConnectionError:
-        # The client has gone; there is nobody to tell.
+        # The client has gone.
         return response
     return response
 
@@ -55,16 +55,16 @@ def _last_event_id(request: web.Request) -> int:
 
 
 async def _stream(api: Api, response: web.StreamResponse, record: JobRecord, seen: int) -> None:
-    """Send what is new until the job ends, is removed, or the server stops."""
-    told: JobRecord | None = None
+    """Send changes until the job ends, is deleted, or the server stops."""
+    sent: JobRecord | None = None
     while True:
         with api.read_model.waiters.watch(record.state.job_id) as change:
             now = api.read_model.peek(record.state.job_id)
             if now is None:
                 return
             if now.state.revision > seen:
-                await response.write(_event(now, told))
-                told, seen = now, now.state.revision
+                await response.write(_event(now, sent))
+                sent, seen = now, now.state.revision
             if now.state.status.ended or change is None:
                 await response.write_eof()
                 return
@@ -74,7 +74,7 @@ async def _stream(api: Api, response: web.StreamResponse, record: JobRecord, see
 
 
 def _event(record: JobRecord, before: JobRecord | None) -> bytes:
-    """One event: `finished` with the whole job, `status` when that changed, else `progress`."""
+    """Make an event: `finished` at the end, `status` when that changed, else `progress`."""
     view = JobDocument.of(record)
     if record.state.status.ended:
         name: str = "finished"
@@ -89,7 +89,7 @@ def _event(record: JobRecord, before: JobRecord | None) -> bytes:
 
 
 def _progress(view: dict[str, Any]) -> dict[str, Any]:
-    """A batch's progress without its items: a thousand of them ten times a second is too much."""
+    """Return the progress without items: a batch may have 2000, ten times a second."""
     return {name: view[name] for name in ("id", "status", "progress")}
 
 

@@ -1,4 +1,4 @@
-"""Objects of the folder store under our own signed URLs: read, and upload."""
+"""Objects of the folder store under signed URLs: read, and upload."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ async def get_file(request: web.Request) -> web.StreamResponse:
 
 
 async def put_file(request: web.Request) -> web.Response:
-    """PUT /files/{key}: what `POST /v1/uploads` gave the URL for."""
+    """PUT /files/{key}: the upload that `POST /v1/uploads` made a URL for."""
     api = request.app[API]
     signed = _verified(request, api)
     prefix, dot, index = signed.key.rpartition(".")
@@ -41,11 +41,15 @@ async def put_file(request: web.Request) -> web.Response:
 
 
 def _verified(request: web.Request, api: Api) -> SignedRequest:
-    """What the URL allows. Raises Problem: 403 when it is not ours, 410 when its time is over."""
+    """Return what a signed URL permits.
+
+    Raises:
+        Problem: 403 when this server did not sign it, 410 when it has expired.
+    """
     key = request.match_info["key"]
     try:
-        # With the clock at 0 the signature alone is judged: only whoever holds a URL of ours
-        # learns that it has expired.
+        # With `now=0` the signature alone is verified: only the holder of a signed URL learns
+        # that it has expired.
         signed = api.signer.verify(request.method, key, request.query, now=0)
     except (SignatureRefused, InvalidKey) as error:
         raise Problem(

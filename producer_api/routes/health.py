@@ -23,14 +23,14 @@ async def healthz(request: web.Request) -> web.Response:
 
 
 async def readyz(request: web.Request) -> web.Response:
-    """GET /readyz: whether jobs can be submitted and read here."""
+    """GET /readyz: 200 when jobs can be submitted and read here, else 503."""
     checks = await _checks(request.app[API])
     ready = all(text == "ok" for text in checks.values())
     return json_answer({"ready": ready, "checks": checks}, status=200 if ready else 503)
 
 
 async def health(request: web.Request) -> web.Response:
-    """GET /health: the same facts in one word, always 200 while the process answers."""
+    """GET /health: the checks of /readyz with a summary, always 200 while the process answers."""
     checks = await _checks(request.app[API])
     healthy = all(text == "ok" for text in checks.values())
     return json_answer({"status": "healthy" if healthy else "degraded", "checks": checks})

@@ -1,4 +1,4 @@
-"""One item of a job: its result, the image or the data itself, and the image that came in."""
+"""One item of a job: its result, which is an image or data, and its input."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ async def get_result(request: web.Request) -> web.StreamResponse:
 async def get_input(request: web.Request) -> web.StreamResponse:
     """GET /v1/jobs/{job_id}/items/{index}/input
 
-    404 for an image that came by URL: it is fetched for the work alone, and not kept.
+    404 for an image that was given by URL: the worker fetches it and does not store it.
     """
     api = request.app[API]
     job_id = job_id_of(request)
@@ -59,7 +59,7 @@ def _item(record: JobRecord, index: str) -> Item:
 
 
 def finished_result(item: Item) -> dict[str, object]:
-    """The result of an item that succeeded.
+    """Return the result of an item that succeeded.
 
     Raises:
         Problem: 409 while it runs, and when it failed or was cancelled.
@@ -80,7 +80,7 @@ def finished_result(item: Item) -> dict[str, object]:
 
 
 def result_filename(record: JobRecord, item: Item) -> str | None:
-    """The input's name with the result's ending."""
+    """Return the input's name with the extension of the result."""
     filename = item.filename
     if filename is None and item.index < len(record.inputs):
         filename = record.inputs[item.index].filename

@@ -33,9 +33,9 @@ from producer_api.read_model.queries import Cursor, JobRecord, ListFilter
 from schemas.jobs import JobStatus
 
 _FORM = FormSpec(files=frozenset({"image"}), fields=FIELDS, url_fields=frozenset({"image_url"}))
-_KEY_LENGTH = 255
+_MAX_KEY_CHARACTERS = 255
 _PAGE = 20
-_LARGEST_PAGE = 100
+_MAX_PAGE = 100
 
 
 async def create_job(request: web.Request) -> web.Response:
@@ -43,10 +43,12 @@ async def create_job(request: web.Request) -> web.Response:
     key = request.headers.get("Idempotency-Key")
     if key is None:
         return await _submit(request, new_id(), keyed=False)
-    # What is no UTF-8 is not printable either, as aiohttp gives it.
-    if not (0 < len(key) <= _KEY_LENGTH and key.isprintable()):
+    # aiohttp decodes bytes that are no UTF-8 to surrogates, which are not printable.
+    if not (0 < len(key) <= _MAX_KEY_CHARACTERS and key.isprintable()):
         raise Problem(
-            400, "key_invalid", f"Idempotency-Key must be 1 to {_KEY_LENGTH} printable letters."
+            400,
+            "key_invalid",
+            f"Idempotency-Key must be 1 to {_MAX_KEY_CHARACTERS} printable letters.",
         )
     return await _submit(request, id_of_key(key), keyed=True)
 
@@ -81,7 +83,7 @@ async def _read(request: web.Request, api: Api, staging: Staging) -> SubmitBody:
 
 
 async def _accepted(request: web.Request, api: Api, submission: Submission) -> web.Response:
-    """202 with the job; 200 when it has ended, by itself or within the wait asked for."""
+    """Answer 202 with the job; 200 when it has ended, before or within the wait preferred."""
     record = submission.record
     headers = {"Location": f"/v1/jobs/{record.state.job_id}"}
     if submission.repeat:
@@ -101,7 +103,11 @@ async def get_job(request: web.Request) -> web.Response:
 
 
 async def wait_for_job(request: web.Request) -> JobRecord:
-    """The job of the path, ended or after the wait asked for. Raises a 404 Problem."""
+    """Return the job of the path as soon as it has ended, or after `?wait=`. Raises as find.
+
+    Raises:
+        Problem: 404 when there is no such job.
+    """
     api = request.app[API]
     job_id = job_id_of(request)
     wait_s = query_wait(request, api.settings.wait_limit_s)
@@ -128,7 +134,7 @@ async def list_jobs(request: web.Request) -> web.Response:
         since=query_time(request, "since"),
         until=query_time(request, "until"),
     )
-    limit = query_int(request, "limit", _PAGE, 1, _LARGEST_PAGE)
+    limit = query_int(request, "limit", _PAGE, 1, _MAX_PAGE)
     records, following = await api.read_model.list(wanted, limit, _cursor(request))
     return json_answer(
         {
@@ -146,7 +152,7 @@ def _cursor(request: web.Request) -> Cursor | None:
         return Cursor.decode(text)
     except InvalidCursor as error:
         raise field_problem(
-            "cursor", "not a cursor of this list; leave it out to begin anew",
+            "cursor", "not a cursor of this list; leave it out for the first page",
             code="query_invalid",
         ) from error  # fmt: skip
 
@@ -176,7 +182,7 @@ _LIST_DOCS = Docs(
         "operation": _REPEATED,
         "since": {"type": "string", "format": "date-time"},
         "until": {"type": "string", "format": "date-time"},
-        "limit": {"type": "integer", "minimum": 1, "maximum": _LARGEST_PAGE, "default": _PAGE},
+        "limit": {"type": "integer", "minimum": 1, "maximum": _MAX_PAGE, "default": _PAGE},
         "cursor": TEXT,
     },
     answers={200: JobList},

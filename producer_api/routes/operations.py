@@ -1,4 +1,4 @@
-"""What can be asked for: operations with the JSON Schema of their params, and models."""
+"""Operations, with the JSON Schema of their params, and models."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from schemas.catalog import operations
 
 @cache
 def operations_view() -> list[dict[str, Any]]:
-    """All operations by name; they do not change while the process runs."""
+    """Return all operations by name; they do not change while the process runs."""
     return [
         {
             "name": spec.name,
@@ -35,7 +35,7 @@ async def list_operations(_request: web.Request) -> web.Response:
 
 
 def models_view(beats: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """What living workers know, by name, with the workers that have the file."""
+    """Return the models that alive workers report, by name, with the workers that have the file."""
     models: dict[str, dict[str, Any]] = {}
     for beat in beats:
         for model in beat.get("models", ()) if beat["alive"] else ():
@@ -47,7 +47,7 @@ def models_view(beats: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 async def list_models(request: web.Request) -> web.Response:
-    """GET /v1/models: those of no worker are not known here."""
+    """GET /v1/models: those that alive workers report."""
     return json_answer({"models": models_view(workers_view(request.app[API]))})
 
 

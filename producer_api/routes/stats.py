@@ -1,4 +1,4 @@
-"""What the system is doing: counts, ages, rates, lag, and the workers."""
+"""Statistics: counts of jobs, ages, rates, lag, and the workers."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ from schemas.jobs import JobStatus, Priority
 from schemas.times import elapsed_ms, from_epoch, now, to_epoch
 
 _RATE_WINDOW_S = 60.0
-# A worker beats every few seconds; one that was silent for this long is gone.
+# Seconds without a heartbeat after which a worker is not alive; it sends one every few seconds.
 _ALIVE_S = 15.0
+# Seconds without a heartbeat after which a worker is not listed.
 _FORGOTTEN_S = 3600.0
 
 
@@ -50,7 +51,7 @@ async def stats(request: web.Request) -> web.Response:
 
 
 def stats_view(totals: Totals) -> dict[str, Any]:
-    """Counts with every status and priority in them, those of zero too."""
+    """Return counts under every status and priority, zeros included."""
     none = dict.fromkeys((status.value for status in JobStatus), 0)
     by_status = dict(none)
     by_priority = {priority.value: dict(none) for priority in Priority}
@@ -82,14 +83,14 @@ async def workers(request: web.Request) -> web.Response:
 
 
 def workers_view(api: Api) -> list[dict[str, Any]]:
-    """What each worker last told of itself; those silent for an hour are left out."""
+    """Return the last heartbeat of each worker, without those silent for an hour."""
     seen = []
     for name, document in api.read_model.heartbeats():
         try:
             beat = orjson.loads(document)
             age_s = time.time() - to_epoch(beat["at"])
         except (ValueError, KeyError, TypeError):
-            # A worker of another version, perhaps: that it beats at all is not known from this.
+            # Not a heartbeat of this version: it says nothing about when the worker was alive.
             continue
         if age_s < _FORGOTTEN_S:
             seen.append(

@@ -22,7 +22,7 @@ NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 
 
 class TemplateBody(Template):
-    """A template with its name, as it is created and shown."""
+    """A template with its name."""
 
     name: str = Field(pattern=NAME_PATTERN)
 
@@ -45,7 +45,7 @@ async def create_template(request: web.Request) -> web.Response:
 
 async def _read(request: web.Request, api: Api) -> TemplateBody:
     body = parse_json(await read_body(request, api.settings.max_field_bytes), TemplateBody)
-    # What no job could use is refused now, and not when the first job asks for it.
+    # A template that no job could use is refused now, and not when the first job names it.
     asked = body.model_dump(include={"operation", "operations", "params"})
     resolve_operations(SubmitBody.model_validate(asked), None)
     return body
@@ -64,7 +64,7 @@ async def get_template(request: web.Request) -> web.Response:
 
 
 async def delete_template(request: web.Request) -> web.Response:
-    """DELETE /v1/templates/{name}: jobs made with it go on."""
+    """DELETE /v1/templates/{name}: jobs made from it go on."""
     name, _ = await _existing(request)
     await _publish(request.app[API], name, None)
     return web.Response(status=204)
@@ -79,7 +79,7 @@ async def _existing(request: web.Request) -> tuple[str, Template]:
 
 
 async def _publish(api: Api, name: str, document: bytes | None) -> None:
-    """Write it, and wait until it is readable here."""
+    """Write a template, or its tombstone, and wait until this process has read it."""
     headers = [("content-type", b"application/json")]
     await api.producer.send(
         api.settings.topic(topics.TEMPLATES.name), name.encode(), document, headers
