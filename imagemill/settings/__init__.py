@@ -1,6 +1,7 @@
-"""Every setting of every service: name in the environment, default, unit and effect.
+"""Every setting of every service: environment variable, default, range, unit and effect.
 
-One class per service; what services share is in the base classes. `imagemill config` lists them.
+One class for each service; settings that services share are in base classes. `imagemill config`
+lists them all.
 """
 
 from __future__ import annotations

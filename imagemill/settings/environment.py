@@ -1,4 +1,4 @@
-"""How settings are read from the environment, and the sentences when one of them is wrong."""
+"""Settings from the environment, and the sentence when the value of one is wrong."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from pydantic import AliasChoices, Field, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-# Who listens on all addresses of a machine, for all of them, is reached there.
-_OWN_OF_ALL = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
+# A server that listens on all addresses of a machine is reached there, by the family of addresses.
+_REACHED_AT = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
 class SettingsInvalid(ValueError):
-    """A setting is wrong; the text names its environment variable and never has its value."""
+    """The value of a setting is wrong; the text names its variable and never the value."""
 
 
 class EnvironmentSettings(BaseSettings):
     """Base of all settings: IMAGEMILL_<FIELD>, unless a field has an alias, or a line of .env.
 
     Raises:
-        SettingsInvalid: when it is made, and a value is wrong.
+        SettingsInvalid: a value is wrong; raised by the constructor.
     """
 
     model_config = SettingsConfigDict(
@@ -32,7 +32,7 @@ class EnvironmentSettings(BaseSettings):
         try:
             super().__init__(**values)
         except ValidationError as error:
-            # Not as the cause: it prints what was given, and that may be a secret.
+            # Not as the cause: pydantic's error prints the value, which may be a secret.
             raise SettingsInvalid(_sentence(type(self), error)) from None
 
 
@@ -46,7 +46,7 @@ def named(variable: str, *former: str) -> AliasChoices:
 
 
 class HomeSettings(EnvironmentSettings):
-    """Where local data lives."""
+    """The folder of local data."""
 
     home: Path = Field(
         Path(".imagemill"),
@@ -56,12 +56,12 @@ class HomeSettings(EnvironmentSettings):
 
     @property
     def on_one_machine(self) -> bool:
-        """Whether all processes that belong together are sure to have this home."""
+        """Whether all processes of this system certainly share this home folder."""
         return True
 
 
 class ListenSettings(EnvironmentSettings):
-    """Where services listen."""
+    """The address that services listen on."""
 
     host: str = Field(
         "127.0.0.1",
@@ -70,8 +70,8 @@ class ListenSettings(EnvironmentSettings):
 
     @property
     def reached_host(self) -> str:
-        """Where this machine reaches what listens there, as it stands in a URL."""
-        host = _OWN_OF_ALL.get(self.host, self.host)
+        """The host, as in a URL, at which this machine reaches the services."""
+        host = _REACHED_AT.get(self.host, self.host)
         return f"[{host}]" if ":" in host else host
 
 

@@ -20,10 +20,14 @@ class ProcessorSettings(KafkaSettings, StoreSettings, LimitSettings, ListenSetti
     worker_id: str = Field(
         "processor-1",
         pattern=r"^[A-Za-z0-9._-]{1,64}$",
-        description="unique and stable name of this process: its static group membership",
+        description="name of this worker, unique and the same after a restart: its static "
+        "membership of the consumer group",
     )
     worker_port: int = Field(
-        6066, ge=1, le=65535, description="health port; also part of the member's unique URL"
+        6066,
+        ge=1,
+        le=65535,
+        description="health port; with several workers on a machine each needs its own",
     )
     worker_count: int | None = Field(
         None,
@@ -33,20 +37,27 @@ class ProcessorSettings(KafkaSettings, StoreSettings, LimitSettings, ListenSetti
         description="inference processes; the number of cores if unset",
     )
     datadir: Path | None = Field(
-        None, description="folder of the table's files; <home>/processor/<worker id> if unset"
+        None, description="folder of the table files; <home>/processor/<worker id> if unset"
     )
-    item_timeout_s: float = Field(120.0, gt=0, description="seconds one item may run")
+    item_timeout_s: float = Field(120.0, gt=0, description="most seconds one item may run")
     item_memory_bytes: int = Field(
-        3 * 1024**3, ge=256 * 1024**2, description="memory one inference process may hold"
+        3 * 1024**3, ge=256 * 1024**2, description="most bytes of memory of one inference process"
     )
-    max_attempts: int = Field(3, ge=1, le=100, description="tries of an item on transient failures")
-    retry_base_s: float = Field(1.0, gt=0, description="delay before the second try, seconds")
-    retry_max_s: float = Field(300.0, gt=0, description="longest delay between tries, seconds")
+    max_attempts: int = Field(
+        3, ge=1, le=100, description="most attempts at an item whose failures are transient"
+    )
+    retry_base_s: float = Field(
+        1.0,
+        gt=0,
+        description="seconds before the second attempt; each further delay is twice as long",
+    )
+    retry_max_s: float = Field(300.0, gt=0, description="most seconds between two attempts")
     revoke_grace_s: float = Field(
         30.0,
         gt=0,
         le=50,
-        description="seconds running items may take to end when partitions move or it stops",
+        description="most seconds that running items may take to end when the worker stops or its "
+        "partitions are revoked",
     )
     prefetch_per_partition: int = Field(
         32,
@@ -56,26 +67,34 @@ class ProcessorSettings(KafkaSettings, StoreSettings, LimitSettings, ListenSetti
         description="messages of a partition that may wait in memory; at this many it is paused",
     )
     leave_on_stop: bool = Field(
-        True, description="a clean stop gives partitions away at once; off for a rolling restart"
+        True,
+        description="whether a clean stop gives the partitions to other workers at once; set "
+        "false for a rolling restart",
     )
     progress_interval_s: float = Field(
-        0.1, ge=0.01, description="a running batch's state is published at most this often"
+        0.1,
+        ge=0.01,
+        description="least seconds between two published states of a running job of several items",
     )
     started_after_s: float = Field(
-        0.05, ge=0, description="an item still running after this is reported as started"
+        0.05, ge=0, description="seconds after which a running item is reported as started"
     )
     producer_linger_ms: int = Field(
         10,
         ge=0,
         le=1000,
-        description="while many messages are sent, how long one waits for others to go with",
+        description="milliseconds that a message waits for others in the same request while the "
+        "load is high",
     )
     execution_providers: str = Field(
-        "", description="onnxruntime providers in order of preference; the best available if empty"
+        "",
+        description="onnxruntime providers in order of preference, comma separated; the best "
+        "available if empty",
     )
     precision: Literal["exact", "balanced", "fast"] = Field(
         "exact",
-        description="of models that offer more than one, where a job names none; needs bfloat16",
+        description="arithmetic of models that offer several, if a job names none; balanced and "
+        "fast need bfloat16",
     )
     batch_size: int | None = Field(
         None,
@@ -88,18 +107,18 @@ class ProcessorSettings(KafkaSettings, StoreSettings, LimitSettings, ListenSetti
         10.0,
         ge=0,
         le=1000,
-        description="longest time an item waits for others to share a model's call, milliseconds; "
-        "with 0 they are those that wait for a process anyway",
+        description="most milliseconds an item waits for others to share a model's call; with 0 it "
+        "shares with those that wait for a process already",
     )
     models_dir: Path | None = Field(
         None,
         validation_alias=named("IMAGEMILL_MODELS"),
-        description="folder of model files that is looked in first",
+        description="folder of model files, searched before the home folder",
     )
 
     @property
     def processes(self) -> int:
-        """How many inference processes there are."""
+        """The number of inference processes."""
         return self.worker_count or len(os.sched_getaffinity(0))
 
     @property

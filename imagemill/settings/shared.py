@@ -11,11 +11,12 @@ from imagemill.settings.environment import EnvironmentSettings
 
 
 class UrlSettings(EnvironmentSettings):
-    """What URLs that users name, of images and of webhooks, may reach."""
+    """URLs that users give, of images and of webhooks."""
 
     url_allow: str = Field(
         "",
-        description="comma separated host names and CIDRs that URLs may reach though not public",
+        description="host names and CIDRs, comma separated, that URLs may reach beside public "
+        "addresses",
     )
 
     @field_validator("url_allow")
@@ -26,21 +27,29 @@ class UrlSettings(EnvironmentSettings):
 
 
 class LimitSettings(UrlSettings):
-    """What a request may hold; checked before anything is queued."""
+    """Limits of a request, checked before anything is queued."""
 
-    max_image_bytes: int = Field(25 * 1024 * 1024, ge=1, description="bytes of one image")
-    max_image_pixels: int = Field(50_000_000, ge=1, description="pixels of one image")
-    max_items: int = Field(100, ge=1, le=2_000, description="images of one job")
+    max_image_bytes: int = Field(25 * 1024 * 1024, ge=1, description="most bytes of one image")
+    max_image_pixels: int = Field(
+        50_000_000, ge=1, description="most pixels of one image, width times height"
+    )
+    max_items: int = Field(100, ge=1, le=2_000, description="most images of one job")
     max_field_bytes: int = Field(
-        256 * 1024, ge=1024, description="bytes of a form field or JSON body that is no image"
+        256 * 1024,
+        ge=1024,
+        description="most bytes of a JSON body, or of a form field that is no image",
     )
     url_timeout_s: float = Field(
-        30.0, gt=0, description="seconds to fetch an image from a URL, name lookup included"
+        30.0, gt=0, description="most seconds to fetch an image from a URL, name lookup included"
     )
 
 
 class LogSettings(EnvironmentSettings):
-    """How services log."""
+    """Logs of the services."""
 
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="level")
-    log_format: Literal["text", "json"] = Field("text", description="one sentence, or JSON lines")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO", description="least severe level that is logged"
+    )
+    log_format: Literal["text", "json"] = Field(
+        "text", description="a text line for each record, or a JSON object"
+    )

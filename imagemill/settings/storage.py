@@ -1,4 +1,4 @@
-"""Settings of the object store, and the store that they choose: a folder, or a bucket of S3."""
+"""Settings of the object store, and the folder or S3 bucket that they choose."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 
 from imagemill.settings.environment import HomeSettings, ListenSettings, named
 
-# A shorter key of signed URLs could be guessed.
+# A shorter secret of signed URLs could be guessed.
 MIN_SIGNING_SECRET_CHARS = 16
 
 
 @dataclass(frozen=True)
 class S3Location:
-    """Which bucket, at which server, with whose keys; what is unset is found as the AWS CLI does.
+    """A bucket, its server and the keys; boto3 finds what is unset, as the AWS CLI does.
 
-    `prefix` comes without slashes at its ends. `public_endpoint_url` is how clients reach the
-    server, where that differs from how we do.
+    `prefix` comes without slashes at its ends. `public_endpoint_url` is the server's URL for
+    clients, if they reach it by another than we do.
     """
 
     bucket: str
@@ -34,7 +34,7 @@ class S3Location:
 
 
 class StoreSettings(HomeSettings, ListenSettings):
-    """Where images and results are kept."""
+    """The store of images and results."""
 
     object_store_url: str | None = Field(
         None,
@@ -42,15 +42,19 @@ class StoreSettings(HomeSettings, ListenSettings):
         description="file:/path or s3://bucket[/prefix]; unset: R2_*, UPLOAD_FOLDER, then the home",
     )
     upload_folder: Path | None = Field(
-        None, validation_alias=named("UPLOAD_FOLDER"), description="folder of the local store"
+        None,
+        validation_alias=named("UPLOAD_FOLDER"),
+        description="folder of images and results; <home>/objects if unset",
     )
     s3_endpoint_url: str | None = Field(
-        None, validation_alias=named("S3_ENDPOINT_URL"), description="S3 server other than AWS"
+        None,
+        validation_alias=named("S3_ENDPOINT_URL"),
+        description="URL of an S3 server other than AWS",
     )
     s3_public_endpoint_url: str | None = Field(
         None,
         validation_alias=named("S3_PUBLIC_ENDPOINT_URL"),
-        description="the S3 server as clients reach it, for presigned URLs",
+        description="URL at which clients reach the S3 server, for presigned URLs",
     )
     aws_access_key_id: str | None = Field(
         None, validation_alias=named("AWS_ACCESS_KEY_ID"), description="S3 access key"
@@ -65,7 +69,9 @@ class StoreSettings(HomeSettings, ListenSettings):
         None, validation_alias=named("AWS_REGION"), description="S3 region"
     )
     s3_path_style: bool | None = Field(
-        None, description="bucket in the path, not the host name; if unset: when not on AWS"
+        None,
+        description="whether the bucket is in the URL's path, not in the host name; true except "
+        "on AWS if unset",
     )
     s3_connect_timeout_s: float = Field(
         5.0, gt=0, description="seconds to wait for a connection to the S3 server"
@@ -74,13 +80,20 @@ class StoreSettings(HomeSettings, ListenSettings):
         30.0, gt=0, description="seconds to wait for the S3 server's next bytes"
     )
     s3_attempts: int = Field(
-        3, ge=1, le=20, description="tries of a request to the S3 server, the first included"
+        3,
+        ge=1,
+        le=20,
+        description="most attempts at a request to the S3 server, the first included",
     )
     object_store_sync: bool = Field(
-        False, description="local store: flush each object to disk at its commit, some ms each"
+        False,
+        description="whether the folder store flushes each object to disk at its commit, at some "
+        "milliseconds each",
     )
     r2_endpoint_url: str | None = Field(
-        None, validation_alias=named("R2_ENDPOINT_URL"), description="Cloudflare R2 endpoint"
+        None,
+        validation_alias=named("R2_ENDPOINT_URL"),
+        description="URL of the Cloudflare R2 endpoint",
     )
     r2_access_key_id: str | None = Field(
         None, validation_alias=named("R2_ACCESS_KEY_ID"), description="R2 access key"
@@ -96,19 +109,19 @@ class StoreSettings(HomeSettings, ListenSettings):
     )
     public_url: str | None = Field(
         None,
-        description="the API as clients reach it; if unset, http://localhost:<PORT>, or with the "
-        "IMAGEMILL_HOST that it listens on alone",
+        description="URL at which clients reach the API; if unset http://localhost:<PORT>, or the "
+        "IMAGEMILL_HOST in place of localhost if it is one address",
     )
     signing_secret: SecretStr | None = Field(
         None,
-        description="key of signed URLs, one for all APIs and processors; if unset, made once and "
-        "kept in <home>/signing.secret",
+        description="secret that signs URLs, at least 16 characters, the same for all APIs and "
+        "processors; if unset, generated once into <home>/signing.secret",
     )
     url_expires_s: int = Field(
-        7 * 24 * 3600, ge=60, le=7 * 24 * 3600, description="lifetime of signed URLs, seconds"
+        7 * 24 * 3600, ge=60, le=7 * 24 * 3600, description="seconds that signed URLs are valid"
     )
     port: int = Field(
-        8080, ge=0, le=65535, validation_alias=named("PORT"), description="port of the API"
+        8080, ge=0, le=65535, validation_alias=named("PORT"), description="TCP port of the API"
     )
 
     @field_validator("signing_secret")
@@ -127,13 +140,13 @@ class StoreSettings(HomeSettings, ListenSettings):
 
     @property
     def public_base_url(self) -> str:
-        """The API's base URL as clients reach it, without a trailing slash."""
+        """The API's base URL for clients, without a trailing slash."""
         host = "localhost" if self.reached_host == "127.0.0.1" else self.reached_host
         return (self.public_url or f"http://{host}:{self.port}").rstrip("/")
 
 
 def locate(settings: StoreSettings) -> Path | S3Location:
-    """The folder or bucket.
+    """Return the folder or bucket of the settings.
 
     In this order: OBJECT_STORE_URL (`file:` and a path, or `s3://bucket/prefix`), R2_BUCKET_NAME,
     UPLOAD_FOLDER, and else the folder `objects` in IMAGEMILL_HOME.
@@ -201,5 +214,5 @@ def _server(name: str, url: str | None) -> str | None:
 
 
 def revealed(secret: SecretStr | None) -> str | None:
-    """The secret itself, None when it is unset."""
+    """Return the secret itself, None if it is unset."""
     return secret.get_secret_value() if secret else None

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
 
 from imagemill.cli import main
 from imagemill.cli.config import all_settings
 from imagemill.settings import SERVICES
+from imagemill.settings.environment import environment_name
 
 
 @pytest.fixture(autouse=True)
@@ -23,6 +26,18 @@ def test_every_field_of_every_service_is_listed_once():
 
 def test_every_setting_says_what_it_does():
     assert [each.name for each in all_settings() if not each.description] == []
+
+
+def test_every_number_has_a_range_and_every_choice_its_values():
+    allowed = {each.name: each.allowed for each in all_settings()}
+    assert allowed["IMAGEMILL_ITEM_TIMEOUT_S"] == "> 0"
+    assert allowed["IMAGEMILL_TOPIC_PARTITIONS"] == "≥ 1, ≤ 1,024"
+    assert allowed["IMAGEMILL_LOG_FORMAT"] == "text, json"
+    assert allowed["IMAGEMILL_S3_PATH_STYLE"] == "true, false"
+    for kind in SERVICES.values():
+        for field, info in kind.model_fields.items():
+            if {int, float} & {info.annotation, *get_args(info.annotation)}:
+                assert allowed[environment_name(kind, field, info)], field
 
 
 def test_a_listed_name_is_the_one_that_is_read(monkeypatch):
@@ -56,7 +71,7 @@ def test_the_table_for_the_documentation_does_not_depend_on_this_machine(monkeyp
     monkeypatch.setenv("PORT", "9999")
     main(["config", "--markdown"])
     assert capsys.readouterr().out == before
-    assert "| `PORT` | `8080` | api, processor |" in before
+    assert "| `PORT` | `8080` | ≥ 0, ≤ 65,535 | api, processor |" in before
 
 
 @pytest.mark.parametrize("kind", ["CA", "CERTIFICATE", "KEY"])

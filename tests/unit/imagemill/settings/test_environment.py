@@ -65,4 +65,4 @@ def test_a_former_name_is_listed_with_the_setting():
     setting = Setting("OVEN_HEAT_C", ("oven",), "180", "180", "degrees Celsius", ("OVEN_HEAT",))
     said = "degrees Celsius; formerly OVEN_HEAT, which still works"
     assert said in as_text([setting])
-    assert f"| `OVEN_HEAT_C` | `180` | oven | {said} |" in as_markdown([setting])
+    assert f"| `OVEN_HEAT_C` | `180` | | oven | {said} |" in as_markdown([setting])
