@@ -1,3 +1,3 @@
-"""What the services share and what users import: client, settings, stores, Kafka clients."""
+"""Shared by the services: settings, stores, Kafka clients, image checks, the command line."""
 
 __version__ = "0.1.0"

@@ -1,4 +1,4 @@
-"""The command `imagemill`: one module a subcommand, imported when it is called."""
+"""The command `imagemill`: one module for each subcommand, imported when it is called."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from imagemill.local.errors import LocalError
 from imagemill.settings.environment import SettingsInvalid
 from imagemill.storage import StoreUnavailable
 
-# Each is a module of this package with `arguments(parser)` and `run(args) -> int`.
+# Each name is a module of this package with `arguments(parser)` and `run(args) -> int`.
 COMMANDS = {
-    "up": "start everything on this machine and show a first cut-out",
-    "down": "stop everything; data is kept",
-    "status": "what runs, and where the logs are",
+    "up": "start everything on this machine and make a first cut-out",
+    "down": "stop everything and keep the data",
+    "status": "show which services run, restart or are stopped",
     "logs": "show the logs of the services",
     "serve": "run one service in the foreground",
-    "prepare": "once before a deployment: topics, bucket, default models",
+    "prepare": "create topics and bucket, fetch the default models; once for a deployment",
     "topics": "create, list or check the Kafka topics",
     "retention": "remove old jobs and their files, or list them",
     "models": "list, fetch, verify or add models",
-    "config": "every setting with its default and current value",
+    "config": "show every setting with its default and current value",
 }
 
 
-# Faults of the machine or its set-up, not of the program: their text says all, a traceback nothing.
+# Errors of the machine or its set-up: their text says what to do, a traceback would not help.
 _OF_THIS_MACHINE = frozenset(
     {
         errno.EADDRINUSE,
@@ -44,7 +44,7 @@ _OF_THIS_MACHINE = frozenset(
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; returns the exit status."""
+    """Run the command and return its exit status."""
     words = list(sys.argv[1:] if argv is None else argv)
     parser = _parser(chosen=words[0] if words else None)
     args, rest = parser.parse_known_args(words)
@@ -76,7 +76,7 @@ def _parser(chosen: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"imagemill {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="command")
     for name, summary in COMMANDS.items():
-        # `models` has a parser of its own, in the processor.
+        # The processor parses the arguments of `models`.
         command = commands.add_parser(
             name, help=summary, description=summary, add_help=name != "models"
         )

@@ -1,4 +1,4 @@
-"""`imagemill down`: stop everything; data is kept."""
+"""`imagemill down`: stop the local system and keep its data."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from imagemill.local.stack.system import LocalSystem
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """It has none."""
+    """Declare no arguments: there are none."""
 
 
 def run(args: argparse.Namespace) -> int:

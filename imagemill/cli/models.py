@@ -1,4 +1,4 @@
-"""`imagemill models`: handed on to the processor, which knows the manifest."""
+"""`imagemill models`: run by the processor, which knows the manifest of models."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from imagemill.cli.services import MODELS, load
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Take every argument as it is: the processor's parser reads them."""
+    """Pass every argument on: the processor parses them."""
     parser.set_defaults(passes_on=True)
     parser.add_argument("arguments", nargs=argparse.REMAINDER)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run it and hand its exit status back."""
+    """Run the processor's command and return its exit status."""
     status = load(MODELS)([*args.rest, *args.arguments])
     return status if isinstance(status, int) else 0

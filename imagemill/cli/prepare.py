@@ -1,4 +1,4 @@
-"""`imagemill prepare`: what a deployment needs once, before its services start."""
+"""`imagemill prepare`: create once what the services of a deployment need."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from imagemill.storage import StoreUnavailable, open_store
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """It has none: the settings say everything."""
+    """Declare no arguments: the settings say everything."""
 
 
 def run(args: argparse.Namespace) -> int:
-    """Create the topics and the bucket, fetch the default models. Safe to repeat."""
+    """Create the topics and the bucket, fetch the default models; safe to repeat."""
     ensure_topics(KafkaSettings())
     ensure_store(StoreSettings())
     ensure_models()
@@ -28,7 +28,7 @@ def ensure_topics(settings: KafkaSettings) -> None:
     """Create the topics that are missing.
 
     Raises:
-        LocalError: the broker is away, or has other topics of those names.
+        LocalError: the broker is away, or has topics of those names with other settings.
     """
     try:
         created = create_topics(settings)
@@ -56,11 +56,12 @@ def ensure_store(settings: StoreSettings) -> None:
 def ensure_models(*, some: bool = False) -> None:
     """Fetch the models that are used by default.
 
-    `some`: enough for a first look, on a machine that reaches only one of the registries. What is
-    missing is said, and by the jobs that need it too.
+    With `some`, one of them is enough, for a machine that reaches only one of the registries;
+    those that are missing are named here, and by the jobs that need them.
 
     Raises:
-        LocalError: one of them could not be fetched, with `some` none; the reason was printed.
+        LocalError: one of them, or with `some` all of them, could not be fetched; the reason was
+            printed.
     """
     status = load(MODELS)(["fetch", "--default"])
     if status == SOME_MODELS and some:

@@ -1,4 +1,4 @@
-"""`imagemill retention`: remove jobs and files whose time is over, or list them."""
+"""`imagemill retention`: remove jobs and files past the retention time, or list them."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from imagemill.storage import StoreError
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare whether to list only."""
+    """Declare the option to list only."""
     parser.add_argument(
-        "--dry-run", action="store_true", help="list what would be removed, and touch nothing"
+        "--dry-run", action="store_true", help="list what would be removed, and remove nothing"
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Sweep once; what is removed is listed."""
+    """Remove once what is past the retention time, and list it."""
     settings = ApiSettings()
     try:
         check_topics(settings)

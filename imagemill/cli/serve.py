@@ -8,11 +8,11 @@ from imagemill.cli.services import SERVICES, load
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare which service."""
+    """Declare the service."""
     parser.add_argument("service", choices=SERVICES)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run it until it is told to stop."""
+    """Run it until SIGTERM or SIGINT."""
     load(SERVICES[args.service])()
     return 0

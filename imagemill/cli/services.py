@@ -1,4 +1,4 @@
-"""The services and their commands by module path: nothing here imports one before it is run."""
+"""The services and their commands as module paths, imported when one is run."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ SERVICES = {
     "notifier": "notifier.__main__:main",
 }
 MODELS = "processor.models.fetch.cli:main"
-# What MODELS exits with where `fetch` brought some of the models, and could not bring the others.
+# Exit status of MODELS if `fetch` fetched some of the models but not all.
 SOME_MODELS = 3
 RETENTION = "producer_api.jobs.retention_command:main"
 
 
 def load(path: str) -> Callable[..., object]:
-    """The function that "package.module:name" means."""
+    """Import the function that "package.module:name" names."""
     module, _, name = path.partition(":")
     return getattr(import_module(module), name)

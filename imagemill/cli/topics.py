@@ -14,16 +14,16 @@ from schemas.topics import TOPICS
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare what to do with them."""
+    """Declare the action."""
     parser.add_argument(
         "action",
         choices=("create", "list", "check"),
-        help="create what is missing; list what there should be; check the cluster against it",
+        help="create missing topics, list those that should exist, or check the cluster",
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Do it on the cluster of KAFKA_BOOTSTRAP_SERVERS."""
+    """Create, list or check the topics of the cluster at KAFKA_BOOTSTRAP_SERVERS."""
     settings = KafkaSettings()
     if args.action == "list":
         for topic in TOPICS:

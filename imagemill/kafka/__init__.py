@@ -1,1 +1,1 @@
-"""Kafka clients: their configurations, the producer, topics, offsets in order, load."""
+"""Kafka clients: configurations, the producer, topics, offsets to commit, load."""

@@ -9,7 +9,7 @@ from schemas.topics import MAX_MESSAGE_BYTES
 
 
 def client_config(settings: KafkaSettings) -> dict[str, Any]:
-    """What every librdkafka client needs: address and security."""
+    """Return the settings of every librdkafka client: brokers and security."""
     config: dict[str, Any] = {
         "bootstrap.servers": settings.kafka_bootstrap_servers,
         "security.protocol": settings.kafka_security_protocol,
@@ -32,7 +32,7 @@ def client_config(settings: KafkaSettings) -> dict[str, Any]:
 
 
 def producer_config(settings: KafkaSettings, *, delivery_timeout_s: float = 30.0) -> dict[str, Any]:
-    """An idempotent producer, acks=all, that partitions as Java's and Faust's producers do."""
+    """Configure an idempotent producer with acks=all that partitions as Java's and Faust's do."""
     return client_config(settings) | {
         "acks": "all",
         "enable.idempotence": True,
@@ -46,7 +46,7 @@ def producer_config(settings: KafkaSettings, *, delivery_timeout_s: float = 30.0
 
 
 def consumer_config(settings: KafkaSettings, group: str) -> dict[str, Any]:
-    """A consumer of a group that commits by hand and starts at the beginning."""
+    """Configure a consumer of a group that commits by hand and starts at the first offset."""
     return client_config(settings) | {
         "group.id": settings.group(group),
         "enable.auto.commit": False,

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 
 class KafkaUnavailable(Exception):
-    """The cluster did not answer in time, or refuses us; trying again may help."""
+    """The cluster did not answer in time, or refuses us; a later attempt may succeed."""
 
 
 class TopicsMissing(Exception):
-    """The cluster lacks topics, or has them otherwise than they must be; the text says which."""
+    """Topics are missing on the cluster, or have other partition counts; the text names them."""
 
 
 class TopicsDiffer(TopicsMissing):
-    """The cluster keeps topics so that messages would be lost; the text has the remedy."""
+    """Topics are configured so that messages would be lost; the text has the command to mend it."""

@@ -1,4 +1,4 @@
-"""Compares how the cluster keeps our topics with the table: what differs would lose messages."""
+"""Compares the configuration of the topics on the cluster with schemas.topics."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ log = logging.getLogger(__name__)
 
 
 def repairs(topic: Topic, found: Mapping[str, str]) -> dict[str, str]:
-    """What must be set on a topic that has this configuration; empty when it is right.
+    """Return the settings to change on a topic with this configuration; empty if it is right.
 
-    Deleting instead of compacting forgets what is true; compacting instead of deleting drops all
-    but a job's last message; and a limit that is too small refuses messages.
+    A topic that deletes where it must compact loses the present state of jobs; one that compacts
+    where it must delete loses all but a job's last message; a size limit that is too low refuses
+    messages.
     """
     wanted = topic.config()
     policy, limit = "cleanup.policy", "max.message.bytes"
@@ -31,9 +32,9 @@ def repairs(topic: Topic, found: Mapping[str, str]) -> dict[str, str]:
 
 
 def differing(client: AdminClient, settings: KafkaSettings, timeout_s: float) -> list[str]:
-    """A sentence for each topic that is kept otherwise, with the command that puts it right.
+    """Return a sentence for each topic that differs, with the command that mends it.
 
-    None where the cluster does not let us look: that is logged.
+    If the cluster does not let us read configurations that is logged, and the list is empty.
 
     Raises:
         KafkaException: the cluster did not answer.
@@ -41,11 +42,11 @@ def differing(client: AdminClient, settings: KafkaSettings, timeout_s: float) ->
     try:
         return list(_sentences(client, settings, timeout_s))
     except KafkaException as error:
-        # Negative codes are the client's own: no answer came.
+        # Negative codes are librdkafka's own: the cluster did not answer.
         if error.args[0].code() < 0:
             raise
         log.warning(
-            "how the topics are kept was not checked, as the cluster refuses to tell: %s",
+            "the configuration of the topics was not checked, since the cluster refuses it: %s",
             error.args[0].str(),
         )
         return []

@@ -1,4 +1,4 @@
-"""The topics on the cluster: created, checked, compared with the table in schemas.topics."""
+"""The topics on the cluster: created, and checked against the table in schemas.topics."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from schemas.topics import TOPICS, Topic
 
 
 def admin(settings: KafkaSettings, heard: list[KafkaError] | None = None) -> AdminClient:
-    """An admin client of the cluster.
+    """Create an admin client of the cluster.
 
-    With a list, what its connections end of is put there when the client is polled, not logged:
-    some twenty lines a second.
+    With a list `heard`, errors of its connections go there when the client is polled and are not
+    logged; while the cluster is away they are about twenty lines a second.
 
     Raises:
         SettingsInvalid: a certificate or key cannot be used.
     """
-    # Without librdkafka's notes (6), one of which is of its own queue when a client is let go.
+    # Level 5 leaves out librdkafka's notes, such as one on its own queue when a client ends.
     options: dict[str, Any] = {"socket.timeout.ms": 10_000, "log_level": 5}
     if heard is not None:
         options |= {"log_level": 0, "error_cb": heard.append}
@@ -41,7 +41,7 @@ def admin(settings: KafkaSettings, heard: list[KafkaError] | None = None) -> Adm
 
 
 def refusal(heard: Iterable[KafkaError]) -> str | None:
-    """Why the cluster does not let us in, or we do not trust it, if that is among these errors."""
+    """Return the error of a refused login or an untrusted certificate, None if there is none."""
     for error in heard:
         if error.code() in (KafkaError._AUTHENTICATION, KafkaError._SSL):
             return error.str()
@@ -49,14 +49,14 @@ def refusal(heard: Iterable[KafkaError]) -> str | None:
 
 
 def last_trouble(heard: Iterable[KafkaError]) -> str | None:
-    """What the last connection ended of, if that is among these errors."""
+    """Return the reason that the last connection failed, None if there is none."""
     troubles = [each.str() for each in heard if each.code() != KafkaError._ALL_BROKERS_DOWN]
     return troubles[-1] if troubles else None
 
 
 @contextmanager
 def _answering(settings: KafkaSettings) -> Iterator[AdminClient]:
-    """A client; makes KafkaUnavailable of a cluster that does not answer it."""
+    """Provide a client; raises KafkaUnavailable if the cluster does not answer it."""
     heard: list[KafkaError] = []
     client = admin(settings, heard)
     try:
@@ -73,17 +73,17 @@ def _answering(settings: KafkaSettings) -> Iterator[AdminClient]:
 
 
 def _partitions(client: AdminClient, timeout_s: float) -> dict[str, int]:
-    """Partition counts of the cluster's topics."""
+    """Return the partition counts of the cluster's topics."""
     topics = client.list_topics(timeout=timeout_s).topics
     return {name: len(topic.partitions) for name, topic in topics.items()}
 
 
 def create_topics(settings: KafkaSettings, *, timeout_s: float = 30.0) -> list[str]:
-    """Create the topics that are missing; returns their names. Safe to call at any time.
+    """Create the topics that are missing and return their names; safe to repeat.
 
     Raises:
         KafkaUnavailable: no broker answered in time.
-        TopicsMissing: a topic could not be created, or exists otherwise than it must be.
+        TopicsMissing: a topic could not be created, or exists with other settings.
     """
     with _answering(settings) as client:
         present = _partitions(client, timeout_s)
@@ -97,7 +97,7 @@ def create_topics(settings: KafkaSettings, *, timeout_s: float = 30.0) -> list[s
 
 
 def _await_topics(settings: KafkaSettings, timeout_s: float) -> None:
-    """Check the topics until they are right: a broker shows new ones only after a moment."""
+    """Check the topics until they pass: a broker lists new ones only after a moment."""
     deadline = time.monotonic() + timeout_s
     while True:
         try:
@@ -122,22 +122,22 @@ def _create(settings: KafkaSettings, topics: Iterable[Topic], timeout_s: float) 
     ]
     if not new:
         return
-    client = admin(settings)  # must outlive the futures: its end cancels them
+    client = admin(settings)  # kept until the futures are done: its end cancels them
     for name, future in client.create_topics(new, operation_timeout=timeout_s).items():
         try:
             future.result(timeout_s)
         except KafkaException as error:
-            # Another process may create them at the same moment; that is as good.
+            # Another process may create the topic at the same moment; that is as good.
             if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
                 yield f"{name}: {error.args[0].str()}"
 
 
 def check_topics(settings: KafkaSettings, *, timeout_s: float = 10.0) -> None:
-    """Check that every topic is there, with the right number of partitions, and rightly kept.
+    """Check that every topic exists, with its number of partitions and its retention.
 
     Raises:
         KafkaUnavailable: no broker answered in time.
-        TopicsMissing: the text lists what differs and says what to do.
+        TopicsMissing: one is missing or differs; the text says which, and what to do.
     """
     with _answering(settings) as client:
         present = _partitions(client, timeout_s)
@@ -159,5 +159,5 @@ def check_topics(settings: KafkaSettings, *, timeout_s: float = 10.0) -> None:
         differences = differing(client, settings, timeout_s)
     if differences:
         raise TopicsDiffer(
-            "\n".join(["topics are kept otherwise than they must be:", *differences])
+            "\n".join(["topics are configured so that messages would be lost:", *differences])
         )

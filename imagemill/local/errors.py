@@ -1,7 +1,7 @@
-"""The error whose text is the sentence a user reads."""
+"""The error of the local system; users read its text."""
 
 from __future__ import annotations
 
 
 class LocalError(Exception):
-    """Something on this machine keeps imagemill from running; the text says what to do."""
+    """This machine keeps imagemill from running; the text says why and what to do."""

@@ -1,4 +1,4 @@
-"""Where everything of a local system lies, below one home folder.
+"""The files and folders of a local system, below one home folder.
 
 Standard library only: deploy/local/bootstrap.py uses it before anything is installed.
 """
@@ -13,29 +13,30 @@ from pathlib import Path
 
 from imagemill.local.errors import LocalError
 
-# A Unix socket's path may be about 104 bytes long, and supervisord binds a longer name first.
-_SOCKET_PATH_BYTES = 90
+# Bytes of a Unix socket's path. macOS allows 103, Linux 107, and supervisord binds a name of some
+# ten bytes more at first.
+_MAX_SOCKET_PATH_BYTES = 90
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Paths below an absolute home folder."""
+    """The paths below an absolute home folder."""
 
     home: Path
 
     @classmethod
     def of(cls, home: Path) -> Layout:
-        """The layout below that folder, relative ones taken from the current folder."""
+        """Return the layout below a folder; a relative one is taken from the current folder."""
         return cls(home.expanduser().absolute())
 
     @property
     def logs(self) -> Path:
-        """One log a service."""
+        """The logs, one for each process."""
         return self.home / "logs"
 
     @property
     def run(self) -> Path:
-        """What only matters while the system runs: configuration, pid file, start counts."""
+        """Files of the running system: configuration, pid file, socket, records of starts."""
         return self.home / "run"
 
     @property
@@ -45,12 +46,12 @@ class Layout:
 
     @property
     def jars(self) -> Path:
-        """The Kafka jars that Maven fetched."""
+        """The Kafka jars that Maven fetches."""
         return self.kafka / "libs"
 
     @property
     def sample(self) -> Path:
-        """The first photo and its cut-out."""
+        """The sample photo and its cut-out."""
         return self.home / "sample"
 
     @property
@@ -65,19 +66,20 @@ class Layout:
 
     @property
     def supervisor_socket(self) -> Path:
-        """The socket supervisord is asked through."""
+        """The Unix socket of supervisord; in /tmp if the home folder's path is too long for one."""
         path = self.run / "supervisor.sock"
-        if len(bytes(path)) <= _SOCKET_PATH_BYTES:
+        if len(bytes(path)) <= _MAX_SOCKET_PATH_BYTES:
             return path
         digest = hashlib.sha256(bytes(self.home)).hexdigest()[:16]
-        return Path(tempfile.gettempdir()) / f"imagemill-{digest}.sock"
+        # Not in TMPDIR: that may differ between the shells of `up`, `status` and `down`.
+        return Path("/tmp") / f"imagemill-{digest}.sock"
 
     def log(self, name: str) -> Path:
-        """The log of a service."""
+        """The log of a process."""
         return self.logs / f"{name}.log"
 
     def starts(self, name: str) -> Path:
-        """One line for each time a supervised process was started."""
+        """The record of a process's starts, a line for each."""
         return self.run / f"{name}.starts"
 
     def create(self) -> None:
@@ -100,7 +102,7 @@ class Layout:
 
 
 def project_file(name: str) -> Path:
-    """A file of the project by its path in the checkout; an installed package has copies.
+    """Return a file of the project by its path in the checkout; an installation has copies.
 
     Raises:
         LocalError: the installation is incomplete.

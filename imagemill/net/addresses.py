@@ -1,4 +1,4 @@
-"""Which network addresses the outside world may make us connect to."""
+"""The policy of network addresses that users' URLs may make us connect to."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ipaddress import (
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
-# Written out, for the standard library's is_global differs between versions of Python.
+# Listed here because the standard library's is_global differs between versions of Python.
 _NOT_PUBLIC_4 = tuple(
     IPv4Network(text)
     for text in (
@@ -61,17 +61,17 @@ _ISATAP = (0x00005EFE, 0x02005EFE)
 
 @dataclass(frozen=True)
 class AddressPolicy:
-    """Public addresses, and those that a setting allows besides."""
+    """Allows public addresses, and the networks and hosts that a setting adds."""
 
     networks: tuple[Network, ...] = ()
     hosts: frozenset[str] = frozenset()
 
     @classmethod
     def parse(cls, allow: str) -> AddressPolicy:
-        """The policy that allows these host names, addresses and CIDRs, separated by commas.
+        """Make the policy that adds these host names, addresses and CIDRs, comma separated.
 
         Raises:
-            ValueError: an entry is none of them; the text names it.
+            ValueError: an entry is none of these; the text names it.
         """
         networks, hosts = [], []
         for entry in filter(None, (part.strip() for part in allow.split(","))):
@@ -84,11 +84,11 @@ class AddressPolicy:
         return cls(tuple(networks), frozenset(hosts))
 
     def allows_host(self, host: str) -> bool:
-        """Whether that name may be connected to, whatever its address."""
+        """Return whether a host name may be connected to at any address."""
         return _plain(host) in self.hosts
 
     def permits(self, address: str) -> bool:
-        """Whether that literal address may be connected to. A scope (`%eth0`) does not matter."""
+        """Return whether a literal address may be connected to; a scope (`%eth0`) is ignored."""
         parsed = ip_address(address.partition("%")[0])
         reached = embedded_addresses(parsed) or (parsed,)
         return self._allows(parsed) or all(_is_public(a) or self._allows(a) for a in reached)
@@ -98,7 +98,7 @@ class AddressPolicy:
 
 
 def embedded_addresses(address: Address) -> tuple[IPv4Address, ...]:
-    """The IPv4 addresses that packets to this IPv6 address are or may be passed on to."""
+    """Return the IPv4 addresses that gateways may forward packets to this IPv6 address to."""
     if isinstance(address, IPv4Address) or address.is_unspecified or address == IPv6Address(1):
         return ()
     last = int(address) & 0xFFFFFFFF

@@ -1,4 +1,4 @@
-"""A small HTTP port that says whether a service lives and is ready."""
+"""The health port of a service: /healthz and /readyz over HTTP."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from aiohttp import web
 async def serve_health(
     host: str, port: int, report: Callable[[], Mapping[str, Any]]
 ) -> web.AppRunner:
-    """Answer /healthz and /readyz; call `cleanup()` on what is returned to end it.
+    """Answer /healthz and /readyz until `cleanup()` is called on the returned runner.
 
     Args:
         host: address to listen on.
         port: TCP port there.
-        report: facts to answer with; `ready` false makes /readyz a 503.
+        report: returns the facts of an answer; if its `ready` is false, /readyz is a 503.
 
     Raises:
-        OSError: the port is taken.
+        OSError: another program has the port.
     """
 
     async def healthz(_request: web.Request) -> web.Response:

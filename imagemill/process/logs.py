@@ -1,4 +1,4 @@
-"""How services log: one sentence a line with its fields, or JSON lines for a collector."""
+"""Logging of the services: a text line for each record, or a JSON object for a collector."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from pythonjsonlogger.json import JsonFormatter
 from imagemill.settings import LogSettings
 
 _TEXT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
-# Libraries that tell at INFO what is only of use to their own developers.
+# Libraries whose INFO records help only their own developers.
 _QUIET = ("aiokafka", "botocore", "boto3", "urllib3", "aiohttp.access", "PIL", "faust", "mode")
 
 
 def configure_logging(settings: LogSettings) -> None:
-    """Log to standard error, from the level and in the format that the settings say."""
+    """Log to standard error, with the level and the format of the settings."""
     handler = logging.StreamHandler(sys.stderr)
     if settings.log_format == "json":
         fields = {"asctime": "time", "levelname": "level", "name": "logger"}

@@ -1,4 +1,4 @@
-"""Secrets that are generated once and kept in a file that only the owner can read."""
+"""Secrets that are generated once into a file that only its owner can read."""
 
 from __future__ import annotations
 
@@ -18,13 +18,17 @@ log = logging.getLogger(__name__)
 
 
 def own_secret(settings: HomeSettings, name: str, setting: str, make: Callable[[], str]) -> str:
-    """The secret that this home made for itself in a file of that name, as that setting has none.
+    """Return the generated secret in the file `name` of the home folder, as no setting gives one.
 
-    Warns where other machines may have made others. Raises as `read_or_create`.
+    Logs a warning that names the setting if processes on other machines may have generated others.
+
+    Raises:
+        OSError: the file can neither be read nor created.
+        ValueError: the file is empty.
     """
     path = settings.home / name
     secret = read_or_create(path, make)
-    # What the main process says, its children need not repeat.
+    # Logged by the main process only, not by each of its children.
     if not settings.on_one_machine and multiprocessing.parent_process() is None:
         _warn(path, setting)
     return secret
@@ -33,17 +37,17 @@ def own_secret(settings: HomeSettings, name: str, setting: str, make: Callable[[
 @cache
 def _warn(path: Path, setting: str) -> None:
     log.warning(
-        "%s is a secret that only this machine knows: where services run on several, set %s to "
-        "one value on all of them",
+        "%s is known to this machine only: if services run on several, set %s to one value "
+        "on all of them",
         path,
         setting,
     )
 
 
 def read_or_create(path: Path, make: Callable[[], str]) -> str:
-    """The secret in that file; when there is none yet, the one `make` returns is stored first.
+    """Return the secret in a file; without one, store the secret that `make` returns first.
 
-    Safe between processes that start at once: all of them return the same secret.
+    Processes that call this at the same time all return the same secret.
 
     Raises:
         OSError: the file can neither be read nor created.
@@ -60,7 +64,7 @@ def read_or_create(path: Path, make: Callable[[], str]) -> str:
             file.write(make())
             file.flush()
             os.fsync(file.fileno())
-        # A hard link fails when the name is taken, and never shows a half-written file.
+        # A hard link fails if the name exists, and never shows a half-written file.
         os.link(draft, path)
     except FileExistsError:
         return _read(path)

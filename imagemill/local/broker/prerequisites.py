@@ -1,4 +1,4 @@
-"""Which broker this machine can have, decided from what is installed; and what is missing.
+"""The broker that this machine can run, chosen by what is installed.
 
 Standard library only: deploy/local/bootstrap.py uses it before anything is installed.
 """
@@ -17,7 +17,7 @@ from imagemill.local.errors import LocalError
 
 
 class BrokerKind(StrEnum):
-    """Where the Kafka broker comes from."""
+    """The source of the Kafka broker."""
 
     EXTERNAL = "external"
     JARS = "jars"
@@ -26,7 +26,7 @@ class BrokerKind(StrEnum):
 
 @dataclass(frozen=True)
 class Machine:
-    """What was found on this machine."""
+    """The means to run a broker that were found on this machine."""
 
     bootstrap_servers: str | None
     kafka_home: Path | None
@@ -36,7 +36,7 @@ class Machine:
 
 
 def look(environ: Mapping[str, str], jars_present: bool) -> Machine:
-    """Look at this machine; asks Docker only if nothing else will do."""
+    """Search this machine; Docker is asked only if there is nothing else."""
     bootstrap = environ.get("KAFKA_BOOTSTRAP_SERVERS") or None
     kafka_home = Path(environ["KAFKA_HOME"]) if environ.get("KAFKA_HOME") else None
     maven = shutil.which("mvn", path=environ.get("PATH"))
@@ -51,7 +51,7 @@ def look(environ: Mapping[str, str], jars_present: bool) -> Machine:
 
 
 def with_dotenv(environ: Mapping[str, str], file: Path) -> dict[str, str]:
-    """The environment, with what it lacks from a .env file, as the services will see it."""
+    """Return the environment and what a .env file adds to it, as services see both."""
     found: dict[str, str] = {}
     if file.is_file():
         for line in file.read_text().splitlines():
@@ -62,7 +62,7 @@ def with_dotenv(environ: Mapping[str, str], file: Path) -> dict[str, str]:
 
 
 def docker_answers(environ: Mapping[str, str]) -> bool:
-    """Whether there is a Docker command and its daemon answers."""
+    """Return whether there is a Docker command and its daemon answers."""
     docker = shutil.which("docker", path=environ.get("PATH"))
     if docker is None:
         return False
@@ -73,10 +73,10 @@ def docker_answers(environ: Mapping[str, str]) -> bool:
 
 
 def choose_broker(machine: Machine) -> BrokerKind:
-    """The broker to use.
+    """Choose the broker to use.
 
     Raises:
-        LocalError: none is possible; the text lists the ways to get one.
+        LocalError: this machine can run none; the text lists the ways to get one.
     """
     if machine.bootstrap_servers:
         return BrokerKind.EXTERNAL

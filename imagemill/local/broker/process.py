@@ -10,7 +10,7 @@ from base64 import urlsafe_b64encode
 from pathlib import Path
 
 from imagemill.local.broker.clients import plain_clients, wait_until_served
-from imagemill.local.broker.install import KafkaInstall
+from imagemill.local.broker.install import KafkaInstall, java_environment
 from imagemill.local.broker.ports import DEFAULT_PORT, choose_ports, read_ports
 from imagemill.local.errors import LocalError
 from imagemill.local.layout import project_file
@@ -82,7 +82,7 @@ class LocalBroker:
         # Joined by =, since an id may begin with a dash.
         arguments = ["format", f"--cluster-id={cluster}", f"--config={config}"]
         command = self._install.command("kafka.tools.StorageTool", *arguments)
-        done = subprocess.run(command, capture_output=True, text=True)
+        done = subprocess.run(command, env=java_environment(), capture_output=True, text=True)
         if done.returncode != 0:
             raise LocalError(f"Kafka could not format its storage:\n{done.stdout}{done.stderr}")
 
@@ -96,7 +96,12 @@ class LocalBroker:
         with self.log.open("ab") as log:
             # A session of its own: an interrupt typed for the tests is not meant for the broker.
             self._process = subprocess.Popen(
-                command, cwd=self.folder, stdout=log, stderr=log, start_new_session=True
+                command,
+                cwd=self.folder,
+                env=java_environment(),
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
             )
         try:
             wait_until_served(plain_clients(self.bootstrap), timeout_s, check=self._check_running)
@@ -130,9 +135,23 @@ class LocalBroker:
 
 
 def broker_properties(port: int, controller_port: int, data: str) -> str:
-    """Return the broker's configuration, as the text of a properties file."""
+    """Return the broker's configuration, as the text of a properties file.
+
+    Raises:
+        LocalError: the configuration cannot name the data folder.
+    """
+    check_data_folder(data)
     template = string.Template(project_file("deploy/local/server.properties").read_text())
     return template.substitute(port=port, controller_port=controller_port, data=_escaped(data))
+
+
+def check_data_folder(data: str) -> None:
+    """Raise LocalError if Kafka takes the path of its data for several."""
+    if "," in data:
+        raise LocalError(
+            f"the path {data} has a comma in it, which Kafka takes for the end of a path; use "
+            "another folder (IMAGEMILL_HOME)"
+        )
 
 
 def _escaped(value: str) -> str:

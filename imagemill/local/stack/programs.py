@@ -1,4 +1,4 @@
-"""The supervisord configuration of a local system, as text. Pure but for reading its templates."""
+"""The programs of a local system, and the supervisord configuration that runs them."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ BROKER = "broker"
 API = "api"
 PROCESSOR = "processor"
 NOTIFIER = "notifier"
-# In the order they are started; stopped in the other direction, the notifier after the processor.
+# In the order of their start. They stop in another: the notifier posts results of the processor.
 NAMES = (BROKER, API, PROCESSOR, NOTIFIER)
 STOP_ORDER = (API, PROCESSOR, NOTIFIER, BROKER)
 
-# The first is expanded, once or twice by option; the others begin comments.
+# supervisord expands %, and takes ; and # for the begin of a comment.
 _UNWRITABLE = frozenset("%;#\r\n")
 
 
 @dataclass(frozen=True)
 class Program:
-    """One service: the command that runs it, how many processes, seconds to stop in."""
+    """One service: its command, its number of processes, and the seconds it may take to stop."""
 
     name: str
     command: tuple[str, ...]
@@ -34,10 +34,10 @@ class Program:
 
 
 def supervisor_config(layout: Layout, programs: Iterable[Program], directory: Path) -> str:
-    """The configuration for these programs; `directory` is where they run.
+    """Return the configuration for these programs, which run in `directory`.
 
     Raises:
-        LocalError: a path has a character that supervisord's files cannot hold.
+        LocalError: a path has a character that the configuration cannot hold.
     """
     for path in (layout.home, directory):
         if set(str(path)) & _UNWRITABLE:
@@ -76,5 +76,5 @@ def _template(name: str) -> string.Template:
 
 
 def _quoted(word: str) -> str:
-    """One word of a command, which supervisord splits as a shell does and expands %(...)s in."""
+    """Quote a word of a command, which supervisord splits like a shell, expanding %(...)s."""
     return shlex.quote(word).replace("%", "%%")

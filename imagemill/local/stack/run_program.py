@@ -1,10 +1,11 @@
-"""What supervisord runs: notes the start, then becomes the broker or `imagemill serve <name>`."""
+"""The command that supervisord runs: record the start, then become the broker or a service."""
 
 from __future__ import annotations
 
 import os
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 from imagemill.local.broker.prerequisites import BrokerKind
 from imagemill.local.layout import Layout
@@ -14,35 +15,35 @@ from imagemill.settings import ProcessorSettings
 
 
 def main() -> None:
-    """Become the process of that name: `python -m imagemill.local.program <kind> <name>`."""
+    """Become the named process; the arguments are its kind and its name."""
     kind, name = sys.argv[1:]
     layout = Layout.of(Path(os.environ["IMAGEMILL_HOME"]))
     record_start(layout, name)
-    command = _broker(kind, layout) if name == BROKER else _service(kind, name)
-    os.execvp(command[0], command)
+    if name == BROKER:
+        _become_broker(kind, layout)
+    os.environ.update(member_environment(name))
+    os.execv(sys.executable, [sys.executable, "-m", "imagemill", "serve", kind])
 
 
-def _broker(kind: str, layout: Layout) -> list[str]:
-    # Imported here, as a service needs neither and should start soon.
+def _become_broker(kind: str, layout: Layout) -> NoReturn:
+    # Imported here, since a service needs neither and should start soon.
     from imagemill.local.broker.container import ContainerBroker
-    from imagemill.local.broker.install import KafkaInstall
+    from imagemill.local.broker.install import KafkaInstall, java_environment
     from imagemill.local.broker.ports import read_ports
     from imagemill.local.broker.process import LocalBroker
 
-    # Those the services were told at launch, even if one seems taken: it may be freed any moment.
+    # The ports that the services got at launch, though one may be taken: it may be freed again.
     ports = read_ports(layout.kafka)
     if kind == BrokerKind.DOCKER:
-        return ContainerBroker(layout.kafka).prepare(*ports)
-    return LocalBroker(layout.kafka, KafkaInstall.find(layout.jars), ports=ports).prepare()
-
-
-def _service(kind: str, name: str) -> list[str]:
-    os.environ.update(member_environment(name))
-    return [sys.executable, "-m", "imagemill", "serve", kind]
+        command = ContainerBroker(layout.kafka).prepare(*ports)
+    else:
+        install = KafkaInstall.find(layout.jars)
+        command = LocalBroker(layout.kafka, install, ports=ports).prepare()
+    os.execvpe(command[0], command, java_environment())
 
 
 def member_environment(name: str) -> dict[str, str]:
-    """What tells one of several processors from the others; nothing for a service of one."""
+    """Return the variables that differ between several processors; none for a single one."""
     kind, _, number = name.partition("-")
     if kind != PROCESSOR or not number:
         return {}

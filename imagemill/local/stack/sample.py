@@ -1,4 +1,4 @@
-"""A first photo through a running system, as a client would send it."""
+"""A sample photo, sent through the running system as a client would send it."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ from pathlib import Path
 from imagemill.local.errors import LocalError
 from imagemill.local.layout import project_file
 
+# Seconds that the request waits for the job to end.
 _WAIT_S = 60
 
 
 @dataclass(frozen=True)
 class Sample:
-    """The photo, what came out of it, and the seconds in between."""
+    """The photo, its cut-out, and the seconds in between."""
 
     photo: Path
     cutout: Path
@@ -38,7 +39,7 @@ def send_sample(url: str, folder: Path) -> Sample:
     started = time.monotonic()
     job = json.loads(_request(_submission(url, photo)))
     if job["status"] != "succeeded":
-        reason = (job.get("error") or {}).get("message") or "it had not ended in time"
+        reason = (job.get("error") or {}).get("message") or f"it did not end within {_WAIT_S} s"
         raise LocalError(f"the sample photo was {job['status']}: {reason} (job {job['id']})")
     cutout = folder / "cutout.png"
     cutout.write_bytes(
@@ -69,16 +70,16 @@ def _submission(url: str, photo: Path) -> urllib.request.Request:
 
 
 def _request(request: urllib.request.Request) -> bytes:
-    # No proxy of the environment's: this is our own API on this machine.
+    # Not through a proxy of the environment: this is our own API on this machine.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with opener.open(request, timeout=_WAIT_S + 30) as response:
             return response.read()
     except urllib.error.HTTPError as error:
-        said = error.read().decode(errors="replace")
+        answer = error.read().decode(errors="replace")
         raise LocalError(
             f"{request.method or request.get_method()} {request.full_url} was answered "
-            f"{error.code}: {said}"
+            f"{error.code}: {answer}"
         ) from error
     except OSError as error:
         raise LocalError(f"the API did not answer the sample photo: {error}") from error

@@ -1,4 +1,4 @@
-"""Talking to supervisord: launch it, start and stop its programs, ask what runs."""
+"""A client of supervisord: launches it, starts and stops its programs, lists them."""
 
 from __future__ import annotations
 
@@ -40,23 +40,23 @@ class Supervisor:
         self._layout = layout
 
     def _ask(self, method: str, *arguments: object) -> Any:
-        """Call it over its socket; raises OSError and http.client's errors when it is not there."""
+        """Call a method over the socket; OSError or HTTPException if nobody answers there."""
         transport = SupervisorTransport(None, None, f"unix://{self._layout.supervisor_socket}")
         with xmlrpc.client.ServerProxy("http://127.0.0.1", transport=transport) as server:
             return getattr(server.supervisor, method)(*arguments)
 
     def running(self) -> bool:
-        """Whether it answers."""
+        """Return whether supervisord answers."""
         try:
             return self._ask("getState")["statename"] == "RUNNING"
         except (OSError, http.client.HTTPException, xmlrpc.client.Error):
             return False
 
     def launch(self, config: str, environ: dict[str, str], timeout_s: float = 20.0) -> None:
-        """Start supervisord in the background with that configuration.
+        """Start supervisord in the background with a configuration.
 
         Raises:
-            LocalError: it did not come up; the text has what it said.
+            LocalError: it did not start; the text has its output.
         """
         layout = self._layout
         layout.create()
@@ -79,13 +79,13 @@ class Supervisor:
             time.sleep(0.05)
 
     def _orphans(self) -> list[tuple[str, psutil.Process]]:
-        """What a supervisord that was itself killed has left running, by name."""
+        """List the processes, by name, that a killed supervisord has left running."""
         left = []
         for starts in self._layout.run.glob("*.starts"):
             noted = read_starts(self._layout, starts.stem)
             try:
                 process = psutil.Process(noted[-1].pid) if noted else None
-                # A process id is used again: one that began after the note was written is not ours.
+                # Process ids are reused: a process that began after the record is not ours.
                 if (
                     process is not None
                     and process.status() != psutil.STATUS_ZOMBIE
@@ -97,10 +97,10 @@ class Supervisor:
         return left
 
     def end_orphans(self) -> bool:
-        """End, in order, what a supervisord that was itself killed has left running.
+        """End, in order, the processes that a killed supervisord has left running.
 
-        Their ports and the broker's data are still held, so nothing could start beside them.
-        False if there was nothing.
+        They hold their ports and the broker's data, so nothing could start beside them. Return
+        False if there were none.
         """
         orphans = self._orphans()
         for kind in STOP_ORDER:
@@ -138,9 +138,9 @@ class Supervisor:
                 raise
 
     def processes(self) -> list[ProcessState]:
-        """What runs: without a supervisord that is what it has left behind, as ORPHANED.
+        """List the processes; without a supervisord, those that it left running, as ORPHANED.
 
-        Empty while supervisord itself starts or ends.
+        The list is empty while supervisord starts or ends.
         """
         try:
             found = [
@@ -160,7 +160,7 @@ class Supervisor:
         """Stop all programs in order, then supervisord itself.
 
         Raises:
-            LocalError: something still runs after that time.
+            LocalError: a process still runs after that time.
         """
         pid = self._ask("getPID")
         self._ask("shutdown")

@@ -16,6 +16,7 @@ from imagemill.local.broker.install import KafkaInstall
 from imagemill.local.broker.jars import jars_present
 from imagemill.local.broker.ports import DEFAULT_PORT, choose_ports, read_ports
 from imagemill.local.broker.prerequisites import BrokerKind, choose_broker, look, with_dotenv
+from imagemill.local.broker.process import check_data_folder
 from imagemill.local.errors import LocalError
 from imagemill.local.layout import Layout
 from imagemill.local.ports import PortClaim, holder, is_free, listens, next_free
@@ -112,6 +113,7 @@ class LocalSystem:
             LocalError: one of them cannot be fetched; the text says what to do.
         """
         if kind is BrokerKind.JARS:
+            check_data_folder(str(self.layout.kafka))
             KafkaInstall.find(self.layout.jars)
 
     def programs(self, kind: BrokerKind) -> list[Program]:

@@ -8,9 +8,11 @@ import socket
 import pytest
 
 from imagemill.local.broker.container import ContainerBroker
+from imagemill.local.broker.install import KafkaInstall
 from imagemill.local.broker.jars import find_jars, jars_present
 from imagemill.local.broker.ports import choose_ports, read_ports
 from imagemill.local.broker.process import broker_properties
+from imagemill.local.errors import LocalError
 from imagemill.local.ports import holder, next_free
 
 
@@ -53,6 +55,13 @@ def test_ports_that_the_services_are_to_have_are_left_to_them(tmp_path, taken):
 )
 def test_the_data_folder_is_written_as_java_reads_it(data, written):
     assert f"log.dirs={written}" in broker_properties(9092, 9093, data).splitlines()
+
+
+def test_a_folder_that_kafka_would_take_for_two_is_refused(tmp_path):
+    with pytest.raises(LocalError, match="has a comma in it"):
+        broker_properties(9092, 9093, "/srv/a,b/data")
+    with pytest.raises(LocalError, match="has a colon in it"):
+        KafkaInstall.find(tmp_path / "a:b" / "libs")
 
 
 def test_who_holds_a_port_is_named(taken):
