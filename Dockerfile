@@ -24,7 +24,7 @@ RUN apt-get update && apt-get install -y --no-install-recommends fonts-dejavu-co
 RUN useradd --uid 10001 --create-home imagemill \
     && install -d -o imagemill -g imagemill /var/lib/imagemill
 COPY --from=build /opt/imagemill /opt/imagemill
-# What numba compiles, for no CPU in particular, since the image runs on others than it is made on.
+# numba compiles for a generic CPU: the image runs on other machines than it is built on.
 ENV PATH=/opt/imagemill/bin:$PATH \
     NUMBA_CPU_NAME=generic \
     NUMBA_CACHE_DIR=/var/lib/imagemill/numba \
@@ -34,11 +34,11 @@ ENV PATH=/opt/imagemill/bin:$PATH \
     IMAGEMILL_HOST=0.0.0.0
 USER imagemill
 WORKDIR /var/lib/imagemill
-# What alpha matting would compile at its first use, for a quarter of a minute. A new volume gets a
-# copy; in the image alone, where numba cannot write if the root is read-only, it would not be used.
+# Compile alpha matting here: at its first use that takes a quarter of a minute. The result lies in
+# the volume, since numba ignores a cache that it cannot write, as on a read-only root.
 RUN python -c "import processor.operations.background.compiled"
 VOLUME /var/lib/imagemill
-# API, processor's health, notifier's health.
+# The API, and the health ports of processor and notifier.
 EXPOSE 8080 6066 8082
 ENTRYPOINT ["imagemill"]
 CMD ["serve", "api"]

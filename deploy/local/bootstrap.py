@@ -1,6 +1,6 @@
-"""Install imagemill with its locked dependencies into .venv; instant when nothing has changed.
+"""Install imagemill with its locked dependencies into .venv; at once if nothing has changed.
 
-Runs on the system's Python with the standard library only. `--dev` adds what tests need.
+Runs on the system's Python with the standard library only. `--dev` adds the packages of the tests.
 """
 
 import sys
@@ -35,11 +35,11 @@ COMPILED = "processor.operations.background.compiled"
 
 
 def main() -> int:
-    """Check what must be there, then install what is missing. Returns the exit status."""
+    """Check the prerequisites and install what is missing; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--dev", action="store_true", help="also what the tests need")
+    parser.add_argument("--dev", action="store_true", help="also install the packages of the tests")
     dev = parser.parse_args().dev or _installed().get("dev", False)
-    # A dev environment stays one: `make up` after `make test` must not remove its packages.
+    # An environment with packages of tests keeps them: `make up` after `make test` removes nothing.
     lock = ROOT / ("requirements-dev.lock" if dev else "requirements.lock")
     wanted = {"dev": dev, "digest": _digest(lock, UV_LOCK, ROOT / "pyproject.toml")}
     if _installed() == wanted:
@@ -62,7 +62,7 @@ def main() -> int:
 
 
 def _installed() -> dict[str, object]:
-    """What the last complete installation was of; empty if there is none."""
+    """Return the stamp of the last complete installation, empty if there is none."""
     if not PYTHON.exists():
         return {}
     try:
@@ -87,7 +87,7 @@ def _create_venv() -> None:
 
 
 def _install(lock: Path) -> None:
-    """uv installs in a fifth of pip's time; pip does where uv cannot."""
+    """Install with uv, in a fifth of pip's time, or with pip where uv fails."""
     pip = [PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     done = _run([*pip, "--require-hashes", "-r", UV_LOCK])
     if done.returncode == 0:
@@ -106,9 +106,9 @@ def _install(lock: Path) -> None:
 
 
 def _compile_ahead() -> None:
-    """Compile what alpha matting needs, while others get on; left out, its first job would do it.
+    """Compile alpha matting in the background, so that its first job does not wait for it.
 
-    A quarter of a minute's work, at the lowest priority and not waited for.
+    That takes a quarter of a minute, at the lowest priority; nothing waits for it.
     """
     nothing = subprocess.DEVNULL
     subprocess.Popen(
@@ -127,7 +127,7 @@ def _last_line(done: "subprocess.CompletedProcess[str]") -> str:
 
 
 def _run(command: list[str | Path]) -> "subprocess.CompletedProcess[str]":
-    # uv brings its own certificates and ignores pip's settings; make it see what pip sees.
+    # uv has its own certificates and ignores pip's settings, so pass pip's on.
     environ = {"UV_SYSTEM_CERTS": "true", "UV_HTTP_TIMEOUT": "180", **os.environ}
     if "PIP_INDEX_URL" in environ:
         environ.setdefault("UV_DEFAULT_INDEX", environ["PIP_INDEX_URL"])

@@ -122,7 +122,7 @@ class UrlFetcher:
 
     async def _fetch(self, url: str) -> FetchedFile:
         try:
-            # Not aiohttp's own total: that begins anew with each redirect.
+            # Not aiohttp's own total: that restarts with each redirect.
             async with asyncio.timeout(self._limits.total_s):
                 return await self._follow(url)
         except TimeoutError as error:

@@ -30,7 +30,7 @@ def wait_until_served(
         settings: where the broker is, and how clients reach it.
         timeout_s: seconds to wait.
         check: called before each request; ends the wait by raising LocalError.
-        ours: tells whether an answer came from the broker that is waited for.
+        ours: returns whether an answer came from the broker that is waited for.
 
     Raises:
         LocalError: it did not answer in time, refuses our user or certificate, or `check` raised.
