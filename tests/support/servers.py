@@ -1,7 +1,8 @@
-"""Ports and HTTP servers of tests."""
+"""Ports, HTTP servers and TLS certificates of tests."""
 
 from __future__ import annotations
 
+import datetime
 import itertools
 import os
 import socket
@@ -9,6 +10,11 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from imagemill.local.ports import is_free
 
@@ -78,3 +84,34 @@ def http_server(
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+def certificate(folder: Path, host: str) -> tuple[Path, Path]:
+    """Write a self-signed certificate for a host name, and its key; return both files.
+
+    A client trusts the server that shows it if its CA is the certificate itself.
+    """
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, host)])
+    now = datetime.datetime.now(datetime.UTC)
+    signed = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    paths = folder / "cert.pem", folder / "key.pem"
+    paths[0].write_bytes(signed.public_bytes(serialization.Encoding.PEM))
+    paths[1].write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    return paths

@@ -32,7 +32,7 @@ from imagemill.local.errors import LocalError
 from imagemill.settings import KafkaSettings, ProcessorSettings
 from processor.faust_app import client_options, credentials
 from schemas.topics import TOPICS
-from tests.support.tls import certificate
+from tests.support.servers import certificate
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.longest

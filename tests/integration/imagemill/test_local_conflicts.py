@@ -15,7 +15,7 @@ import pytest
 
 from imagemill.local.broker.install import KafkaInstall
 from imagemill.local.stack.ready import wait_until
-from tests.support.installation import Installation
+from tests.integration.imagemill.installation import Installation
 
 pytestmark = pytest.mark.longest
 

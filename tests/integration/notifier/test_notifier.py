@@ -17,7 +17,7 @@ from imagemill.local.broker.process import LocalBroker
 from imagemill.settings import NotifierSettings
 from schemas.jobs import JobState, JobStatus, Webhook
 from schemas.webhooks import WebhookFailure
-from tests.support.notifier import (
+from tests.integration.notifier.harness import (
     NotifierProcess,
     Receiver,
     Results,

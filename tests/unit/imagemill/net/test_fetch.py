@@ -21,7 +21,7 @@ from imagemill.net.fetch import FetchedFile, FetchLimits, UrlFetcher
 from imagemill.net.guard import UrlGuard
 from imagemill.net.resolver import Lookup, ThreadPerLookup
 from schemas.errors import ErrorCode
-from tests.support.tls import certificate
+from tests.support.servers import certificate
 
 LIMITS = FetchLimits(max_bytes=1_000_000, total_s=5)
 LOOPBACK = AddressPolicy.parse("127.0.0.1")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from imagemill.local.stack.ready import answers_ready
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 class Installation:
