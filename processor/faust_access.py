@@ -50,10 +50,6 @@ class ConsumerAccess:
         """True once the tables of the assigned partitions are complete."""
         return self._app.tables.recovery.completed.is_set()
 
-    def ack(self, message: Any) -> bool:
-        """Ack a message of the present generation; return whether it was one."""
-        return self._consumer.ack(message)
-
     def seek_back(self, tp: TP, offset: int) -> None:
         """Read the partition again from `offset`, after the fetch that is under way."""
         self._consumer.seek_back(tp, offset)
@@ -84,10 +80,6 @@ class ConsumerAccess:
             return max(beginnings[part], await reader.position(part))
         finally:
             await reader.stop()
-
-    def pass_over(self, tp: TP, offset: int) -> None:
-        """Commit across the offsets before `offset`, which the log lacks."""
-        self._consumer.pass_over(tp, offset)
 
     def highwater(self, tp: TP) -> int:
         """The end of the partition's log as of the last fetch; 0 before the first."""

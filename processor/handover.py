@@ -1,6 +1,8 @@
-"""Hands partitions over when they move, in the order that guarantee 8 depends on."""
+"""Joins the parts to Faust's consumer: partitions start, offsets are committed, partitions move."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 from faust.types import TP
 
@@ -12,7 +14,7 @@ from processor.state.tracker import Tracker
 
 
 class Handover:
-    """Starts the partitions that the worker is assigned, and empties it before they move."""
+    """Starts assigned partitions, and empties the worker before they move (guarantee 8)."""
 
     def __init__(
         self,
@@ -32,8 +34,16 @@ class Handover:
         """Admit the partition's messages from `offset` on."""
         self._admission.start(tp, offset)
 
+    def due(self) -> dict[TP, int]:
+        """Return the offsets that are to be committed."""
+        return self._admission.due()
+
+    def committed(self, offsets: Mapping[TP, int]) -> None:
+        """Note offsets that were committed."""
+        self._admission.committed(offsets.items())
+
     async def revoke(self) -> None:
-        """Prepare for a rebalance or a stop; all that is acked then may be committed.
+        """Prepare for a rebalance or a stop: nothing runs afterwards, and all is ready to commit.
 
         1. Admit nothing more.
         2. Drop the messages that have not started: the partitions' next owner reads them again.

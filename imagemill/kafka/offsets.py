@@ -1,4 +1,4 @@
-"""Which offsets may be committed when messages are finished in another order than they came."""
+"""The offsets in flight and the commit watermark, for messages that are done in any order."""
 
 from __future__ import annotations
 
@@ -11,73 +11,96 @@ P = TypeVar("P", bound=Hashable)
 
 @dataclass(slots=True)
 class _Partition:
-    """The offsets under way in the order they came, and the ends of what came and is committed."""
+    """`first` is the offset that reading began at, `end` the one behind the last message."""
 
-    open: dict[int, None] = field(default_factory=dict)
-    first: int = -1
-    end: int = 0
+    first: int
+    end: int
+    # A dict for its order, which is that of the offsets.
+    in_flight: dict[int, None] = field(default_factory=dict)
     committed: int | None = None
 
     @property
     def watermark(self) -> int:
-        return next(iter(self.open), self.end)
+        return next(iter(self.in_flight), self.end)
 
 
-class OrderedCommits(Generic[P]):
-    """The commit watermark of each partition: below it, every message is done.
+class OffsetTracker(Generic[P]):
+    """The commit watermark of each partition: every message below it is done.
 
-    Nothing is committed past a message under way, so whatever is lost in a crash is read again.
-    Not for use from several threads at once. What it holds grows with the messages under way
-    alone; those finished behind one cost nothing here, but a crash repeats them: `behind`.
+    Nothing is committed past a message in flight, so a message that is lost in a crash is read
+    again. Memory grows with the messages in flight alone. Messages done above the watermark cost
+    none, but a crash repeats them: `behind`.
+
+    Not safe to share between threads.
     """
 
     def __init__(self) -> None:
         self._partitions: dict[P, _Partition] = {}
 
     def __len__(self) -> int:
-        """How many messages are under way."""
-        return sum(len(partition.open) for partition in self._partitions.values())
+        """Number of messages in flight."""
+        return sum(len(partition.in_flight) for partition in self._partitions.values())
+
+    def in_flight(self, partition: P) -> int:
+        """Number of messages of the partition in flight."""
+        known = self._partitions.get(partition)
+        return len(known.in_flight) if known is not None else 0
 
     def behind(self) -> int:
-        """How many offsets lie between the watermarks and the last messages that came."""
-        return sum(entry.end - entry.watermark for entry in self._partitions.values())
+        """Number of offsets between the watermarks and the last messages received."""
+        return sum(known.end - known.watermark for known in self._partitions.values())
+
+    def start(self, partition: P, offset: int) -> None:
+        """Track a partition that is read from `offset` on; earlier state of it is void."""
+        self._partitions[partition] = _Partition(first=offset, end=offset)
 
     def opened(self, partition: P, offset: int) -> None:
-        """A message was received. Gaps are fine (compacted or transaction records).
+        """Note a message that was received. Gaps are fine (compaction, transaction markers).
+
+        A partition that was not started begins at this offset.
 
         Raises:
             ValueError: the offset is not beyond the last one of its partition.
         """
-        entry = self._partitions.get(partition)
-        if entry is None:
-            entry = self._partitions[partition] = _Partition(first=offset)
-        elif offset < entry.end:
-            raise ValueError(f"offset {offset} of {partition} came after {entry.end - 1}")
-        entry.end = offset + 1
-        entry.open[offset] = None
+        known = self._partitions.get(partition)
+        if known is None:
+            known = self._partitions[partition] = _Partition(first=offset, end=offset)
+        elif offset < known.end:
+            raise ValueError(f"offset {offset} of {partition} came after {known.end - 1}")
+        known.end = offset + 1
+        known.in_flight[offset] = None
 
     def done(self, partition: P, offset: int) -> None:
-        """A message is finished; of a partition that was dropped since, it changes nothing."""
-        if (entry := self._partitions.get(partition)) is not None:
-            entry.open.pop(offset, None)
+        """Note a message that is done; no effect on a partition that was dropped since."""
+        if (known := self._partitions.get(partition)) is not None:
+            known.in_flight.pop(offset, None)
+
+    def skip_to(self, partition: P, offset: int) -> None:
+        """Let the watermark pass the offsets before `offset`, which the log lacks."""
+        if (known := self._partitions.get(partition)) is not None:
+            known.end = max(known.end, offset)
 
     def due(self) -> dict[P, int]:
-        """The offset to commit of each partition where `committed` did not tell of that one yet.
+        """Return the offset to commit of each partition whose watermark moved since its commit.
 
-        As Kafka wants it: the offset of the first message that is not done.
+        It is what Kafka expects: the offset of the first message that is not done.
         """
         return {
             partition: at
-            for partition, entry in self._partitions.items()
-            if (at := entry.watermark) not in (entry.first, entry.committed)
+            for partition, known in self._partitions.items()
+            if (at := known.watermark) not in (known.first, known.committed)
         }
 
     def committed(self, partition: P, at: int) -> None:
-        """That offset was committed; of a partition that was dropped since, it changes nothing."""
-        if (entry := self._partitions.get(partition)) is not None:
-            entry.committed = at
+        """Note a commit; no effect on a partition that was dropped since."""
+        if (known := self._partitions.get(partition)) is not None:
+            known.committed = at
 
     def drop(self, partition: P) -> int | None:
-        """Forget a partition that another consumer reads now; its watermark, if it moved."""
-        entry = self._partitions.pop(partition, None)
-        return entry.watermark if entry and entry.watermark != entry.first else None
+        """Forget a partition that another consumer reads now; return its watermark if it moved."""
+        known = self._partitions.pop(partition, None)
+        return known.watermark if known and known.watermark != known.first else None
+
+
+# The notifier's name for it.
+OrderedCommits = OffsetTracker

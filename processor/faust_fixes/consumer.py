@@ -1,9 +1,9 @@
-"""The consumer: seeks every partition, drops no message, commits only acked messages."""
+"""The consumer: seeks every partition, drops no message, commits what admission says is done."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Any, Protocol
 
 from faust.transport.consumer import ensure_TP
@@ -27,19 +27,21 @@ class RevokeListener(Protocol):
     def start(self, tp: TP, offset: int) -> None:
         """Expect the partition's messages from `offset` on."""
 
+    def due(self) -> Mapping[TP, int]:
+        """Return the offsets that are to be committed."""
+
+    def committed(self, offsets: Mapping[TP, int]) -> None:
+        """Note offsets that were committed."""
+
 
 class HardenedConsumer(driver.Consumer):
-    """Faust's consumer for at-least-once work that is acked out of order."""
+    """Faust's consumer for at-least-once work that is done out of order."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         # Counts seeks to the committed offsets; read by the consumer's thread.
         self.seek_epoch = 0
         self.sought_generation: int | None = None
-        self.gaps = 0
-        self.stale_acks = 0
-        # Offset behind a gap in the log, until a commit has crossed the gap.
-        self._passed_over: dict[TP, int] = {}
 
     def _new_consumer_thread(self) -> HardenedConsumerThread:
         return HardenedConsumerThread(self, loop=self.loop, beacon=self.beacon)
@@ -60,7 +62,6 @@ class HardenedConsumer(driver.Consumer):
             except Exception as error:  # noqa: BLE001 - the next owner repeats it
                 self.log.warning("commit before a rebalance failed: %r", error)
         self._buffered_partitions.clear()
-        self._passed_over.clear()
         await super().on_partitions_revoked(revoked)
 
     async def perform_seek(self) -> None:
@@ -93,25 +94,21 @@ class HardenedConsumer(driver.Consumer):
         self._thread.seek_soon(tp, offset)
         self._read_offset[tp] = offset or None
 
-    def pass_over(self, tp: TP, offset: int) -> None:
-        """Let commits cross the offsets before `offset`, which the log lacks."""
-        self._passed_over[tp] = offset
+    async def force_commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:
+        """Commit up to the watermarks of admission; return whether there was anything to commit.
 
-    def _new_offset(self, tp: TP) -> int | None:
-        """Return the offset that may be committed; None when there is none.
+        Stock: commits by its own list of acked offsets, which takes offsets that it skipped for
+        processed (faust-streaming #606), counts acks of older generations, never again commits a
+        partition after a gap in its log (retention, markers; robinhood/faust #401), and takes a
+        failed commit for done.
 
-        Stock (robinhood/faust #401): a gap between the committed offset and the first acked one is
-        taken for messages not yet acked, also when the log has none there (retention, transaction
-        markers): the partition is never committed again.
-
-        Needed for: liveness.
+        Needed for: safety.
         """
-        first = self._passed_over.get(tp)
-        # Acks come in order: with the first behind the gap, all before the gap are committed.
-        if first is not None and self._acked[tp] and min(self._acked[tp]) == first:
-            self._committed_offset[tp] = first
-            del self._passed_over[tp]
-        return super()._new_offset(tp)
+        offsets = dict(self.app.revoke_listener.due())
+        if not offsets or not await self._commit_offsets(offsets, start_new_transaction):
+            return False
+        self.app.revoke_listener.committed(offsets)
+        return True
 
     def read_position(self, tp: TP) -> int | None:
         """Return the offset to be read next, past markers; None if it is not known."""
@@ -176,25 +173,3 @@ class HardenedConsumer(driver.Consumer):
             await self.callback(passed)
             if passed.generation_id == self.app.consumer_generation_id:
                 self._read_offset[tp] = fresh[-1].offset if together else passed.offset
-
-    async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
-        """Count the gap only; admission seeks back to it.
-
-        Stock (faust-streaming #606): counts skipped offsets as processed, and commits past them.
-
-        Needed for: safety.
-        """
-        self.gaps += 1
-
-    def ack(self, message: Any) -> bool:
-        """Ack a message of the present generation; return whether it was one.
-
-        Stock: counts acks of older generations, and commits offsets of partitions that another
-        worker may own by now.
-
-        Needed for: safety; admission refuses late acks too, but only from its own last revoke on.
-        """
-        if message.generation_id != self.app.consumer_generation_id:
-            self.stale_acks += 1
-            return False
-        return super().ack(message)

@@ -1,13 +1,14 @@
 """Admission, the invariant of the processor: in by offset, out by offset, else seek back.
 
 1. A message is admitted only if it is the next offset of its partition.
-2. A message is acked only when every message admitted before it is done.
+2. An offset is committed only when every message admitted below it is done.
 3. Anything else makes the partition seek back to the offset that is missing.
 4. Offsets are passed over only where the log itself lacks them (retention, transaction markers),
    and only after another client has looked into the log.
 
-So a dropped batch, a double delivery, a late ack or a skipped offset cannot lose a job, whatever
-in Faust or the client caused it (guarantee 1, link 2).
+So a dropped batch, a double delivery, a late end or a skipped offset cannot lose a job, whatever
+in Faust or the client caused it (guarantee 1, link 2). "Acked" means done, and so committed with
+all before it.
 """
 
 from __future__ import annotations
@@ -16,13 +17,16 @@ import asyncio
 import logging
 import math
 import time
-from collections import Counter, deque
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from aiokafka.errors import KafkaError
 from faust.transport.consumer import ensure_TP
 from faust.types import TP
+
+from imagemill.kafka.offsets import OffsetTracker
 
 log = logging.getLogger(__name__)
 
@@ -44,30 +48,27 @@ class Consumer(Protocol):
     def generation(self) -> int: ...
     @property
     def rebalancing(self) -> bool: ...
-    def ack(self, message: Any) -> Any: ...
     def seek_back(self, tp: TP, offset: int) -> None: ...
     async def first_at(self, tp: TP, offset: int) -> int: ...
-    def pass_over(self, tp: TP, offset: int) -> None: ...
     def highwater(self, tp: TP) -> int: ...
     def is_paused(self, tp: TP) -> bool: ...
 
 
 @dataclass(slots=True, eq=False)
 class AdmittedMessage:
-    """A message in its partition's order: `epoch` counts revokes, `done` makes it ackable."""
+    """A message in flight; `epoch` counts the revokes before its admission."""
 
     message: Any
     tp: TP
     epoch: int
-    done: bool = False
 
 
 @dataclass(slots=True)
 class _Partition:
-    """The next offset to admit, and the messages in flight in the order of their offsets."""
+    """The next offset to admit, in one generation of the consumer group."""
 
     expected: int
-    in_flight: deque[AdmittedMessage] = field(default_factory=deque)
+    generation: int
     moved_at: float = field(default_factory=time.monotonic)
     # Of the last seek back; and whether a message that came since showed that the hole is open.
     sought: int = _CLOSED
@@ -76,17 +77,18 @@ class _Partition:
 
 
 class Admission:
-    """Admits messages in order, acks them in order, and waits for the running ones on a revoke."""
+    """Admits messages in order, says what may be committed, and waits for the running ones."""
 
     def __init__(self, consumer: Consumer, grace_s: float) -> None:
         """
         Args:
-            consumer: acks and seeks; knows the group's generation.
+            consumer: seeks; knows the group's generation.
             grace_s: longest time that a revoke waits for running messages, seconds.
         """
         self._consumer = consumer
         self._grace_s = grace_s
         self._partitions: dict[TP, _Partition] = {}
+        self._offsets: OffsetTracker[TP] = OffsetTracker()
         self._idle = asyncio.Event()
         self._idle.set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -96,7 +98,8 @@ class Admission:
 
     def start(self, tp: TP, offset: int) -> None:
         """Admit the partition's messages from `offset` on."""
-        self._partitions[tp] = _Partition(expected=offset)
+        self._partitions[tp] = _Partition(offset, self._consumer.generation)
+        self._offsets.start(tp, offset)
 
     def admit(self, message: Any) -> AdmittedMessage | None:
         """Admit a message that is the next of its partition; None for any other.
@@ -116,9 +119,8 @@ class Admission:
         partition.expected += 1
         partition.moved_at = time.monotonic()
         partition.hole = False
-        admitted = AdmittedMessage(message, tp, self.epoch)
-        partition.in_flight.append(admitted)
-        return admitted
+        self._offsets.opened(tp, message.offset)
+        return AdmittedMessage(message, tp, self.epoch)
 
     def _refuse(self, tp: TP, partition: _Partition, offset: int) -> None:
         if offset < partition.expected:
@@ -157,7 +159,7 @@ class Admission:
             )
             self.counts["passed_over"] += 1
             partition.expected = first
-            self._consumer.pass_over(tp, first)
+            self._offsets.skip_to(tp, first)
 
     def begin(self) -> None:
         """Count a message whose work starts: a revoke waits for its `end`."""
@@ -171,20 +173,33 @@ class Admission:
             self._idle.set()
 
     def done(self, admitted: AdmittedMessage) -> None:
-        """Mark a message whose effects are in the log; ack it once all before it are done.
+        """Ack a message: its effects are in the log.
 
         A message that was admitted before the last revoke is not acked: its partition's next
         owner reads it again.
         """
-        admitted.done = True
-        partition = self._partitions.get(admitted.tp)
-        if partition is None or admitted.epoch != self.epoch:
+        if admitted.epoch != self.epoch:
             self.counts["late"] += 1
             return
-        # Step 2: acked in the order of the log, so nothing is committed past a message in flight.
-        in_flight = partition.in_flight
-        while in_flight and in_flight[0].done:
-            self._consumer.ack(in_flight.popleft().message)
+        self._offsets.done(admitted.tp, admitted.message.offset)
+
+    def due(self) -> dict[TP, int]:
+        """Step 2: return the offsets to commit, those of the present generation only.
+
+        In a new generation a partition may have had another owner since, whose commits an offset
+        of ours must not set back.
+        """
+        generation = self._consumer.generation
+        return {
+            tp: offset
+            for tp, offset in self._offsets.due().items()
+            if self._partitions[tp].generation == generation
+        }
+
+    def committed(self, offsets: Iterable[tuple[TP, int]]) -> None:
+        """Note offsets that were committed."""
+        for tp, offset in offsets:
+            self._offsets.committed(tp, offset)
 
     def close(self) -> None:
         """Admit nothing more of any partition; messages in flight may still be acked."""
@@ -192,14 +207,18 @@ class Admission:
             partition.expected = _CLOSED
 
     async def drain(self) -> None:
-        """Wait for the running messages, for `grace_s` at most; then refuse their acks."""
+        """Wait for the running messages, for `grace_s` at most; then refuse their acks.
+
+        The watermarks stay, to be committed before the partitions move.
+        """
         if self.running:
             try:
                 await asyncio.wait_for(self._idle.wait(), self._grace_s)
             except TimeoutError:
                 self.counts["grace_over"] += 1
                 log.warning("%d messages still run after %.0f s", self.running, self._grace_s)
-        self._partitions.clear()
+        # A seek while the flow was stopped may have started partitions again.
+        self.close()
         self.epoch += 1
 
     async def watch(self, interval_s: float = 1.0) -> None:
@@ -225,7 +244,7 @@ class Admission:
             stalled = topic_idle_s > _STALL_S or idle_s > _STALL_ON_BUSY_TOPIC_S
             if partition.hole:
                 self._seek_back_to_hole(tp, partition, "the hole is still open")
-            elif stalled and not partition.in_flight:
+            elif stalled and not self._offsets.in_flight(tp):
                 end = consumer.highwater(tp)
                 if end and partition.expected < end:
                     why = f"nothing came though the log ends at {end}"

@@ -50,8 +50,8 @@ class Client:
         self.rebalancing = False
         self.sought: list[tuple[TP, int]] = []
         self.partitions: dict[TP, Partition] = {}
-        self.passed_over: list[tuple[TP, int]] = []
-        self.acked: list[int] = []
+        self._delivered: dict[TP, set[int]] = {}
+        self._admission: Admission | None = None
 
     def partition(self, tp: TP) -> Partition:
         """The partition, made when first named."""
@@ -69,10 +69,6 @@ class Client:
             offset += 1
         return offset
 
-    def pass_over(self, tp: TP, offset: int) -> None:
-        """As HardenedConsumer.pass_over."""
-        self.passed_over.append((tp, offset))
-
     def highwater(self, tp: TP) -> int:
         """The end of the log."""
         return self.partition(tp).highwater
@@ -89,12 +85,20 @@ class Client:
         """As ConsumerAccess.resume."""
         self.partition(tp).paused = False
 
-    def ack(self, message: Message) -> None:
-        """As HardenedConsumer.ack."""
-        self.acked.append(message.offset)
+    @property
+    def acked(self) -> list[int]:
+        """Offsets of the messages that a commit would cover now, of one partition after another."""
+        assert self._admission is not None
+        return [
+            offset
+            for tp, watermark in self._admission.due().items()
+            for offset in sorted(self._delivered[tp])
+            if offset < watermark
+        ]
 
     def message(self, offset: int, tp: TP = JOBS, **fields: Any) -> Message:
         """A message that has just been fetched."""
+        self._delivered.setdefault(tp, set()).add(offset)
         fields.setdefault("generation_id", self.generation)
         return Message(tp, offset, **fields)
 
@@ -108,7 +112,8 @@ class Client:
 
     def admission(self, grace_s: float = 5.0) -> Admission:
         """An admission on this client."""
-        return Admission(self, grace_s)
+        self._admission = Admission(self, grace_s)
+        return self._admission
 
 
 @dataclass

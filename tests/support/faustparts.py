@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,8 +13,10 @@ from faust.types import TP
 from faust.types.tuples import Message
 from yarl import URL
 
+from processor.faust_access import ConsumerAccess
 from processor.faust_fixes.consumer import HardenedConsumer
 from processor.faust_fixes.transport import HardenedTransport
+from processor.messages.admission import Admission
 from tests.support.edge import JOBS
 
 OTHER = TP("jobs.normal", 1)
@@ -48,8 +51,11 @@ class ClientThread:
     def seek(self, tp: TP, offset: int) -> None:
         self.sought.append((tp, offset))
 
-    async def seek_soon(self, tp: TP, offset: int) -> None:
+    def seek_soon(self, tp: TP, offset: int) -> asyncio.Future[None]:
         self.sought.append((tp, offset))
+        done = asyncio.get_running_loop().create_future()
+        done.set_result(None)
+        return done
 
     async def seek_to_committed(self) -> dict[TP, int]:
         # As aiokafka does: partitions without a commit, or with commit 0, are left where they are.
@@ -67,27 +73,53 @@ class ClientThread:
 
 
 class RevokeListener:
-    """What the admission was told."""
+    """An admission as the consumer sees it; records what it was told."""
 
-    def __init__(self) -> None:
+    def __init__(self, app: faust.App) -> None:
+        self.admission = Admission(ConsumerAccess(app, {}), grace_s=1.0)
         self.started: dict[TP, int] = {}
         self.on_revoke: Any = None
 
     def start(self, tp: TP, offset: int) -> None:
         self.started[tp] = offset
+        self.admission.start(tp, offset)
+
+    def due(self) -> dict[TP, int]:
+        return self.admission.due()
+
+    def committed(self, offsets: dict[TP, int]) -> None:
+        self.admission.committed(offsets.items())
 
     async def revoke(self) -> None:
         if self.on_revoke is not None:
             self.on_revoke()
+        self.admission.close()
+        await self.admission.drain()
+
+
+def receive(consumer: Any, received: Message) -> Callable[[], Any]:
+    """Give a message to stock Faust, or to the admission; returns how to ack it."""
+    if not isinstance(consumer, HardenedConsumer):
+        return lambda: consumer.ack(received)
+    admission = consumer.app.revoke_listener.admission
+    admitted = admission.admit(received)
+    return lambda: admission.done(admitted) if admitted is not None else None
+
+
+async def committed(consumer: Any) -> dict[TP, int]:
+    """What a commit commits now."""
+    before = len(consumer._thread.committed)
+    await consumer.commit()
+    return dict(pair for sent in consumer._thread.committed[before:] for pair in sent.items())
 
 
 def make_app(*, leave_on_stop: bool = True) -> faust.App:
     """An app that is never started."""
     app = faust.App("defects", broker=BROKER, stream_wait_empty=False, topic_disable_leader=True)
     app.transport = HardenedTransport([URL(BROKER)], app, leave_on_stop=leave_on_stop)
-    app.revoke_listener = RevokeListener()
     app.topics.acks_enabled_for = lambda topic: True
     app.consumer_generation_id = 1
+    app.revoke_listener = RevokeListener(app)
     return app
 
 

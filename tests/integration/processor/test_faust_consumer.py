@@ -19,11 +19,22 @@ from faust.types import TP
 
 from imagemill.kafka.load import LoadMeter
 from imagemill.settings import ProcessorSettings
+from processor.faust_access import ConsumerAccess
 from processor.faust_app import ProcessorApp
 from processor.faust_fixes.consumer import HardenedConsumer
 from processor.faust_fixes.thread import HardenedConsumerThread
-from tests.support.edge import JOBS
-from tests.support.faustparts import CHANGELOG, OTHER, both, make_consumer, make_thread, message
+from processor.messages import admission
+from tests.support.edge import JOBS, settled
+from tests.support.faustparts import (
+    CHANGELOG,
+    OTHER,
+    both,
+    committed,
+    make_consumer,
+    make_thread,
+    message,
+    receive,
+)
 
 consumers = both(driver.Consumer, HardenedConsumer)
 threads = both(driver.AIOKafkaConsumerThread, HardenedConsumerThread)
@@ -34,33 +45,68 @@ async def test_offsets_that_were_skipped_are_counted_as_processed(
     kind: Any, is_stock: bool
 ) -> None:
     consumer = make_consumer(kind)
+    consumer.app.revoke_listener.start(JOBS, 0)
     await consumer._add_gap(JOBS, 1, 5)
     for offset in (0, 6):
-        consumer.ack(message(offset))
-    committable = consumer._filter_committable_offsets([JOBS])
-    assert committable == {JOBS: 7 if is_stock else 1}, "1 to 5 were never seen"
+        receive(consumer, message(offset))()
+    assert await committed(consumer) == {JOBS: 7 if is_stock else 1}, "1 to 5 were never seen"
 
 
 @consumers
 async def test_acks_of_an_older_generation_are_committed(kind: Any, is_stock: bool) -> None:
     consumer = make_consumer(kind)
+    consumer.app.revoke_listener.start(JOBS, 0)
     consumer.app.consumer_generation_id = 2
-    consumer.ack(message(0, generation_id=1))
-    committable = consumer._filter_committable_offsets([JOBS])
-    assert committable == ({JOBS: 1} if is_stock else {})
+    receive(consumer, message(0, generation_id=1))()
+    assert await committed(consumer) == ({JOBS: 1} if is_stock else {})
+
+
+@consumers
+async def test_acks_that_come_in_a_later_generation_are_committed(
+    kind: Any, is_stock: bool
+) -> None:
+    consumer = make_consumer(kind)
+    consumer.app.revoke_listener.start(JOBS, 0)
+    ack = receive(consumer, message(0, generation_id=1))
+    consumer.app.consumer_generation_id = 2
+    ack()
+    assert await committed(consumer) == ({JOBS: 1} if is_stock else {})
 
 
 @consumers
 async def test_a_partition_is_not_committed_across_what_the_log_lacks(
-    kind: Any, is_stock: bool
+    kind: Any, is_stock: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    async def first_at(_access: ConsumerAccess, _tp: TP, _offset: int) -> int:
+        return 100
+
     consumer = make_consumer(kind)
     consumer._committed_offset[JOBS] = 12
+    monkeypatch.setattr(ConsumerAccess, "first_at", first_at)
+    monkeypatch.setattr(admission, "_MIN_SEEK_INTERVAL_S", 0.0)
+    consumer.app.revoke_listener.start(JOBS, 12)
     if not is_stock:
-        consumer.pass_over(JOBS, 100)
-    consumer.ack(message(100))
-    committable = consumer._filter_committable_offsets([JOBS])
-    assert committable == ({} if is_stock else {JOBS: 101})
+        for _ in range(2):
+            receive(consumer, message(100))
+            await settled()
+    receive(consumer, message(100))()
+    assert await committed(consumer) == ({} if is_stock else {JOBS: 101})
+
+
+@consumers
+async def test_a_commit_that_failed_is_taken_for_done(
+    kind: Any, is_stock: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def failed(_offsets: dict[TP, int]) -> bool:
+        return False
+
+    consumer = make_consumer(kind)
+    consumer.app.revoke_listener.start(JOBS, 0)
+    receive(consumer, message(0))()
+    with monkeypatch.context() as patched:
+        patched.setattr(consumer._thread, "commit", failed)
+        await consumer.commit()
+    assert await committed(consumer) == ({} if is_stock else {JOBS: 1})
 
 
 @consumers
@@ -68,7 +114,8 @@ async def test_acks_that_wait_for_their_commit_are_forgotten_by_a_rebalance(
     kind: Any, is_stock: bool
 ) -> None:
     consumer = make_consumer(kind)
-    consumer.ack(message(0))
+    consumer.app.revoke_listener.start(JOBS, 0)
+    receive(consumer, message(0))()
     await consumer.on_partitions_revoked({JOBS, OTHER})
     assert consumer._thread.committed == ([] if is_stock else [{JOBS: 1}])
 
@@ -77,8 +124,8 @@ async def test_acks_that_wait_for_their_commit_are_forgotten_by_a_rebalance(
 async def test_what_still_runs_is_not_waited_for(kind: Any, is_stock: bool) -> None:
     """Stock can wait for it, without a limit (stream_wait_empty); then the group waits too."""
     consumer = make_consumer(kind)
-    running = message(0)
-    consumer.app.revoke_listener.on_revoke = lambda: consumer.ack(running)
+    consumer.app.revoke_listener.start(JOBS, 0)
+    consumer.app.revoke_listener.on_revoke = receive(consumer, message(0))
     await consumer.on_partitions_revoked({JOBS, OTHER})
     assert consumer._thread.committed == ([] if is_stock else [{JOBS: 1}])
 

@@ -1,4 +1,4 @@
-"""Ordered commits: nothing is committed past a message that is not done."""
+"""Offset tracker: nothing is committed past a message that is not done."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imagemill.kafka.offsets import OrderedCommits
+from imagemill.kafka.offsets import OffsetTracker
 
 
 def test_the_watermark_waits_for_the_oldest() -> None:
-    commits = OrderedCommits[str]()
+    commits = OffsetTracker[str]()
     for offset in (5, 6, 7):
         commits.opened("p", offset)
     commits.done("p", 7)
@@ -25,7 +25,7 @@ def test_the_watermark_waits_for_the_oldest() -> None:
 
 
 def test_it_is_due_until_it_was_committed() -> None:
-    commits = OrderedCommits[str]()
+    commits = OffsetTracker[str]()
     commits.opened("p", 5)
     commits.done("p", 5)
     assert commits.due() == commits.due() == {"p": 6}
@@ -38,7 +38,7 @@ def test_it_is_due_until_it_was_committed() -> None:
 
 
 def test_what_was_done_behind_one_under_way_takes_no_room() -> None:
-    commits = OrderedCommits[str]()
+    commits = OffsetTracker[str]()
     for offset in range(100_000):
         commits.opened("p", offset)
         if offset:
@@ -48,7 +48,7 @@ def test_what_was_done_behind_one_under_way_takes_no_room() -> None:
 
 
 def test_partitions_do_not_wait_for_each_other() -> None:
-    commits = OrderedCommits[int]()
+    commits = OffsetTracker[int]()
     commits.opened(0, 0)
     commits.opened(1, 100)
     commits.done(1, 100)
@@ -57,7 +57,7 @@ def test_partitions_do_not_wait_for_each_other() -> None:
 
 
 def test_gaps_in_the_log_are_passed_over() -> None:
-    commits = OrderedCommits[str]()
+    commits = OffsetTracker[str]()
     commits.opened("p", 3)
     commits.opened("p", 9)
     commits.done("p", 3)
@@ -66,8 +66,34 @@ def test_gaps_in_the_log_are_passed_over() -> None:
     assert commits.due() == {"p": 10}
 
 
+def test_offsets_that_the_log_lacks_are_skipped_once_all_before_them_is_done() -> None:
+    commits = OffsetTracker[str]()
+    commits.start("p", 5)
+    assert commits.due() == {}
+    commits.opened("p", 5)
+    commits.skip_to("p", 9)
+    assert (commits.due(), commits.in_flight("p")) == ({}, 1)
+    commits.done("p", 5)
+    assert commits.due() == {"p": 9}
+    commits.skip_to("p", 3)
+    assert commits.due() == {"p": 9}
+    with pytest.raises(ValueError, match="offset 8 of p came after 8"):
+        commits.opened("p", 8)
+
+
+def test_a_partition_that_starts_again_forgets_what_was_in_flight() -> None:
+    commits = OffsetTracker[str]()
+    commits.start("p", 5)
+    commits.opened("p", 5)
+    commits.start("p", 3)
+    assert (commits.due(), commits.in_flight("p"), commits.behind()) == ({}, 0, 0)
+    commits.opened("p", 3)
+    commits.done("p", 3)
+    assert commits.due() == {"p": 4}
+
+
 def test_a_dropped_partition_tells_its_watermark_and_forgets() -> None:
-    commits = OrderedCommits[str]()
+    commits = OffsetTracker[str]()
     commits.opened("p", 0)
     commits.opened("p", 1)
     commits.done("p", 0)
@@ -81,14 +107,14 @@ def test_a_dropped_partition_tells_its_watermark_and_forgets() -> None:
 
 
 def test_an_offset_may_not_come_twice() -> None:
-    commits = OrderedCommits[str]()
+    commits = OffsetTracker[str]()
     commits.opened("p", 4)
     with pytest.raises(ValueError, match="offset 4 of p came after 4"):
         commits.opened("p", 4)
 
 
 def test_what_was_never_opened_changes_nothing() -> None:
-    commits = OrderedCommits[str]()
+    commits = OffsetTracker[str]()
     commits.done("p", 0)
     commits.opened("p", 4)
     commits.done("p", 3)
@@ -100,7 +126,7 @@ def test_what_was_never_opened_changes_nothing() -> None:
 
 @given(st.data(), st.sets(st.integers(0, 60), min_size=1, max_size=30))
 def test_in_any_order_the_watermark_is_the_first_not_done(data, offsets: set[int]) -> None:
-    commits = OrderedCommits[str]()
+    commits = OffsetTracker[str]()
     ordered = sorted(offsets)
     for offset in ordered:
         commits.opened("p", offset)

@@ -71,6 +71,34 @@ async def test_what_is_done_out_of_order_is_acked_in_order(client: Client) -> No
         assert client.acked == acked
 
 
+async def test_what_was_committed_is_not_due_again(client: Client) -> None:
+    admission = client.admission()
+    admission.start(JOBS, 0)
+    first, second = _admit(admission, client, 0, 1)
+    assert admission.due() == {}
+    admission.done(first)
+    assert admission.due() == admission.due() == {JOBS: 1}
+    admission.committed({JOBS: 1}.items())
+    assert admission.due() == {}
+    admission.done(second)
+    assert admission.due() == {JOBS: 2}
+
+
+async def test_nothing_of_an_older_generation_is_due(client: Client) -> None:
+    """Another worker may have read on since: a commit of ours would set its own back."""
+    admission = client.admission()
+    admission.start(JOBS, 0)
+    (admitted,) = _admit(admission, client, 0)
+    admission.done(admitted)
+    client.generation = 2
+    assert admission.due() == {}
+    admission.start(JOBS, 7)
+    assert admission.due() == {}
+    (admitted,) = _admit(admission, client, 7)
+    admission.done(admitted)
+    assert admission.due() == {JOBS: 8}
+
+
 async def test_partitions_do_not_wait_for_each_other(client: Client) -> None:
     admission = client.admission()
     admission.start(JOBS, 0)
@@ -194,8 +222,9 @@ async def test_offsets_that_the_log_does_not_have_are_passed_over(
         assert client.sought == [(JOBS, 5)] * (seek + 1)
         clock(1.0)
     await settled()
-    _admit(admission, client, 8, 9)
-    assert client.passed_over == [(JOBS, 8)]
+    for admitted in _admit(admission, client, 8, 9):
+        admission.done(admitted)
+    assert admission.due() == {JOBS: 10}, "commits cross the gap"
 
 
 async def test_no_offset_that_the_broker_has_is_passed_over(
@@ -243,8 +272,8 @@ async def test_a_lost_tail_is_found_without_a_message_behind_it(
 ) -> None:
     admission = client.admission()
     admission.start(JOBS, 0)
-    _admit(admission, client, 0)
-    admission.done(admission._partitions[JOBS].in_flight[0])
+    (admitted,) = _admit(admission, client, 0)
+    admission.done(admitted)
     client.partition(JOBS).highwater = 3
     await _watched(admission, clock, 4.0)
     assert client.sought[:1] == [(JOBS, 1)]
