@@ -9,7 +9,7 @@ import faust
 from yarl import URL
 
 from imagemill.settings import ProcessorSettings
-from processor.faust_fixes.consumer import RevokeListener
+from processor.faust_fixes.consumer import Offsets, RevokeListener
 from processor.faust_fixes.speed import RawSchema
 from processor.faust_fixes.transport import HardenedTransport
 from schemas.topics import JOBS_STATE, MAX_MESSAGE_BYTES
@@ -76,9 +76,10 @@ def client_options(settings: ProcessorSettings) -> dict[str, Any]:
 class ProcessorApp(faust.App):
     """A Faust app that finishes what runs before its consumer stops.
 
-    Its subclass gives it `revoke_listener`, and agents and tasks.
+    Its subclass gives it the parts that the consumer asks, and agents and tasks.
     """
 
+    admission: Offsets
     revoke_listener: RevokeListener
 
     def __init__(self, settings: ProcessorSettings) -> None:

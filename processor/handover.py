@@ -1,10 +1,6 @@
-"""Joins the parts to Faust's consumer: partitions start, offsets are committed, partitions move."""
+"""Hands partitions over when they move, in the order that guarantee 8 depends on."""
 
 from __future__ import annotations
-
-from collections.abc import Mapping
-
-from faust.types import TP
 
 from processor.messages.admission import Admission
 from processor.queues.priority_queue import PriorityQueue
@@ -14,7 +10,7 @@ from processor.state.tracker import Tracker
 
 
 class Handover:
-    """Starts assigned partitions, and empties the worker before they move (guarantee 8)."""
+    """Empties the worker before its partitions move."""
 
     def __init__(
         self,
@@ -29,18 +25,6 @@ class Handover:
         self._retries = retries
         self._tracker = tracker
         self._tables = tables
-
-    def start(self, tp: TP, offset: int) -> None:
-        """Admit the partition's messages from `offset` on."""
-        self._admission.start(tp, offset)
-
-    def due(self) -> dict[TP, int]:
-        """Return the offsets that are to be committed."""
-        return self._admission.due()
-
-    def committed(self, offsets: Mapping[TP, int]) -> None:
-        """Note offsets that were committed."""
-        self._admission.committed(offsets.items())
 
     async def revoke(self) -> None:
         """Prepare for a rebalance or a stop: nothing runs afterwards, and all is ready to commit.

@@ -18,11 +18,8 @@ from processor.faust_fixes.thread import HardenedConsumerThread
 _COMMIT_ON_REVOKE_TIMEOUT_S = 10.0
 
 
-class RevokeListener(Protocol):
-    """The part that the consumer informs of the partitions' moves: `app.revoke_listener`."""
-
-    async def revoke(self) -> None:
-        """Prepare for a rebalance: drop messages that have not started, wait for running ones."""
+class Offsets(Protocol):
+    """The part that knows what is done: `app.admission`."""
 
     def start(self, tp: TP, offset: int) -> None:
         """Expect the partition's messages from `offset` on."""
@@ -32,6 +29,13 @@ class RevokeListener(Protocol):
 
     def committed(self, offsets: Mapping[TP, int]) -> None:
         """Note offsets that were committed."""
+
+
+class RevokeListener(Protocol):
+    """The part that empties the worker: `app.revoke_listener`."""
+
+    async def revoke(self) -> None:
+        """Prepare for a rebalance: drop messages that have not started, wait for running ones."""
 
 
 class HardenedConsumer(driver.Consumer):
@@ -86,7 +90,7 @@ class HardenedConsumer(driver.Consumer):
                 offset = max(offset, first[tp])
                 await self._thread.seek_soon(tp, offset)
                 self._read_offset[tp] = offset or None
-            self.app.revoke_listener.start(tp, offset)
+            self.app.admission.start(tp, offset)
         self.sought_generation = generation
 
     def seek_back(self, tp: TP, offset: int) -> None:
@@ -104,10 +108,10 @@ class HardenedConsumer(driver.Consumer):
 
         Needed for: safety.
         """
-        offsets = dict(self.app.revoke_listener.due())
+        offsets = dict(self.app.admission.due())
         if not offsets or not await self._commit_offsets(offsets, start_new_transaction):
             return False
-        self.app.revoke_listener.committed(offsets)
+        self.app.admission.committed(offsets)
         return True
 
     def read_position(self, tp: TP) -> int | None:

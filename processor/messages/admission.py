@@ -18,7 +18,7 @@ import logging
 import math
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -196,9 +196,9 @@ class Admission:
             if self._partitions[tp].generation == generation
         }
 
-    def committed(self, offsets: Iterable[tuple[TP, int]]) -> None:
+    def committed(self, offsets: Mapping[TP, int]) -> None:
         """Note offsets that were committed."""
-        for tp, offset in offsets:
+        for tp, offset in offsets.items():
             self._offsets.committed(tp, offset)
 
     def close(self) -> None:

@@ -88,8 +88,7 @@ class ItemRunner:
         """Go all five steps; the deliveries are those of the events."""
         key = admitted.message.key
 
-        # 1. Decode. Guarantee 5: a message that cannot be decoded fails its item. But an item of
-        # the same key that runs here ends by its own outcome.
+        # 1. Decode. Guarantee 5: an undecodable message fails its item, unless that runs here.
         try:
             event = decode(admitted.message)
         except DecodeError as error:
@@ -123,9 +122,7 @@ class ItemRunner:
             delivery = await self._publisher.encoded_event(job.job_id, ended, partition)
             deliveries.append(delivery)
             if again is not None:
-                # In the log before the next attempt is, so that an undecodable attempt can still
-                # be attributed to its item.
-                await delivery
+                await delivery  # first, so that an undecodable attempt has a known item to fail
                 log.info("%s item %d again at %s", job.job_id, attempt.index, again.due_at)
                 deliveries.append(await self._publisher.retry(again, admitted.tp.partition))
             return deliveries

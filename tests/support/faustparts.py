@@ -73,35 +73,24 @@ class ClientThread:
 
 
 class RevokeListener:
-    """An admission as the consumer sees it; records what it was told."""
+    """Empties an admission that has no queues."""
 
-    def __init__(self, app: faust.App) -> None:
-        self.admission = Admission(ConsumerAccess(app, {}), grace_s=1.0)
-        self.started: dict[TP, int] = {}
+    def __init__(self, admission: Admission) -> None:
+        self._admission = admission
         self.on_revoke: Any = None
-
-    def start(self, tp: TP, offset: int) -> None:
-        self.started[tp] = offset
-        self.admission.start(tp, offset)
-
-    def due(self) -> dict[TP, int]:
-        return self.admission.due()
-
-    def committed(self, offsets: dict[TP, int]) -> None:
-        self.admission.committed(offsets.items())
 
     async def revoke(self) -> None:
         if self.on_revoke is not None:
             self.on_revoke()
-        self.admission.close()
-        await self.admission.drain()
+        self._admission.close()
+        await self._admission.drain()
 
 
 def receive(consumer: Any, received: Message) -> Callable[[], Any]:
     """Give a message to stock Faust, or to the admission; returns how to ack it."""
     if not isinstance(consumer, HardenedConsumer):
         return lambda: consumer.ack(received)
-    admission = consumer.app.revoke_listener.admission
+    admission = consumer.app.admission
     admitted = admission.admit(received)
     return lambda: admission.done(admitted) if admitted is not None else None
 
@@ -119,7 +108,8 @@ def make_app(*, leave_on_stop: bool = True) -> faust.App:
     app.transport = HardenedTransport([URL(BROKER)], app, leave_on_stop=leave_on_stop)
     app.topics.acks_enabled_for = lambda topic: True
     app.consumer_generation_id = 1
-    app.revoke_listener = RevokeListener(app)
+    app.admission = Admission(ConsumerAccess(app, {}), grace_s=1.0)
+    app.revoke_listener = RevokeListener(app.admission)
     return app
 
 

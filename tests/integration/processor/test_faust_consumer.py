@@ -45,7 +45,7 @@ async def test_offsets_that_were_skipped_are_counted_as_processed(
     kind: Any, is_stock: bool
 ) -> None:
     consumer = make_consumer(kind)
-    consumer.app.revoke_listener.start(JOBS, 0)
+    consumer.app.admission.start(JOBS, 0)
     await consumer._add_gap(JOBS, 1, 5)
     for offset in (0, 6):
         receive(consumer, message(offset))()
@@ -55,7 +55,7 @@ async def test_offsets_that_were_skipped_are_counted_as_processed(
 @consumers
 async def test_acks_of_an_older_generation_are_committed(kind: Any, is_stock: bool) -> None:
     consumer = make_consumer(kind)
-    consumer.app.revoke_listener.start(JOBS, 0)
+    consumer.app.admission.start(JOBS, 0)
     consumer.app.consumer_generation_id = 2
     receive(consumer, message(0, generation_id=1))()
     assert await committed(consumer) == ({JOBS: 1} if is_stock else {})
@@ -66,7 +66,7 @@ async def test_acks_that_come_in_a_later_generation_are_committed(
     kind: Any, is_stock: bool
 ) -> None:
     consumer = make_consumer(kind)
-    consumer.app.revoke_listener.start(JOBS, 0)
+    consumer.app.admission.start(JOBS, 0)
     ack = receive(consumer, message(0, generation_id=1))
     consumer.app.consumer_generation_id = 2
     ack()
@@ -84,7 +84,7 @@ async def test_a_partition_is_not_committed_across_what_the_log_lacks(
     consumer._committed_offset[JOBS] = 12
     monkeypatch.setattr(ConsumerAccess, "first_at", first_at)
     monkeypatch.setattr(admission, "_MIN_SEEK_INTERVAL_S", 0.0)
-    consumer.app.revoke_listener.start(JOBS, 12)
+    consumer.app.admission.start(JOBS, 12)
     if not is_stock:
         for _ in range(2):
             receive(consumer, message(100))
@@ -101,7 +101,7 @@ async def test_a_commit_that_failed_is_taken_for_done(
         return False
 
     consumer = make_consumer(kind)
-    consumer.app.revoke_listener.start(JOBS, 0)
+    consumer.app.admission.start(JOBS, 0)
     receive(consumer, message(0))()
     with monkeypatch.context() as patched:
         patched.setattr(consumer._thread, "commit", failed)
@@ -114,7 +114,7 @@ async def test_acks_that_wait_for_their_commit_are_forgotten_by_a_rebalance(
     kind: Any, is_stock: bool
 ) -> None:
     consumer = make_consumer(kind)
-    consumer.app.revoke_listener.start(JOBS, 0)
+    consumer.app.admission.start(JOBS, 0)
     receive(consumer, message(0))()
     await consumer.on_partitions_revoked({JOBS, OTHER})
     assert consumer._thread.committed == ([] if is_stock else [{JOBS: 1}])
@@ -124,7 +124,7 @@ async def test_acks_that_wait_for_their_commit_are_forgotten_by_a_rebalance(
 async def test_what_still_runs_is_not_waited_for(kind: Any, is_stock: bool) -> None:
     """Stock can wait for it, without a limit (stream_wait_empty); then the group waits too."""
     consumer = make_consumer(kind)
-    consumer.app.revoke_listener.start(JOBS, 0)
+    consumer.app.admission.start(JOBS, 0)
     consumer.app.revoke_listener.on_revoke = receive(consumer, message(0))
     await consumer.on_partitions_revoked({JOBS, OTHER})
     assert consumer._thread.committed == ([] if is_stock else [{JOBS: 1}])
@@ -153,7 +153,9 @@ async def test_partitions_without_a_commit_are_not_sought_to_their_start(
     await consumer.perform_seek()
     assert consumer._thread.sought == ([(OTHER, 7)] if is_stock else [(OTHER, 7), (JOBS, 3)])
     if not is_stock:
-        assert consumer.app.revoke_listener.started == {JOBS: 3, OTHER: 7}
+        receive(consumer, message(3))()
+        receive(consumer, message(7, tp=OTHER))()
+        assert await committed(consumer) == {JOBS: 4, OTHER: 8}, "expected from there on"
 
 
 class Fetcher:

@@ -15,7 +15,7 @@ from schemas.jobs import ItemInput, Priority
 from schemas.times import from_epoch
 from tests.support.edge import JOBS, TOPICS, settled
 from tests.support.facts import accepted, item_fact, job
-from tests.support.trackerbench import EVENTS, Bench
+from tests.support.trackerbench import Bench
 
 RETRY = TP("jobs.retry", 0)
 
@@ -29,7 +29,7 @@ class Worker(Bench):
         self.retries = RetryQueue(self.publisher, self.client, 100)
         self.moves = Handover(self.admission, self.queue, self.retries, self.tracker, self.tables)
         for tp in (JOBS, RETRY):
-            self.moves.start(tp, 0)
+            self.admission.start(tp, 0)
 
     def admit(self, offset: int, tp: TP = JOBS) -> AdmittedMessage:
         """Admit a message that must be the next."""
@@ -66,14 +66,13 @@ async def test_a_revoke_drops_what_has_not_started_and_waits_for_what_runs() -> 
     worker.admission.end()
     await asyncio.wait_for(revoke, 1)
     assert worker.client.acked == [0], "the next owner reads the others again"
-    worker.moves.start(JOBS, 1)
+    worker.admission.start(JOBS, 1)
     worker.queue.put(Priority.LOW, worker.admit(1))
     assert len(worker.queue) == 1
 
 
 async def test_what_was_published_before_a_revoke_is_not_recovered_again() -> None:
     worker = Worker()
-    worker.moves.start(EVENTS, 0)
     await worker.track(accepted(job(2)), item_fact(ItemFinished, job(2), 0))
     await asyncio.wait_for(worker.moves.revoke(), 1)
     assert [state.progress.processed for state in worker.states] == [1]

@@ -78,7 +78,7 @@ async def test_what_was_committed_is_not_due_again(client: Client) -> None:
     assert admission.due() == {}
     admission.done(first)
     assert admission.due() == admission.due() == {JOBS: 1}
-    admission.committed({JOBS: 1}.items())
+    admission.committed({JOBS: 1})
     assert admission.due() == {}
     admission.done(second)
     assert admission.due() == {JOBS: 2}
