@@ -115,15 +115,15 @@ class ItemRunner:
 
             # 4. Outcome to events.
             retry, source = self._policy.retry, self._publisher.source
-            ended, again = events_of(attempt, outcome, time.time(), retry, source)
+            fact, again = events_of(attempt, outcome, time.time(), retry, source)
 
             # 5. Publish. Guarantee 3: the result is stored by now, before any event names it.
             partition = _partition_of_job(attempt, admitted)
-            delivery = await self._publisher.encoded_event(job.job_id, ended, partition)
+            delivery = await self._publisher.encoded_event(job.job_id, fact, partition)
             deliveries.append(delivery)
             if again is not None:
                 await delivery  # first, so that an undecodable attempt has a known item to fail
-                log.info("%s item %d again at %s", job.job_id, attempt.index, again.due_at)
+                log.info("job %s item %d again at %s", job.job_id, attempt.index, again.due_at)
                 deliveries.append(await self._publisher.retry(again, admitted.tp.partition))
             return deliveries
         except ValueError as error:
