@@ -1,4 +1,4 @@
-"""Workers that are killed and joined at will, a load, and checkers of what is guaranteed."""
+"""Workers to kill and to add, a load of jobs, and checkers of the guarantees."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from tests.support.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 PLUGIN = Path(__file__).parent / "plugin"
-# librdkafka tells of every refused connection while a broker is away.
+# Without it librdkafka logs every refused connection while a broker is down.
 _QUIET = {"log_level": 0}
 _READ_TOPICS = (
     *topics.PRIORITY_TOPICS.values(),
@@ -82,7 +82,7 @@ class Stage:
 
 
 class Workers:
-    """Processes of `python -m processor`, by worker id; those that die by themselves come back."""
+    """Processes of `python -m processor`, by worker id; `revive` restarts those that died."""
 
     def __init__(
         self, stage: Stage, port: Callable[[], int], *, slots: int = 1, **settings: str
@@ -96,11 +96,11 @@ class Workers:
 
     @property
     def names(self) -> list[str]:
-        """The workers that run, or are wanted to."""
+        """The workers that were started and neither killed nor stopped."""
         return sorted(self._processes)
 
     def start(self, name: str) -> str:
-        """Start a worker, or one of that name again; returns the name."""
+        """Start a worker, or start it again under its name; return the name."""
         port = self._ports.setdefault(name, self._port())
         with self.log(name).open("ab") as log:
             self._processes[name] = subprocess.Popen(
@@ -127,30 +127,30 @@ class Workers:
         }
 
     def log(self, name: str) -> Path:
-        """What the worker says."""
+        """The file with the worker's output."""
         return self._stage.folder / f"{name}.log"
 
     def kill(self, name: str) -> None:
-        """kill -9; its partitions wait for it, or for the group to notice."""
+        """kill -9 a worker: its partitions wait for its restart, or for the session timeout."""
         process = self._processes.pop(name)
         process.kill()
         process.wait(10)
 
     def stop(self, name: str, timeout_s: float = 45.0) -> int:
-        """SIGTERM, and wait for the clean end; returns the exit status."""
+        """Send SIGTERM, wait for the clean end, and return the exit status."""
         process = self._processes.pop(name)
         process.send_signal(signal.SIGTERM)
         return process.wait(timeout_s)
 
     def revive(self) -> None:
-        """Start again who died by itself, as the supervisor does; `deaths` counts them."""
+        """Restart workers that died by themselves, as the supervisor does; `deaths` counts them."""
         for name, process in list(self._processes.items()):
             if process.poll() is not None:
                 self.deaths[name] += 1
                 self.start(name)
 
     def is_ready(self, name: str) -> bool:
-        """Whether the worker says that it serves jobs."""
+        """True if the worker reports that it serves jobs."""
         url = f"http://127.0.0.1:{self._ports[name]}/readyz"
         try:
             with urllib.request.urlopen(url, timeout=2) as answer:
@@ -159,7 +159,7 @@ class Workers:
             return False
 
     def wait_ready(self, *names: str, timeout_s: float = 120.0) -> None:
-        """Wait until these serve jobs; all of them if none is named."""
+        """Wait until the named workers serve jobs; until all do if none is named."""
 
         def ready() -> bool:
             self.revive()
@@ -168,7 +168,7 @@ class Workers:
         wait_until(ready, timeout_s=timeout_s, what=f"workers {names or self.names} ready")
 
     def lines(self, pattern: str) -> list[str]:
-        """Lines of all logs in which the pattern is found."""
+        """Lines of all logs that match the pattern."""
         wanted = re.compile(pattern)
         return [
             f"{log.stem}: {line}"
@@ -178,14 +178,14 @@ class Workers:
         ]
 
     def close(self) -> None:
-        """End all of them, now."""
+        """Kill all workers."""
         for name in self.names:
             self.kill(name)
 
 
 @contextmanager
 def workers(stage: Stage, port: Callable[[], int], **options: Any) -> Iterator[Workers]:
-    """Workers that end with the block."""
+    """Make a set of workers that are killed at the end of the block."""
     running = Workers(stage, port, **options)
     try:
         yield running
@@ -195,14 +195,14 @@ def workers(stage: Stage, port: Callable[[], int], **options: Any) -> Iterator[W
 
 @dataclass
 class Load:
-    """Publishes jobs straight to the priority topics, and remembers them."""
+    """Publishes jobs to the priority topics, without the API, and remembers them."""
 
     stage: Stage
     jobs: dict[str, JobSubmitted] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        # Longer than any outage here: what the load has sent is in the log.
+        # Longer than any outage here, so that every message of the load reaches the log.
         config = producer_config(self.stage.kafka, delivery_timeout_s=120)
         self._producer = Producer(config | {"linger.ms": 5, **_QUIET})
 
@@ -213,7 +213,7 @@ class Load:
         inputs: Iterable[ItemInput] = (),
         **params: Any,
     ) -> JobSubmitted:
-        """Publish one job; it is in the log after `flush`."""
+        """Publish one job; after `flush` it is in the log."""
         inputs = tuple(inputs)
         job = JobSubmitted(
             job_id=uuid.uuid4().hex,
@@ -240,7 +240,7 @@ class Load:
         return self.submit(operation, priority, inputs, **params)
 
     def cancel(self, job: JobSubmitted) -> None:
-        """Ask for a job to be cancelled, as the API does."""
+        """Publish a cancel request, as the API does."""
         event = CancelRequested(job_id=job.job_id, at=now(), job=job)
         self.publish(topics.JOBS_CONTROL.name, job.job_id, *cloudevents.encode(event))
 
@@ -255,13 +255,13 @@ class Load:
             self.failures.append(error.str())
 
     def flush(self, timeout_s: float = 60.0) -> None:
-        """Wait until all that was published is in the log."""
+        """Wait until every published message is in the log."""
         assert self._producer.flush(timeout_s) == 0, "the broker did not take all messages"
         assert not self.failures, f"the broker refused messages: {set(self.failures)}"
 
 
 class Reader:
-    """Reads all of one topic from its beginning, as any consumer of the cluster can."""
+    """Reads one topic from its beginning, as any consumer can."""
 
     def __init__(self, stage: Stage, topic: str) -> None:
         self._consumer = Consumer(
@@ -279,16 +279,16 @@ class Reader:
         )
 
     def read(self, timeout_s: float = 0.1) -> list[Any]:
-        """What has come meanwhile, waiting at most so long for a first message."""
+        """Return the next messages; wait at most `timeout_s` seconds for the first."""
         return [found for found in self._consumer.consume(500, timeout_s) if not found.error()]
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Close the connection."""
         self._consumer.close()
 
 
 class Results:
-    """Terminal events by job id, in the order they came."""
+    """Terminal events by job id, in the order of their arrival."""
 
     def __init__(self, stage: Stage) -> None:
         self._reader = Reader(stage, topics.JOBS_RESULTS.name)
@@ -296,7 +296,7 @@ class Results:
         self.order: list[str] = []
 
     def read(self, timeout_s: float = 0.1) -> None:
-        """Take in what has come."""
+        """Read the terminal events that have arrived."""
         for message in self._reader.read(timeout_s):
             event = cloudevents.decode(message.headers(), message.value())
             assert isinstance(event, JobFinished)
@@ -310,7 +310,7 @@ class Results:
         timeout_s: float,
         meanwhile: Callable[[], None] = lambda: None,
     ) -> None:
-        """Read until each of the jobs has ended; AssertionError with the number that has not."""
+        """Read until each of the jobs has ended; AssertionError with the number of the others."""
         wanted = set(jobs)
         end = time.monotonic() + timeout_s
         while missing := wanted - self.events.keys():
@@ -327,7 +327,7 @@ class Results:
 
 
 def read_states(stage: Stage) -> dict[bytes, list[bytes | None]]:
-    """All values that `jobs.state` has for each key, in their order."""
+    """All values of each key of `jobs.state`, in the order of the log."""
     found: dict[bytes, list[bytes | None]] = defaultdict(list)
     for message in read_topic(stage, topics.JOBS_STATE.name):
         found[message.key()].append(message.value())
@@ -335,7 +335,7 @@ def read_states(stage: Stage) -> dict[bytes, list[bytes | None]]:
 
 
 def read_facts(stage: Stage, job: JobSubmitted) -> list[AnyEvent]:
-    """All that `jobs.events` has of one job, in its order."""
+    """All facts of one job, in the order of the log."""
     return [
         cloudevents.decode(message.headers(), message.value())
         for message in read_topic(stage, topics.JOBS_EVENTS.name)
@@ -344,7 +344,7 @@ def read_facts(stage: Stage, job: JobSubmitted) -> list[AnyEvent]:
 
 
 def read_topic(stage: Stage, topic: str, timeout_s: float = 30.0) -> list[Any]:
-    """All messages that a topic has now."""
+    """All messages that are in a topic now."""
     marks = _watermarks(stage, topic)
     reader = Reader(stage, topic)
     left = {number for number, (low, high) in marks.items() if high > low}
@@ -372,7 +372,7 @@ def _watermarks(stage: Stage, topic: str) -> dict[int, tuple[int, int]]:
 
 
 def lag(stage: Stage) -> dict[str, int]:
-    """Messages not yet committed by the processors, by partition; only those that have some."""
+    """Lag of the processors' group by partition, without those that have none."""
     config = {"group.id": stage.kafka.group("processor"), **_QUIET}
     group = Consumer(client_config(stage.kafka) | config)
     behind = {}
@@ -391,30 +391,30 @@ def lag(stage: Stage) -> dict[str, int]:
 
 
 class AtLeastOnce:
-    """Every job that was published has ended."""
+    """Guarantee 1: every published job has ended."""
 
     def check(self, load: Load, results: Results, stage: Stage) -> None:
-        """AssertionError with the jobs that have not."""
+        """AssertionError with the number of jobs that have not."""
         missing = load.jobs.keys() - results.events.keys()
         assert not missing, f"{len(missing)} of {len(load.jobs)} jobs are lost"
 
 
 class OneOutcome:
-    """A job's terminal events, if there are several, are one: same id, same content."""
+    """Guarantee 2: all terminal events of a job have the same id and content."""
 
     def check(self, load: Load, results: Results, stage: Stage) -> None:
-        """AssertionError with the jobs that ended twice in two ways."""
+        """AssertionError with a job of two outcomes."""
         for job_id, events in results.events.items():
             assert len({event.event_id for event in events}) == 1, f"{job_id} has two outcomes"
             contents = {event.model_dump_json() for event in events}
-            assert len(contents) == 1, f"{job_id} was told in two ways: {sorted(contents)}"
+            assert len(contents) == 1, f"{job_id} has two contents: {sorted(contents)}"
 
 
 class StatesAgree:
-    """The last state of each job on `jobs.state` is that of its terminal event, and stays."""
+    """The last state of each job on `jobs.state` is that of its terminal event."""
 
     def check(self, load: Load, results: Results, stage: Stage) -> None:
-        """AssertionError with what differs."""
+        """AssertionError with the difference."""
         states = read_states(stage)
         for key, values in states.items():
             if b"/" in key:
@@ -443,13 +443,13 @@ def _first_ended(history: list[JobState]) -> JobState:
 
 
 class NoLag:
-    """All that was read is committed: no partition is stuck, every hole has healed."""
+    """Guarantee 8: every message is committed, so no partition is stuck and no hole is open."""
 
     def __init__(self, timeout_s: float = 30.0) -> None:
         self._timeout_s = timeout_s
 
     def check(self, load: Load, results: Results, stage: Stage) -> None:
-        """AssertionError with the partitions that are behind."""
+        """AssertionError with the lag by partition."""
         wait_until(
             lambda: self._behind(stage),
             lambda behind: not behind,

@@ -1,4 +1,4 @@
-"""What a sender and a reader may rely on, whatever dies: on a real broker, with real workers."""
+"""The guarantees (docs/guarantees.md) under kills and losses, with real broker and workers."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ Ports = Callable[[], int]
 
 
 def _mixed_load(load: Load, rng: random.Random, jobs: int) -> None:
-    """Jobs of all priorities: mostly of no work, some that take a while, a few batches."""
+    """Submit jobs of all priorities: mostly no-ops, 5 % that take 20 ms, 1 % batches."""
     for _ in range(jobs):
         chance = rng.random()
         if chance < 0.01:
@@ -54,16 +54,16 @@ def _mixed_load(load: Load, rng: random.Random, jobs: int) -> None:
 
 
 class _Havoc:
-    """Kills, stops, starts again and joins workers, one event after the other."""
+    """Kills, stops, restarts and adds workers, one event at a time."""
 
     def __init__(self, running: Workers, rng: random.Random) -> None:
         self._running = running
         self._rng = rng
         self._joined = len(running.names)
-        self.told: list[str] = []
+        self.events: list[str] = []
 
     def strike(self, event: str) -> None:
-        """One event on a worker that chance picks."""
+        """Do one event to a random worker."""
         name = self._rng.choice(self._running.names)
         if event == "join":
             self._joined += 1
@@ -74,10 +74,10 @@ class _Havoc:
             self._running.kill(name)
             self._running.start(name)
         elif event == "leave":
-            # Not in the middle of its start, when nothing is its own yet.
+            # Not during its start, when it owns no partition yet.
             self._running.wait_ready(name)
             assert self._running.stop(name) == 0, f"{name} did not stop cleanly"
-        self.told.append(f"{event} {name}")
+        self.events.append(f"{event} {name}")
 
 
 def test_workers_may_be_killed_restarted_joined_and_stopped_in_mid_load(
@@ -102,7 +102,7 @@ def test_workers_may_be_killed_restarted_joined_and_stopped_in_mid_load(
         results.wait_for(load.jobs, 90, meanwhile=running.revive)
         for checker in CHECKERS:
             checker.check(load, results, stage)
-        assert not running.deaths, f"{running.deaths} died by themselves: {havoc.told}"
+        assert not running.deaths, f"{running.deaths} died by themselves: {havoc.events}"
 
 
 def test_what_the_client_loses_is_read_again(stage: Stage, free_port: Ports) -> None:
@@ -231,7 +231,7 @@ def test_a_cancel_ends_batches_that_wait_and_that_run(served: Served) -> None:
     results.wait_for([after.job_id], 30)
     NoLag().check(load, results, served.stage)
     results.read(0.5)
-    assert len(results.events[runs.job_id]) == 1, "items that ran to their end told it again"
+    assert len(results.events[runs.job_id]) == 1, "an item that ran to its end ended the job again"
 
 
 def test_a_cancel_after_the_end_changes_nothing(served: Served) -> None:
@@ -246,7 +246,7 @@ def test_a_cancel_after_the_end_changes_nothing(served: Served) -> None:
 
 
 def test_the_results_are_read_by_a_plain_consumer_group(served: Served) -> None:
-    """Nothing of ours: confluent-kafka as in its own documentation, and the CloudEvents SDK."""
+    """With no code of ours: confluent-kafka as in its documentation, and the CloudEvents SDK."""
     consumer = Consumer(
         {
             "bootstrap.servers": served.stage.bootstrap,
@@ -305,7 +305,7 @@ def test_what_cannot_be_read_goes_to_the_dead_letters_and_stops_nothing(
 ) -> None:
     before = _dead_letters(served.stage).keys()
     for number, (topic, headers) in enumerate(UNREADABLE):
-        # On every partition: the good jobs below come after one of these wherever they land.
+        # Twelve keys, so that every partition has one of these before the good jobs below.
         for copy in range(12):
             key = None if number == 0 and copy == 0 else f"unreadable-{number}-{copy}"
             served.load.publish(topic, key, value, headers)
@@ -313,7 +313,7 @@ def test_what_cannot_be_read_goes_to_the_dead_letters_and_stops_nothing(
     for number in range(20):
         job = served.load.submit("noop", inputs=[ItemInput()] * (3 * (number % 2)))
         jobs.append(job)
-        # Somebody else's, under the same id right behind it: it says which job it means.
+        # A second, undecodable submission of the same job id right behind it.
         broken = b'{"job_id":"%s","inputs":5}' % job.job_id.encode()
         served.load.publish("jobs.normal", job.job_id, broken, UNREADABLE[3][1])
     served.load.flush()

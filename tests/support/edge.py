@@ -1,4 +1,4 @@
-"""The edge to the Kafka client, in memory: messages as Faust gives them, sends to deliver."""
+"""The edge to the Kafka client, in memory: messages to admit, and sends to deliver."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ JOBS = TP("jobs.normal", 0)
 
 @dataclass
 class Message:
-    """A Kafka message as Faust hands it on."""
+    """A Kafka message as Faust passes it to an agent."""
 
     tp: TP
     offset: int
@@ -34,7 +34,7 @@ class Message:
 
 @dataclass
 class Partition:
-    """A partition's log as the broker has it, and what the client does with it."""
+    """A partition's log on the broker, and whether the client has paused it."""
 
     log_start: int = 0
     missing: frozenset[int] = frozenset()
@@ -43,7 +43,7 @@ class Partition:
 
 
 class Client:
-    """The consumer: where it was told to read, and what the broker knows."""
+    """Stands in for the consumer; records its seeks, and has the logs of the broker."""
 
     def __init__(self) -> None:
         self.generation = 1
@@ -54,15 +54,15 @@ class Client:
         self._admission: Admission | None = None
 
     def partition(self, tp: TP) -> Partition:
-        """The partition, made when first named."""
+        """The partition; made at its first use."""
         return self.partitions.setdefault(tp, Partition())
 
     def seek_back(self, tp: TP, offset: int) -> None:
-        """As HardenedConsumer.seek_back."""
+        """Do as HardenedConsumer.seek_back."""
         self.sought.append((tp, offset))
 
     async def first_at(self, tp: TP, offset: int) -> int:
-        """As ConsumerAccess.first_at."""
+        """Do as ConsumerAccess.first_at."""
         partition = self.partition(tp)
         offset = max(offset, partition.log_start)
         while offset in partition.missing:
@@ -74,15 +74,15 @@ class Client:
         return self.partition(tp).highwater
 
     def is_paused(self, tp: TP) -> bool:
-        """Whether nothing is fetched."""
+        """Do as ConsumerAccess.is_paused."""
         return self.partition(tp).paused
 
     def pause(self, tp: TP) -> None:
-        """As ConsumerAccess.pause."""
+        """Do as ConsumerAccess.pause."""
         self.partition(tp).paused = True
 
     def resume(self, tp: TP) -> None:
-        """As ConsumerAccess.resume."""
+        """Do as ConsumerAccess.resume."""
         self.partition(tp).paused = False
 
     @property
@@ -97,13 +97,13 @@ class Client:
         ]
 
     def message(self, offset: int, tp: TP = JOBS, **fields: Any) -> Message:
-        """A message that has just been fetched."""
+        """Make a message of the present generation."""
         self._delivered.setdefault(tp, set()).add(offset)
         fields.setdefault("generation_id", self.generation)
         return Message(tp, offset, **fields)
 
     def carrying(self, event: AnyEvent, offset: int, tp: TP = JOBS, **fields: Any) -> Message:
-        """A message with one of our events in it."""
+        """Make a message with an event in it."""
         value, headers = cloudevents.encode(event)
         key = event.job_id.encode()
         return self.message(
@@ -111,14 +111,14 @@ class Client:
         )
 
     def admission(self, grace_s: float = 5.0) -> Admission:
-        """An admission on this client."""
+        """Make an admission on this client."""
         self._admission = Admission(self, grace_s)
         return self._admission
 
 
 @dataclass
 class Record:
-    """What the broker answers to a send."""
+    """The broker's answer to a send."""
 
     topic: str
     partition: int
@@ -127,7 +127,7 @@ class Record:
 
 @dataclass
 class Sent:
-    """A message on its way to the broker."""
+    """A message in the producer, delivered or not."""
 
     topic: str
     key: bytes | None
@@ -143,7 +143,7 @@ class Sent:
 
 
 class Producer:
-    """Faust's producer: takes messages; they are in the log when the test says so."""
+    """Stands in for Faust's producer; the test decides when a message is delivered."""
 
     def __init__(self, *, deliver: bool = True) -> None:
         self.deliver_at_once = deliver
@@ -170,35 +170,35 @@ class Producer:
         return delivery
 
     def deliver(self, sent: Sent, offset: int = 0) -> None:
-        """All replicas have it."""
+        """End the delivery of a message: all replicas have it."""
         sent.delivery.set_result(Record(sent.topic, sent.partition or 0, offset))
 
     def to(self, topic: str) -> list[Sent]:
-        """What was sent to one topic."""
+        """Messages that were sent to one topic."""
         return [sent for sent in self.sent if sent.topic == topic]
 
 
 class WaitingProducer(Producer):
-    """Sends wait, as aiokafka has them wait, while the batch of a partition is full."""
+    """A producer whose sends wait while the batch of a partition is full, as aiokafka's do."""
 
     def __init__(self) -> None:
         super().__init__()
         cluster = SimpleNamespace(leader_for_partition=lambda tp: 0)
-        self._room = MessageAccumulator(cluster, 1 << 14, 0, 30)
+        self._batches = MessageAccumulator(cluster, 1 << 14, 0, 30)
 
     async def send(self, topic: str, key: Any, value: Any, partition: Any, *rest: Any) -> Any:
-        """Into the batch, then what the others do with it."""
-        await self._room.add_message(TP(topic, partition), key, value, 5, headers=rest[-1] or [])
+        """Wait for space in the batch, then send as the base class does."""
+        await self._batches.add_message(TP(topic, partition), key, value, 5, headers=rest[-1] or [])
         return await super().send(topic, key, value, partition, *rest)
 
     async def fill(self, topic: str) -> None:
-        """Leave the next batch of the partition no room."""
+        """Fill the next batch of the partition."""
         self.drain()
-        await self._room.add_message(TP(topic, 0), b"full", bytes(1 << 14), 5)
+        await self._batches.add_message(TP(topic, 0), b"full", bytes(1 << 14), 5)
 
     def drain(self) -> None:
-        """Take all batches to send them; their waiters wake in the next rounds of the loop."""
-        self._room.drain_by_nodes(())
+        """Empty all batches; the sends that wait go on in the next rounds of the loop."""
+        self._batches.drain_by_nodes(())
 
 
 TOPICS = TopicNames.of(KafkaSettings(_env_file=None, topic_prefix=""))  # type: ignore[call-arg]
@@ -206,7 +206,7 @@ SOURCE = "/imagemill/processor/w1"
 
 
 class Crashes:
-    """Where a worker's crash is reported."""
+    """Records the errors that a worker crashed with."""
 
     def __init__(self) -> None:
         self.reasons: list[BaseException] = []
@@ -226,6 +226,6 @@ class Edge:
 
 
 async def settled() -> None:
-    """Let everything that is ready to run do so."""
+    """Run the loop until no callback is left that is ready."""
     for _ in range(20):
         await asyncio.sleep(0)

@@ -29,12 +29,12 @@ _EPOCH = 1_770_000_000.0
 
 
 def at(second: float) -> str:
-    """A timestamp that many seconds into the tests' day."""
+    """Timestamp of a second after the tests' epoch."""
     return from_epoch(_EPOCH + second)
 
 
 def job(total: int, job_id: str = "job") -> JobSubmitted:
-    """A job of `total` images."""
+    """Make a job of `total` images."""
     return JobSubmitted(
         job_id=job_id,
         operation="noop",
@@ -49,17 +49,17 @@ def job(total: int, job_id: str = "job") -> JobSubmitted:
 
 
 def accepted(submitted: JobSubmitted) -> JobAccepted:
-    """A batch was fanned out."""
+    """Make the fact that a batch was fanned out."""
     return JobAccepted(job_id=submitted.job_id, at=at(0.1), job=submitted.header())
 
 
 def cancel(submitted: JobSubmitted, second: float = 50.0) -> CancelRequested:
-    """Somebody asked for the job to be cancelled."""
+    """Make a cancel request."""
     return CancelRequested(job_id=submitted.job_id, at=at(second), job=submitted)
 
 
 def item_fact(kind: type[ItemFact], submitted: JobSubmitted, index: int, **fields: Any) -> ItemFact:
-    """A fact of one item; of a job of one it carries the header, as the processor sends it."""
+    """Make a fact of one item as the processor does: a job of one has its header in it."""
     second = fields.pop("second", 10.0 + index)
     attempt = fields.pop("attempt", 1)
     fixed: dict[str, Any] = {
@@ -83,7 +83,7 @@ def item_fact(kind: type[ItemFact], submitted: JobSubmitted, index: int, **field
 
 
 def unreadable(submitted: JobSubmitted, index: int | None = None, attempt: int = 1) -> ItemFailed:
-    """A submission under the job's id, or an attempt of its item, could not be read."""
+    """Make the failure of an undecodable submission, or of an undecodable attempt of an item."""
     job = submitted.header().evolve(total=1) if index is None else None
     return ItemFailed(
         job_id=submitted.job_id,
@@ -98,7 +98,7 @@ def unreadable(submitted: JobSubmitted, index: int | None = None, attempt: int =
 
 
 def one_item(submitted: JobSubmitted, index: int) -> st.SearchStrategy[list[ItemFact]]:
-    """The facts of one item in the order a worker sends them: tries, then perhaps its end."""
+    """Draw the facts of one item in the order of a worker: attempts, then perhaps the end."""
 
     def facts(tries: int, starts: list[bool], end: str, second: int, model: str) -> list[ItemFact]:
         made: list[ItemFact] = []
@@ -132,7 +132,7 @@ def one_item(submitted: JobSubmitted, index: int) -> st.SearchStrategy[list[Item
 def histories(
     max_total: int = 4, ends: bool = False
 ) -> st.SearchStrategy[tuple[JobSubmitted, list[list[ItemFact]]]]:
-    """A job and the facts of each of its items; with `ends`, every item comes to an end."""
+    """Draw a job and the facts of each of its items; with `ends`, every item ends."""
 
     def of(total: int) -> st.SearchStrategy[tuple[JobSubmitted, list[list[ItemFact]]]]:
         submitted = job(total)
@@ -150,7 +150,7 @@ def _ends(facts: list[ItemFact]) -> bool:
 
 @st.composite
 def interleaved(draw: st.DrawFn, lanes: list[list[Any]]) -> list[Any]:
-    """One order of all the lanes' facts that keeps the order within each lane."""
+    """Draw one order of all facts that keeps the order within each lane."""
     left = [list(lane) for lane in lanes if lane]
     merged = []
     while left:
@@ -198,6 +198,6 @@ class Reader:
 
     @property
     def public(self) -> dict[str, Any]:
-        """What readers see, but for the revision."""
+        """All fields of the state but its revision."""
         assert self.state is not None
         return self.state.model_dump(exclude={"revision"})

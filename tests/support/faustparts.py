@@ -1,4 +1,4 @@
-"""Parts of stock Faust and of ours, put together without a broker, on a client that tests drive."""
+"""Parts of stock Faust and of ours, without a broker, on a client that the test drives."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ BROKER = "kafka://127.0.0.1:1"
 
 
 def both(stock: Any, hardened: Any) -> Any:
-    """Run a test on stock Faust's class, and on ours; the test is told which."""
+    """Run a test on stock Faust's class and on ours; `is_stock` is its second argument."""
     return pytest.mark.parametrize(
         ("kind", "is_stock"),
         [pytest.param(stock, True, id="stock"), pytest.param(hardened, False, id="hardened")],
@@ -33,7 +33,7 @@ def both(stock: Any, hardened: Any) -> Any:
 
 
 class ClientThread:
-    """The thread that holds the aiokafka client: what was asked of it."""
+    """Stands in for the thread with the aiokafka client; records its calls."""
 
     def __init__(self) -> None:
         self.committed: list[dict[TP, int]] = []
@@ -87,7 +87,7 @@ class RevokeListener:
 
 
 def receive(consumer: Any, received: Message) -> Callable[[], Any]:
-    """Give a message to stock Faust, or to the admission; returns how to ack it."""
+    """Give a message to stock Faust, or to admission; return the function that acks it."""
     if not isinstance(consumer, HardenedConsumer):
         return lambda: consumer.ack(received)
     admission = consumer.app.admission
@@ -96,14 +96,14 @@ def receive(consumer: Any, received: Message) -> Callable[[], Any]:
 
 
 async def committed(consumer: Any) -> dict[TP, int]:
-    """What a commit commits now."""
+    """Commit, and return the offsets that were committed."""
     before = len(consumer._thread.committed)
     await consumer.commit()
     return dict(pair for sent in consumer._thread.committed[before:] for pair in sent.items())
 
 
 def make_app(*, leave_on_stop: bool = True) -> faust.App:
-    """An app that is never started."""
+    """Make an app that is never started."""
     app = faust.App("defects", broker=BROKER, stream_wait_empty=False, topic_disable_leader=True)
     app.transport = HardenedTransport([URL(BROKER)], app, leave_on_stop=leave_on_stop)
     app.topics.acks_enabled_for = lambda topic: True
@@ -118,7 +118,7 @@ async def ignore(*_args: Any, **_kwargs: Any) -> None:
 
 
 def make_consumer(kind: Any, **options: Any) -> Any:
-    """A consumer of an app that is never started, on a client of ours."""
+    """Make a consumer of an app that is never started."""
     app = make_app(**options)
     consumer = kind(
         app.transport,
@@ -138,7 +138,7 @@ def message(offset: int, generation_id: int = 1, tp: TP = JOBS) -> Message:
 
 
 class AiokafkaClient:
-    """The aiokafka consumer in the thread: its fetcher, its position, its membership."""
+    """Stands in for the aiokafka consumer, its fetcher and its coordinator."""
 
     def __init__(self) -> None:
         self._fetcher = self
@@ -183,7 +183,7 @@ class AiokafkaClient:
 
 
 def make_thread(kind: Any, **options: Any) -> tuple[Any, AiokafkaClient]:
-    """A consumer's thread, run in this one, on a client of ours."""
+    """Make a consumer's thread that runs in this one."""
     consumer = make_consumer(HardenedConsumer, **options)
     thread = kind(consumer, thread_loop=asyncio.get_running_loop())
     client = thread._consumer = AiokafkaClient()

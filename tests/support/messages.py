@@ -1,4 +1,4 @@
-"""Kafka messages as tests make them: what the read side sees, without a broker."""
+"""Kafka messages of all topics that the read side reads, without a broker."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class FakeMessage:
 
 
 def submitted(job_id: str, **fields: Any) -> JobSubmitted:
-    """A job of one image unless told otherwise."""
+    """Make a job; of one image unless `total` says otherwise."""
     total = fields.pop("total", 1)
     inputs = tuple(
         ItemInput(filename=f"{index}.jpg", key=f"uploads/{job_id}/{index}")
@@ -58,7 +58,7 @@ def submitted(job_id: str, **fields: Any) -> JobSubmitted:
 
 
 def state_of(job: JobSubmitted, revision: int, status: str, outcomes: str, **fields: Any) -> Any:
-    """A state of that job."""
+    """Make a state of a job."""
     header = job.model_dump(exclude={"inputs"})
     return JobState(
         **header, revision=revision, status=JobStatus(status), outcomes=outcomes, **fields
@@ -66,19 +66,19 @@ def state_of(job: JobSubmitted, revision: int, status: str, outcomes: str, **fie
 
 
 def submission_message(job: JobSubmitted, offset: int = 0, topic: str = NORMAL) -> FakeMessage:
-    """The message on its priority topic."""
+    """Make the message of a job on its priority topic."""
     value, headers = cloudevents.encode(job)
     return FakeMessage(topic, job.job_id.encode(), value, headers, offset_=offset)
 
 
 def state_message(state: JobState, offset: int = 0) -> FakeMessage:
-    """The message on jobs.state."""
+    """Make the message of a state on jobs.state."""
     value, headers = cloudevents.encode_state(state)
     return FakeMessage(STATE, state.job_id.encode(), value, headers, offset_=offset)
 
 
 def item_message(job_id: str, item: Item, offset: int = 0) -> FakeMessage:
-    """The message of one item of a running batch."""
+    """Make the message of one item of a running batch."""
     value, headers = cloudevents.encode_item(job_id, item)
     return FakeMessage(STATE, f"{job_id}/{item.index}".encode(), value, headers, offset_=offset)
 
@@ -86,12 +86,12 @@ def item_message(job_id: str, item: Item, offset: int = 0) -> FakeMessage:
 def claim_message(
     job_id: str, claim_id: str, at: str, fingerprint: str = "f", key: str | None = None
 ) -> FakeMessage:
-    """A claim of an id on jobs.control."""
+    """Make the message of a claim on jobs.control."""
     claim = JobClaimed(job_id=job_id, claim_id=claim_id, fingerprint=fingerprint, at=at)
     value, headers = cloudevents.encode(claim)
     return FakeMessage(CONTROL, (key or job_id).encode(), value, headers)
 
 
 def tombstone(key: str, offset: int = 0) -> FakeMessage:
-    """The removal of a key from jobs.state."""
+    """Make the tombstone of a key on jobs.state."""
     return FakeMessage(STATE, key.encode(), None, offset_=offset)

@@ -1,4 +1,4 @@
-"""A tracker between a client and a producer that tests drive, on a table in memory."""
+"""A tracker between a client and a producer that the test drives, on a table in memory."""
 
 from __future__ import annotations
 
@@ -65,19 +65,19 @@ class Bench(Edge):
         self.tracker = Tracker(self.tables, self.publisher, interval_s)
 
     def handover(self) -> Handover:
-        """A handover that has this tracker, and queues that are empty."""
+        """Make a handover of this tracker, with empty queues."""
         queue = PriorityQueue(32, self.client)
         retries = RetryQueue(self.publisher, self.client, 100)
         return Handover(self.admission, queue, retries, self.tracker, self.tables)
 
     async def track(self, *facts: AnyEvent, **fields: Any) -> None:
-        """Give facts to the tracker, one after the other."""
+        """Give facts to the tracker, one after the other, with a round of the loop between."""
         for fact in facts:
             await self.track_at_once(fact, **fields)
             await asyncio.sleep(0)
 
     async def track_at_once(self, fact: AnyEvent, **fields: Any) -> None:
-        """Give one to it, and go on in the same round of the loop if nothing has to wait."""
+        """Give one fact to the tracker, without yielding unless the tracker waits."""
         message = self.client.carrying(fact, self._offset, EVENTS, **fields)
         admitted = self.admission.admit(message)
         self._offset += 1
@@ -94,7 +94,7 @@ class Bench(Edge):
 
     @property
     def states(self) -> list[JobState]:
-        """What `jobs.state` got of jobs, in its order."""
+        """The job states on `jobs.state`, in the order of the log."""
         return [
             cloudevents.decode_state(sent.value)
             for sent in self.producer.to(TOPICS.state)
@@ -103,13 +103,13 @@ class Bench(Edge):
 
     @property
     def finished(self) -> list[JobFinished]:
-        """What `jobs.results` got."""
+        """The terminal events on `jobs.results`."""
         events = [sent.event for sent in self.producer.to(TOPICS.results)]
         assert all(isinstance(event, JobFinished) for event in events)
         return events  # type: ignore[return-value]
 
     def compacted(self) -> dict[bytes, bytes]:
-        """What remains of `jobs.state`, and so what a table is recovered from."""
+        """The records of `jobs.state` after compaction, from which a table is recovered."""
         kept: dict[bytes, bytes] = {}
         for sent in self.producer.to(TOPICS.state):
             assert sent.key is not None

@@ -16,20 +16,20 @@ from schemas.operations import NoParams, OperationSpec
 
 
 class NapParams(BaseModel):
-    """How long to take, seconds."""
+    """Params of nap; seconds."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     seconds: float = 0.05
 
 
 def nap(_image: Any, params: NapParams, _context: Any) -> Output:
-    """Take a while, in an inference process, without its CPU."""
+    """Sleep in an inference process, without using its CPU."""
     time.sleep(params.seconds)
     return Output(data={"slept_s": params.seconds})
 
 
 def halve(image: Any, _params: NoParams, _context: Any) -> Output:
-    """The picture at half its size."""
+    """Reduce the image to half its size."""
     return Output(image=image.reduce(2))
 
 
@@ -38,7 +38,7 @@ HALVE = OperationSpec("halve", "Half the size.", NoParams, "chaos_operations:hal
 
 
 def _lose_messages(share: float) -> None:
-    """Have the consumer lose that share of what it fetched, as clients did in the past."""
+    """Make the consumer lose that share of the batches that it fetched."""
     from processor.faust_fixes.consumer import HardenedConsumer
 
     fetched = HardenedConsumer.getmany
@@ -52,6 +52,6 @@ def _lose_messages(share: float) -> None:
     HardenedConsumer.getmany = getmany
 
 
-# In the worker alone: the inference processes import this module too, and no Faust.
+# Only in the worker: the inference processes import this module too, but not Faust.
 if "CHAOS_LOSS" in os.environ and "faust" in sys.modules:
     _lose_messages(float(os.environ["CHAOS_LOSS"]))

@@ -1,7 +1,7 @@
-"""Each defect of Faust's consumer that is worked round: stock Faust shows it, our class does not.
+"""Each fixed defect of Faust's consumer: the stock class shows it, our class does not.
 
-When a test's stock side fails, upstream has fixed the defect and the way round can go. What needs
-a broker or several processes to show is in test_log_gaps.py and tests/chaos.
+When a test's stock side fails, upstream has fixed the defect and our fix can go. Defects that need
+a broker or several processes are in test_log_gaps.py and tests/chaos.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ async def test_acks_that_wait_for_their_commit_are_forgotten_by_a_rebalance(
 
 @consumers
 async def test_what_still_runs_is_not_waited_for(kind: Any, is_stock: bool) -> None:
-    """Stock can wait for it, without a limit (stream_wait_empty); then the group waits too."""
+    """Stock can wait for it without a limit (stream_wait_empty); then the whole group waits."""
     consumer = make_consumer(kind)
     consumer.app.admission.start(JOBS, 0)
     consumer.app.revoke_listener.on_revoke = receive(consumer, message(0))
@@ -159,14 +159,14 @@ async def test_partitions_without_a_commit_are_not_sought_to_their_start(
 
 
 class Fetcher:
-    """What drains a consumer: stops after one round."""
+    """Drains a consumer for one round."""
 
     def __init__(self) -> None:
         self._stopped = asyncio.Event()
 
 
 def _drained(consumer: Any, *messages: Any) -> asyncio.Task[None]:
-    """Have the consumer hand on these messages, as it would fetched ones."""
+    """Make the consumer pass on these messages as fetched ones."""
     fetcher = Fetcher()
 
     async def getmany(timeout: float) -> AsyncIterator[tuple[TP, Any]]:
@@ -183,10 +183,10 @@ async def test_the_message_in_hand_is_dropped_when_the_flow_stops(
     kind: Any, is_stock: bool
 ) -> None:
     consumer = make_consumer(kind)
-    room, received = asyncio.Event(), []
+    space, received = asyncio.Event(), []
 
     async def callback(handed: Any) -> None:
-        await room.wait()  # the stream's queue is full
+        await space.wait()  # the stream's queue is full
         received.append(handed.offset)
 
     consumer.callback = callback
@@ -194,14 +194,14 @@ async def test_the_message_in_hand_is_dropped_when_the_flow_stops(
     await asyncio.sleep(0.01)
     consumer.suspend_flow.set()
     await asyncio.sleep(0.01)
-    room.set()
+    space.set()
     await asyncio.wait_for(task, 2)
     assert received == ([] if is_stock else [0])
 
 
 @consumers
-async def test_messages_of_one_fetch_are_handed_on_singly(kind: Any, is_stock: bool) -> None:
-    """Correct, but what Faust does for each took a third of the CPU of a job that does nothing."""
+async def test_messages_of_one_fetch_are_passed_on_singly(kind: Any, is_stock: bool) -> None:
+    """Correct, but Faust's way of each message took a third of the CPU of a no-op job."""
     consumer = make_consumer(kind)
     handed, records = [], [message(offset) for offset in (0, 1, 2)]
     fetches = [({JOBS: records, CHANGELOG: records[:2]}, {JOBS, CHANGELOG})]
@@ -234,7 +234,7 @@ async def test_messages_of_one_fetch_are_handed_on_singly(kind: Any, is_stock: b
 def test_an_agent_that_waits_stops_its_topic_after_some_messages_and_no_other(
     partitions: int, tmp_path: Path
 ) -> None:
-    """What lies in memory is bounded, and the conductor never waits for room: all topics would."""
+    """Memory is limited, and the conductor never waits for space, or all topics would wait."""
     app = ProcessorApp(ProcessorSettings(topic_partitions=partitions, home=tmp_path))
     queue = app.FlowControlQueue(maxsize=app.conf.stream_buffer_maxsize)
     reading = {partition: lambda n=partition: n for partition in range(partitions)}
@@ -253,17 +253,17 @@ async def test_a_message_that_waited_through_a_rebalance_hides_what_is_read_agai
     kind: Any, is_stock: bool
 ) -> None:
     consumer = make_consumer(kind)
-    room = asyncio.Event()
+    space = asyncio.Event()
 
     async def callback(_handed: Any) -> None:
-        await room.wait()
+        await space.wait()
 
     consumer.callback = callback
     task = _drained(consumer, message(50, generation_id=1))
     await asyncio.sleep(0.01)
     consumer.app.consumer_generation_id = 2
     consumer._read_offset[JOBS] = 5  # the seek after the rebalance
-    room.set()
+    space.set()
     await asyncio.wait_for(task, 2)
     assert consumer._read_offset[JOBS] == (50 if is_stock else 5), "5 to 49 would be skipped"
 
@@ -272,7 +272,7 @@ async def test_a_message_that_waited_through_a_rebalance_hides_what_is_read_agai
 async def test_a_partition_named_by_the_client_crashes_the_consumer(
     kind: Any, is_stock: bool
 ) -> None:
-    """Both do; the admission gives entries Faust's own type, whatever the message has."""
+    """Both do; admission gives its messages Faust's own type, whatever theirs is."""
     consumer = make_consumer(kind)
     consumer.app.in_recovery = False
     consumer._active_partitions = {JOBS, TopicPartition("jobs.normal", 1)}
@@ -322,7 +322,7 @@ async def test_records_of_a_fetch_that_a_seek_overtook_move_the_position_on(
 async def test_a_seek_from_the_main_thread_comes_into_the_middle_of_a_fetch(
     kind: Any, is_stock: bool
 ) -> None:
-    """It deletes records that the fetch is about to take out: KeyError, and the worker is gone."""
+    """It deletes records that the fetch is about to return: KeyError, and the worker crashes."""
     thread, client = make_thread(kind)
     sought_meanwhile = []
 
@@ -339,7 +339,7 @@ async def test_a_seek_from_the_main_thread_comes_into_the_middle_of_a_fetch(
 
 @threads
 async def test_a_static_member_that_stops_does_not_leave(kind: Any, is_stock: bool) -> None:
-    """With its instance id set aiokafka sends no LeaveGroup; see test_broker_defects.py."""
+    """With its instance id set aiokafka sends no LeaveGroup; see test_log_gaps.py."""
     thread, client = make_thread(kind)
     await thread.on_thread_stop()
     assert client.left_as == ("w1" if is_stock else None)

@@ -1,6 +1,6 @@
-"""Each defect of Faust's recovery, tables, producer and agents that is worked round.
+"""Each fixed defect of Faust's recovery, tables, producer and agents.
 
-When a test's stock side fails, upstream has fixed the defect and the way round can go.
+When a test's stock side fails, upstream has fixed the defect and our fix can go.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ recoveries = both(Recovery, HardenedRecovery)
 
 
 class RecoveredConsumer:
-    """The consumer at the end of a recovery: what was done, in which order."""
+    """Stands in for the consumer at the end of a recovery; records its calls in order."""
 
     sought_generation = 1
 
@@ -61,7 +61,7 @@ class RecoveredConsumer:
 
 
 def make_recovery(kind: Any) -> tuple[Any, RecoveredConsumer]:
-    """The recovery of an app that is never started."""
+    """Make the recovery of an app that is never started."""
     app = make_app()
     consumer = RecoveredConsumer()
     app._consumer = consumer
@@ -79,7 +79,7 @@ def make_recovery(kind: Any) -> tuple[Any, RecoveredConsumer]:
 async def test_streams_are_resumed_before_they_are_sought_and_cleared(
     kind: Any, is_stock: bool
 ) -> None:
-    """What is fetched between the resume and the clearing of the queues vanishes."""
+    """Messages fetched between the resume and the clearing of the queues vanish."""
     recovery, consumer = make_recovery(kind)
     await recovery.on_recovery_completed(generation_id=1)
     resume = "resume ['jobs.normal']"
@@ -94,7 +94,7 @@ async def test_streams_are_resumed_before_they_are_sought_and_cleared(
 async def test_a_step_that_takes_too_long_ends_recovery_without_a_word(
     kind: Any, is_stock: bool
 ) -> None:
-    """Its task ends as if the service had been stopped, and nothing restarts the worker."""
+    """Its task ends as if the service was stopped, and nothing restarts the worker."""
     recovery, _ = make_recovery(kind)
     with pytest.raises(ServiceStopped if is_stock else TimeoutError):
         await recovery._wait(asyncio.sleep(5), timeout=0.01)
@@ -135,7 +135,7 @@ async def test_a_table_sends_its_changelog_without_waiting_for_it(
 
 @both(driver.Producer, HardenedProducer)
 async def test_the_producer_is_idempotent_for_exactly_once_only(kind: Any, is_stock: bool) -> None:
-    """Without it a retry may write a message twice, or behind a later one."""
+    """Without it a retry of the client may write a message twice, or behind a later one."""
     app = make_app()
     settings = kind(app.transport)._settings_extra()
     assert settings.get("enable_idempotence", False) != is_stock
@@ -206,6 +206,6 @@ async def test_an_agent_that_raises_acks_its_message(is_stock: bool) -> None:
 
 
 async def _collected() -> None:
-    """Let iterators that nobody holds any more come to their `finally`."""
+    """Run the `finally` of iterators that are no longer referenced."""
     gc.collect()
     await settled()

@@ -1,4 +1,4 @@
-"""Logs are not always gapless: markers of transactions, retention, members that leave."""
+"""Logs with gaps, from transaction markers or retention; and members that leave a group."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ pytestmark = pytest.mark.longest
 
 @pytest.fixture
 def stage(broker: Any, topic_prefix: str, tmp_path: Path) -> Stage:
-    """Topics of this test alone."""
+    """Make topics for this test alone."""
     return Stage(broker.bootstrap, topic_prefix, tmp_path, partitions=2).create_topics()
 
 
 @pytest.fixture
 def running(stage: Stage, free_port: Callable[[], int]) -> Iterator[Workers]:
-    """Workers, none of them started yet."""
+    """Make workers, none of them started."""
     with workers(stage, free_port) as made:
         yield made
 
 
 class Transactions:
-    """A producer whose every message is a transaction of its own, with a marker behind it."""
+    """A producer that sends each message in a transaction, which leaves a marker behind it."""
 
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
@@ -50,7 +50,7 @@ class Transactions:
         self._producer.init_transactions(30)
 
     def send(self, topic: str, key: str, encoded: cloudevents.Encoded, partition: int) -> None:
-        """One transaction."""
+        """Send one message in one transaction."""
         self._producer.begin_transaction()
         name = self._stage.kafka.topic(topic)
         self._producer.produce(name, encoded.value, key, partition, headers=encoded.headers)
@@ -134,7 +134,7 @@ async def test_a_static_member_that_stops_leaves_its_group(stage: Stage, hardene
 
 
 def test_a_worker_that_starts_while_the_broker_is_away_says_so_and_ends(tmp_path: Path) -> None:
-    """The supervisor starts it again; a worker that waits would look alive."""
+    """The supervisor restarts it; a worker that waited would look alive."""
     ended = subprocess.run(
         [sys.executable, "-m", "processor"],
         env=os.environ

@@ -1,4 +1,4 @@
-"""In by offset, out by offset, anything else seeks back: on a client that misbehaves at will."""
+"""In by offset, out by offset, else seek back: on a client that misbehaves as the test wants."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def client() -> Client:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[float], None]]:
-    """Moves the time that the admission sees."""
+    """Moves the clock of admission forward."""
     moved = [time.monotonic()]
 
     class Clock:
@@ -129,7 +129,7 @@ async def test_a_hole_is_sought_back_to_once_an_interval(
 async def test_a_hole_with_nothing_behind_it_heals_though_its_topic_is_busy(
     client: Client, clock: Callable[[float], None]
 ) -> None:
-    """The seek may itself be overtaken: no further message of the partition need come."""
+    """A seek may be overtaken by a fetch, and then no further message of the partition comes."""
     admission = client.admission()
     admission.start(JOBS, 0)
     admission.start(OTHER, 0)
@@ -297,7 +297,7 @@ async def test_a_partition_with_an_excuse_has_lost_no_tail(
     assert client.sought == []
 
 
-async def test_a_partition_of_a_busy_topic_may_only_be_waiting_for_its_turn(
+async def test_a_partition_of_a_busy_topic_may_only_wait_behind_the_others(
     client: Client, clock: Callable[[float], None]
 ) -> None:
     admission = client.admission()
@@ -317,7 +317,7 @@ async def test_a_partition_of_a_busy_topic_may_only_be_waiting_for_its_turn(
 @settings(max_examples=60)
 @given(st.integers(0, 2**32), st.integers(1, 60))
 def test_no_misbehaviour_of_the_client_loses_or_repeats_an_offset(seed: int, length: int) -> None:
-    """A client that drops, repeats and reorders batches, with work done in any order."""
+    """The client drops, repeats and reorders batches; messages are done in any order."""
     rng = random.Random(seed)
 
     async def run() -> None:

@@ -1,4 +1,4 @@
-"""Delivered, then acked; failed, then crashed: nothing is acked whose effect is not in the log."""
+"""Delivered, then acked; failed, then crashed: no ack before all effects are in the log."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MESSAGE = Encoded(b"{}", [("ce_type", b"x")])
 
 
 class Bench(Edge):
-    """A publisher between a client and a producer that delivers when told to."""
+    """A publisher between a client and a producer that the test drives."""
 
     def __init__(self) -> None:
         super().__init__(Producer(deliver=False))

@@ -1,4 +1,4 @@
-"""Jobs lately asked to be cancelled: known to every worker, so that nothing is started in vain."""
+"""The list of cancelled jobs, which keeps workers from starting their items."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_requests_are_found_among_whatever_else_is_on_the_topic() -> None:
 
 
 def test_of_claims_only_the_type_is_looked_at() -> None:
-    """A start goes through those of a day, in the loop that serves the jobs."""
+    """A start reads the claims of a day, in the loop that serves the jobs."""
     claim = JobClaimed(job_id="a", claim_id="1", fingerprint="f", at=NOON)
     without_value = SimpleNamespace(headers=cloudevents.encode(claim).headers)
     CancelledJobs().observe(without_value)

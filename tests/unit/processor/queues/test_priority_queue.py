@@ -1,4 +1,4 @@
-"""What starts next, and which partitions are fetched: order, fairness, pauses."""
+"""The priority queue: order, fairness, and pauses of partitions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TPS = {priority: TP(f"jobs.{priority}", 0) for priority in Priority}
 
 
 class Partitions:
-    """Which partitions are fetched from."""
+    """Records the pauses of partitions."""
 
     def __init__(self) -> None:
         self.paused: set[TP] = set()

@@ -1,4 +1,4 @@
-"""Retries wait for their time, then go back to their priority topic."""
+"""Retries wait until they are due, then go back to their priority topic."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ class Bench(Edge):
         self.retries = RetryQueue(self.publisher, self.client, limit)
 
     async def put(self, event: Any, **fields: Any) -> None:
-        """Give one message of the retry topic."""
+        """Put one message of the retry topic."""
         admitted = self.admission.admit(self.client.carrying(event, self._offset, RETRY, **fields))
         self._offset += 1
         assert admitted is not None
         await self.retries.put(admitted)
 
     async def run_for(self, seconds: float) -> None:
-        """Let what is due in that time go."""
+        """Run the queue for that long."""
         task = asyncio.ensure_future(self.retries.run())
         await asyncio.wait({task}, timeout=seconds)
         task.cancel()

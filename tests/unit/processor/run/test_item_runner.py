@@ -1,4 +1,4 @@
-"""From a queued item to the facts of what came out, whatever the item does."""
+"""From a queued item to its facts, whatever the item does."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Bench(Edge):
         self.runner = ItemRunner(queue, self.publisher, self.processes, self.cancelled, policy)
 
     async def serve(self, event: AnyEvent | None, **fields: Any) -> list[AnyEvent]:
-        """Serve one message; what `jobs.events` got of it."""
+        """Run one message; return the facts that were published."""
         offset, self._offset = self._offset, self._offset + 1
         message = (
             self.client.carrying(event, offset, **fields)
@@ -112,7 +112,7 @@ async def test_params_that_an_operation_does_not_take_fail_the_item(bench: Bench
     assert fact.error.code is ErrorCode.PARAMS_INVALID
 
 
-async def test_an_item_that_takes_longer_is_told_as_started(bench: Bench) -> None:
+async def test_an_item_that_takes_longer_is_reported_as_started(bench: Bench) -> None:
     bench.processes.hold = asyncio.Event()
     asyncio.get_running_loop().call_later(0.06, bench.processes.hold.set)
     started, ended = await bench.serve(_nap())
@@ -217,7 +217,7 @@ async def test_a_pool_that_breaks_fails_the_item_not_the_worker(bench: Bench) ->
     ],
     ids=["no JSON", "half a character", "too long", "too deep"],
 )
-async def test_a_result_that_cannot_be_told_fails_the_item_not_the_worker(
+async def test_a_result_that_cannot_be_encoded_fails_the_item_not_the_worker(
     bench: Bench, data: dict[str, Any]
 ) -> None:
     bench.processes.run_as = lambda task: ItemOutcome(result={"data": data})
@@ -228,7 +228,7 @@ async def test_a_result_that_cannot_be_told_fails_the_item_not_the_worker(
 
 
 async def test_a_job_of_another_operation_than_any_we_know_goes_to_the_pool(bench: Bench) -> None:
-    """It may know it: operations may be installed on some workers only."""
+    """The pool may know it: operations may be installed on some workers only."""
     await bench.serve(_nap(operation="of-tomorrow"))
     assert bench.processes.tasks[0].steps[0][0] == "of-tomorrow"
 
@@ -245,7 +245,7 @@ async def test_items_of_a_cancelled_job_are_not_started(bench: Bench) -> None:
 
 
 async def test_a_job_that_does_not_say_when_it_was_made_is_run(bench: Bench) -> None:
-    """It was published by somebody else than the API, and nobody has cancelled it."""
+    """Such a job was not published by the API, and nobody has cancelled it."""
     (fact,) = await bench.serve(JobSubmitted(job_id="j", operation="noop", total=1))
     assert isinstance(fact, ItemFinished)
     assert fact.timings_ms["queued"] == 0.0
@@ -338,7 +338,7 @@ async def test_a_job_that_cannot_be_read_fails_where_it_is_certain_which_it_is(
 async def test_an_item_that_cannot_be_read_fails_where_it_is_certain_which_it_is(
     bench: Bench, key: bytes | None, damage: Any, ends: tuple[int, int] | None
 ) -> None:
-    """Nothing else would end it, and its batch."""
+    """Nothing else would end the item and its batch."""
     header = _nap(total=5).header()
     value, headers = cloudevents.encode(
         ItemQueued(job_id="job", index=3, attempt=2, job=header, input=ItemInput())
@@ -347,14 +347,14 @@ async def test_an_item_that_cannot_be_read_fails_where_it_is_certain_which_it_is
     value = damaged or damage
     facts = await bench.serve(None, key=key, value=value, headers=headers)
     assert len(bench.producer.to(TOPICS.dead_letter)) == 1
-    told = [(fact.index, fact.attempt) for fact in facts if isinstance(fact, ItemFailed)]
-    assert told == ([ends] if ends is not None else [])
+    failed = [(fact.index, fact.attempt) for fact in facts if isinstance(fact, ItemFailed)]
+    assert failed == ([ends] if ends is not None else [])
     assert all(fact.job_id == "job" and fact.unreadable and not fact.job for fact in facts)
 
 
 @pytest.mark.parametrize("first", ["a job", "an item"])
 async def test_what_cannot_be_read_does_not_end_what_runs(bench: Bench, first: str) -> None:
-    """It has not been told yet that it does: another one under its key came right behind it."""
+    """No fact says yet that it runs, when another message of its key comes right behind it."""
     good: AnyEvent = _nap()
     if first == "an item":
         header = _nap(total=5).header()
@@ -411,7 +411,7 @@ _POISON = {
 async def test_whatever_is_published_its_job_ends_and_no_worker_does(
     bench: Bench, damage: str, ends: type[AnyEvent]
 ) -> None:
-    """Others may publish jobs: what can be read, but not told on, is refused."""
+    """Others may publish jobs: one that decodes, but that no event can repeat, is rejected."""
     value, headers = cloudevents.encode(_nap())
     merged = value.decode()[:-1] + "," + damage[1:]
     (fact,) = await bench.serve(None, value=merged.encode(), headers=headers)

@@ -1,4 +1,4 @@
-"""Whether and when a failed item is tried again."""
+"""The retry policy: which failures are tried again, and after which delay."""
 
 from __future__ import annotations
 

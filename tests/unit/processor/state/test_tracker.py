@@ -1,4 +1,4 @@
-"""The single writer of a job's state: folds, publishes, and acks when it is in the log."""
+"""The tracker applies facts, publishes states and ends, and acks when these are in the log."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ async def test_the_progress_of_a_batch_is_published_once_an_interval() -> None:
     items = [s for s in bench.producer.to(TOPICS.state) if b"/" in (s.key or b"")]
     assert len(items) == 39
     await bench.track(item_fact(ItemFailed, submitted, 39))
-    assert bench.finished[0].progress.failed == 1, "the end is told at once"
+    assert bench.finished[0].progress.failed == 1, "the end is published at once"
     await bench.all_acked()
 
 
@@ -93,7 +93,7 @@ async def test_an_ended_batch_leaves_one_record(bench: Bench) -> None:
 
 
 async def test_progress_that_is_due_is_not_published_after_the_end(bench: Bench) -> None:
-    """The changelog's last word on a job is what a table is recovered from."""
+    """A table is recovered from the last record of each job in the changelog."""
     submitted = job(2)
     await bench.track(accepted(submitted), item_fact(ItemFinished, submitted, 0))
     bench.tracker.flush_all()
@@ -105,8 +105,8 @@ async def test_progress_that_is_due_is_not_published_after_the_end(bench: Bench)
 
 
 @pytest.mark.parametrize("last", ["the end", "more progress", "the end while it moves"])
-async def test_what_waits_for_room_is_not_overtaken_by_what_comes_later(last: str) -> None:
-    """A state that was older and written last would be the job's for ever: it would never end."""
+async def test_a_send_that_waits_for_space_is_not_overtaken_by_a_later_one(last: str) -> None:
+    """With an older state written last, the job would never end for readers."""
     producer = WaitingProducer()
     bench = Bench(interval_s=60, producer=producer)
     submitted = job(3 if last == "more progress" else 2)
@@ -140,7 +140,7 @@ async def test_a_revoke_publishes_what_is_held_back(bench: Bench) -> None:
 
 
 async def test_a_repeat_after_the_end_publishes_the_same_again(bench: Bench) -> None:
-    """The first time may have been lost with the worker."""
+    """The worker may have died before the first one was delivered."""
     submitted = job(2)
     facts = [accepted(submitted), *(item_fact(ItemFinished, submitted, n) for n in (0, 1))]
     await bench.track(*facts)
@@ -152,8 +152,8 @@ async def test_a_repeat_after_the_end_publishes_the_same_again(bench: Bench) -> 
     assert again.states == bench.states[-1:]
 
 
-async def test_repeats_after_the_end_are_told_once(bench: Bench) -> None:
-    """After a crash all facts since the last commit come again, and a batch's end is large."""
+async def test_repeats_after_the_end_are_published_once(bench: Bench) -> None:
+    """A crash repeats all facts since the last commit, and a batch's end is large."""
     submitted = job(30)
     facts = [item_fact(ItemFinished, submitted, index) for index in range(30)]
     await bench.track(accepted(submitted), *facts)
@@ -166,7 +166,7 @@ async def test_repeats_after_the_end_are_told_once(bench: Bench) -> None:
 @settings(max_examples=60)
 @given(st.data())
 def test_a_crash_at_any_message_changes_no_outcome(data: st.DataObject) -> None:
-    """The worker dies when a part of what it sent is in the log; facts not acked come again.
+    """The worker dies when a part of its sends is in the log; facts not acked are read again.
 
     Its disk may hold more than the log (it restarts there), or be gone (another takes over).
     """
@@ -202,12 +202,12 @@ def test_a_crash_at_any_message_changes_no_outcome(data: st.DataObject) -> None:
         await second.all_acked()
         return second.finished, second.compacted()
 
-    told, log = asyncio.run(run())
+    ends, log = asyncio.run(run())
     expected = Reader().read(facts).finished[0]
-    assert told and all(event == told[0] for event in told)
-    assert (told[0].status, told[0].items) == (expected.status, expected.items)
-    assert list(log) == [b"job"], "the log holds the job alone, and its last word is its end"
-    assert cloudevents.decode_state(log[b"job"]).items == told[0].items
+    assert ends and all(event == ends[0] for event in ends)
+    assert (ends[0].status, ends[0].items) == (expected.status, expected.items)
+    assert list(log) == [b"job"], "the log holds the job alone, and its last record is the end"
+    assert cloudevents.decode_state(log[b"job"]).items == ends[0].items
 
 
 _KEPT = {"key": "results/job/0.json"}
