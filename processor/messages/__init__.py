@@ -1,1 +1,1 @@
-"""Messages in and out: admission and acks in offset order, publishing, dead letters."""
+"""Messages in and out: admission by offset, publishing, acks by delivery, dead letters, control."""

@@ -1,1 +1,1 @@
-"""Where admitted messages wait: priority queue, retry queue; and the list of cancelled jobs."""
+"""Queues of admitted messages, by priority and by due time; and the list of cancelled jobs."""

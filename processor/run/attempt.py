@@ -45,7 +45,7 @@ class Attempt:
 
     @property
     def single(self) -> bool:
-        """Whether the item is its job: both have one key, so one partition on every topic."""
+        """True for a job of one: item and job share one key, so one partition on every topic."""
         return self.job.total == 1
 
     def task(self) -> ItemTask:
