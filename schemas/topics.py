@@ -10,6 +10,9 @@ from schemas.times import DAY_MS
 
 # Under the broker's own 1 MB default, a job of 100 URL inputs would not fit in one message.
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
+# How long compacted topics keep tombstones at least: a reader that was away for longer may never
+# see one.
+TOMBSTONE_RETENTION_MS = DAY_MS
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,7 @@ class Topic:
                 "cleanup.policy": "compact",
                 "min.cleanable.dirty.ratio": "0.2",
                 "segment.ms": str(DAY_MS // 4),
-                "delete.retention.ms": str(DAY_MS),
+                "delete.retention.ms": str(TOMBSTONE_RETENTION_MS),
             }
         return common | {"cleanup.policy": "delete", "retention.ms": str(self.retention_ms)}
 

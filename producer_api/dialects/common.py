@@ -18,7 +18,7 @@ from producer_api.ids import is_job_id, new_id
 from producer_api.jobs.limits import check_queue_limit
 from producer_api.jobs.staging import Staging
 from producer_api.jobs.submit import SubmitRequest
-from producer_api.read_model.queries import JobRecord
+from producer_api.read_model.records import JobRecord
 from schemas.jobs import Item, JobStatus, WebhookStyle
 
 Build = Callable[[Form, Staging], Mapping[str, Any]]

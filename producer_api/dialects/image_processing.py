@@ -24,7 +24,7 @@ from producer_api.http.problems import quoted
 from producer_api.http.query import json_answer
 from producer_api.http.routing import FILE, TEXT, Docs, Route
 from producer_api.jobs.staging import Staging
-from producer_api.read_model.queries import JobRecord
+from producer_api.read_model.records import JobRecord
 from producer_api.routes.items import finished_result, result_filename
 from schemas.jobs import JobStatus
 

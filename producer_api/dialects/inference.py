@@ -19,7 +19,7 @@ from producer_api.http.multipart import Form, FormSpec
 from producer_api.http.query import json_answer, query_text
 from producer_api.http.routing import FILE, TEXT, Docs, Route
 from producer_api.jobs.staging import Staging
-from producer_api.read_model.queries import JobRecord
+from producer_api.read_model.records import JobRecord
 from schemas.jobs import JobStatus
 
 NAME = "inference"

@@ -22,7 +22,8 @@ from producer_api.http.problems import Problem, quoted
 from producer_api.http.query import json_answer, query_int, query_text
 from producer_api.http.routing import FILE, TEXT, Docs, Route
 from producer_api.jobs.staging import Staging
-from producer_api.read_model.queries import JobRecord, ListFilter
+from producer_api.read_model.listing import ListFilter
+from producer_api.read_model.records import JobRecord
 from producer_api.routes.stats import stats_view, workers_view
 from schemas.jobs import Item, JobStatus
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
-from producer_api.read_model.queries import JobRecord
+from producer_api.read_model.records import JobRecord
 from schemas.errors import JobError
 from schemas.jobs import Item, ItemInput, JobState, JobStatus, Priority, Progress
 

@@ -59,7 +59,7 @@ class _ReadModelCollector:
         """Yield the gauges as of now."""
         jobs = GaugeMetricFamily("imagemill_jobs", "Jobs known", labels=("status", "priority"))
         counts: dict[tuple[str, str], int] = {}
-        for status, priority, _, number in self._read_model.counts():
+        for status, priority, _, number in self._read_model.queries.counts():
             counts[status, priority] = counts.get((status, priority), 0) + number
         for labels, number in counts.items():
             jobs.add_metric(labels, number)
@@ -67,7 +67,7 @@ class _ReadModelCollector:
         feed = self._read_model.feed
         for name, text, value in (
             ("projection_ready", "Whether all topics were read to their ends", self._ready()),
-            ("projection_messages", "Sum of the offsets read", sum(feed.reached.values())),
+            ("projection_messages", "Sum of the offsets read", sum(feed.read_offsets.values())),
             ("projection_skipped", "Messages that could not be used", feed.skipped),
             ("waiting_requests", "Requests that wait for a job", self._read_model.waiters.count),
         ):

@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from imagemill.kafka.errors import KafkaUnavailable
 from imagemill.kafka.producer import AsyncProducer
 from imagemill.settings import ApiSettings
-from producer_api.read_model.queries import JobRecord
 from producer_api.read_model.read_model import ReadModel
+from producer_api.read_model.records import JobRecord
 from schemas import cloudevents, topics
 from schemas.events import CancelRequested, JobSubmitted
 from schemas.jobs import Job

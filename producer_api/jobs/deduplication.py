@@ -13,8 +13,9 @@ from contextlib import asynccontextmanager
 from imagemill.kafka.producer import AsyncProducer
 from imagemill.settings import ApiSettings
 from producer_api.http.problems import RETRY_AFTER_S, Problem
-from producer_api.read_model.queries import Claim, JobRecord
+from producer_api.read_model.claims import Claim
 from producer_api.read_model.read_model import ReadModel
+from producer_api.read_model.records import JobRecord
 from schemas import cloudevents, topics
 from schemas.events import JobClaimed
 from schemas.times import now
@@ -88,7 +89,7 @@ class Deduplicator:
 
     def _valid_claim(self, own: JobClaimed) -> Claim | None:
         """Return the first claim of the id that had not ended when `own` was made."""
-        claim = self._read_model.claim(own.job_id)
+        claim = self._read_model.claims.first(own.job_id)
         return None if claim is None or claim.ends_at < own.at else claim
 
     async def _publish(self, claim: JobClaimed) -> None:

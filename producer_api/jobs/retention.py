@@ -1,10 +1,9 @@
-"""Removes what has outlived its time: jobs with their files everywhere, and files without a job."""
+"""Removes jobs that are older than the retention, with their files, and files without a job."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
@@ -28,14 +27,14 @@ from producer_api.read_model.queries import ExpiredJob
 from producer_api.read_model.read_model import ReadModel
 from schemas import cloudevents, topics
 from schemas.events import JobExpired
-from schemas.times import DAY_S, from_epoch, now, to_epoch
+from schemas.times import to_epoch
 
 log = logging.getLogger(__name__)
 
-_BATCH = 200
-# An upload waits this long at most for the last job that names it, and that one, as long as its
-# topic keeps it, for its turn. What is older than that and the time of an ended job is in no use.
-_UNENDED_S = MAX_UPLOAD_AGE_S + max(
+_BATCH_JOBS = 200
+# Seconds that a file can be in use before the retention of its job begins: an upload waits for
+# the last job that names it, and that job waits in its queue for as long as the topic keeps it.
+_MAX_USE_S = MAX_UPLOAD_AGE_S + max(
     (topic.retention_ms or 0) / 1000 for topic in topics.PRIORITY_TOPICS.values()
 )
 _PREFIXES = ("uploads/", "results/")
@@ -43,32 +42,27 @@ _PREFIXES = ("uploads/", "results/")
 
 @dataclass
 class Sweep:
-    """What a sweep removed, or would remove."""
+    """The jobs and files that a sweep removed, or would remove."""
 
     jobs: list[ExpiredJob] = field(default_factory=list)
     orphans: list[str] = field(default_factory=list)
+    """Keys of files without a job."""
 
 
 class Retention:
-    """Sweeps, once or for ever. Several processes may sweep at once: all of it is repeatable."""
+    """Sweeps once or at intervals. Several processes may sweep at once: each step is repeatable."""
 
     def __init__(
         self,
         settings: ApiSettings,
         store: ObjectStore,
         producer: AsyncProducer,
-        projection: ReadModel,
+        read_model: ReadModel,
     ) -> None:
         self._settings = settings
         self._store = store
         self._producer = producer
-        self._projection = projection
-
-    def horizon(self) -> RetentionCutoff:
-        """Where the time of jobs ends, as of now."""
-        return RetentionCutoff(
-            now(), from_epoch(time.time() - self._settings.retention_days * DAY_S)
-        )
+        self._read_model = read_model
 
     async def run(self) -> None:
         """Sweep at the interval of the setting until cancelled."""
@@ -77,11 +71,11 @@ class Retention:
             try:
                 sweep = await self.sweep()
             except (KafkaUnavailable, StoreError, ReadModelBehind) as error:
-                log.warning("Old jobs are not removed this time: %s", error)
+                log.warning("This sweep of old jobs ended early: %s", error)
                 continue
             except Exception:
-                # Nobody awaits this task: what ended it would end all sweeps, and not be told.
-                log.exception("Old jobs are not removed this time")
+                # Nobody awaits this task: an error that ended it would end all sweeps unseen.
+                log.exception("This sweep of old jobs ended early")
                 continue
             if sweep.jobs or sweep.orphans:
                 log.info(
@@ -90,55 +84,57 @@ class Retention:
                 )  # fmt: skip
 
     async def sweep(self, *, dry_run: bool = False) -> Sweep:
-        """Remove what is old and tell what that was; a dry run touches nothing.
+        """Remove what is old and return it; a dry run removes nothing.
 
         Raises:
             KafkaUnavailable, ReadModelBehind: the topics cannot be read to their ends, or written.
             StoreError: the store cannot be listed, or files not deleted. What was removed until
                 then stays removed.
         """
-        # Before the catch-up: a job that was made under a removed one's id since then is newer.
-        horizon = self.horizon()
-        await self._projection.catch_up()
+        # Before the catch-up: a job that took over a removed one's id since then is newer.
+        cutoff = RetentionCutoff.current(self._settings.retention_days)
+        await self._read_model.catch_up()
         sweep = Sweep()
-        for jobs in self._expired(horizon):
+        for jobs in self._expired(cutoff):
             if not dry_run:
-                await self._remove(jobs, horizon.now)
+                await self._remove(jobs, cutoff.now)
             sweep.jobs += jobs
-        sweep.orphans = await self._orphans()
+        sweep.orphans = await self._orphans(to_epoch(cutoff.oldest) - _MAX_USE_S)
         if not dry_run:
             await asyncio.to_thread(self._delete, sweep.orphans)
         return sweep
 
-    def _expired(self, horizon: RetentionCutoff) -> Iterator[list[ExpiredJob]]:
+    def _expired(self, cutoff: RetentionCutoff) -> Iterator[list[ExpiredJob]]:
         last = 0
-        while jobs := self._projection.expired(horizon, last, _BATCH):
+        while jobs := self._read_model.queries.expired(cutoff, last, _BATCH_JOBS):
             yield jobs
             last = jobs[-1].number
 
     async def _remove(self, jobs: list[ExpiredJob], at: str) -> None:
-        """Files first: if that fails, the job is still there to be swept again.
+        """Delete the jobs' files and then expire the jobs; a sweep that fails between repeats both.
 
-        What is newer than `at` belongs to a job that took an id over meanwhile.
+        Files newer than `at` belong to a job that took the id over meanwhile.
         """
         await asyncio.to_thread(self._delete_files, jobs, to_epoch(at))
-        # To the track agent, the one writer of states: it deletes its own, and every projection
-        # reads the tombstone.
         await asyncio.gather(*(self._expire(job.job_id, at) for job in jobs))
 
     async def _expire(self, job_id: str, at: str) -> None:
+        """Ask the track agent to delete the job: it alone writes states (guarantee 6).
+
+        Its tombstone removes the job from every read model.
+        """
         try:
             event = JobExpired(job_id=job_id, at=at)
         except ValidationError:
-            # Somebody else's record, under an id that no job can have: no agent would know it.
-            log.warning("The state of %r is no job's and stays on the topic", job_id)
+            # A foreign writer's state, under an id that no job can have and no agent knows.
+            log.warning("The state of %r is not of a job and stays on the topic", job_id)
             return
         value, headers = cloudevents.encode(event)
         topic = self._settings.topic(topics.JOBS_CONTROL.name)
         await self._producer.send(topic, job_id.encode(), value, headers)
 
     def _delete_files(self, jobs: list[ExpiredJob], before_s: float) -> None:
-        """What lies under the jobs' own keys: whatever else they name may be others', too."""
+        """Delete the files under the jobs' own keys; other files that they name may be shared."""
         self._delete(
             key
             for job in jobs
@@ -151,15 +147,14 @@ class Retention:
         if wanted:
             self._store.delete(*wanted)
 
-    async def _orphans(self) -> list[str]:
-        """Old files under no job's id: uploads, used or not, and what failed submits left."""
-        before_s = time.time() - self._settings.retention_days * DAY_S - _UNENDED_S
+    async def _orphans(self, before_s: float) -> list[str]:
+        """Return the keys of files older than that whose job is gone, or never was queued."""
         old = [
             key
             for prefix in _PREFIXES
             for key in await asyncio.to_thread(self._older_than, prefix, before_s)
         ]
-        return [key for key in old if self._projection.peek(job_of_key(key)) is None]
+        return [key for key in old if self._read_model.peek(job_of_key(key)) is None]
 
     def _older_than(self, prefix: str, before_s: float) -> list[str]:
         try:
@@ -169,5 +164,5 @@ class Retention:
                 if stat.modified.timestamp() < before_s
             ]
         except InvalidKey:
-            # A job published by somebody else, under an id that no file can have.
+            # A foreign writer's job, under an id that cannot begin a key.
             return []

@@ -19,8 +19,8 @@ from producer_api.jobs.limits import RequestLimits
 from producer_api.jobs.plan import ResolvedOperations, find_template, resolve_operations
 from producer_api.jobs.publication import JobPublisher
 from producer_api.jobs.staging import Staging
-from producer_api.read_model.queries import JobRecord
 from producer_api.read_model.read_model import ReadModel
+from producer_api.read_model.records import JobRecord
 from schemas.events import JobSubmitted
 from schemas.jobs import ItemInput, Job, Priority, Webhook, WebhookStyle
 from schemas.times import DAY_S, from_epoch

@@ -1,4 +1,9 @@
-"""The thread that fills the read side from the topics, and never stops for a bad message."""
+"""The thread that keeps the file as new as the topics.
+
+It reads every partition of the topics, without a consumer group: each API process has a file of
+its own. An empty file is filled by rebuild.py first; from then on each batch goes in one
+transaction with its offsets, so that a restart reads on exactly where the file ends.
+"""
 
 from __future__ import annotations
 
@@ -8,73 +13,87 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 
 from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import Message
 
 from imagemill.kafka.load import LoadMeter
 from imagemill.kafka.topic_partition import TopicPartition
 from imagemill.settings import ApiSettings
+from producer_api.read_model import schema
 from producer_api.read_model.changes import ChangeCollector, Changes, RetentionCutoff
+from producer_api.read_model.origin import Origin, present_origin
 from producer_api.read_model.rebuild import Rebuild
 from producer_api.read_model.topic_reader import TopicReader, partitions_of
-from producer_api.read_model.writer import ProjectionStore
-from schemas.times import DAY_S, from_epoch, now
+from producer_api.read_model.waiters import TransactionWaiters
+from producer_api.read_model.writer import ReadModelWriter
 
 log = logging.getLogger(__name__)
 
-_BATCH = 2000
-_POLL_S = 0.2
-# Under load a batch is gathered this long: a transaction and a wake-up for each message would
-# take a quarter of a core from the requests. A message after a pause is not held up.
+_MAX_BATCH_MESSAGES = 2000
+# How soon the thread notices that it is to stop.
+_POLL_TIMEOUT_S = 0.2
+# How long messages are gathered into one transaction, from the first one on: a transaction and a
+# wake-up of the loop for each would take a quarter of a core from the requests. The first message
+# after a pause is written at once.
 _GATHER_S = 0.01
-# While hundreds come a second: nobody waits for one of them alone.
-_BUSY_GATHER_S = 0.03
-# While a request waits for what the feed has not read yet: less, and that is noticed this soon.
-_HURRIED_S = 0.001
+# The same under high load, when nobody waits for one message alone.
+_HIGH_LOAD_GATHER_S = 0.03
+# The same while a request waits for what is not read yet.
+_AWAITED_GATHER_S = 0.001
+# Gathering looks this often for a request that has begun to wait.
 _SLICE_S = 0.002
-_BUSY_SLICE_S = 0.01
+_HIGH_LOAD_SLICE_S = 0.01
 _RETRY_S = 1.0
-# How many undecodable messages are told one by one in a batch.
-_TOLD = 5
+# How often the file's origin is compared with the cluster.
+_ORIGIN_CHECK_S = 600.0
+_MAX_LOGGED_SKIPS = 5
 
 OnChange = Callable[[set[str]], None]
 
 
 class Feed:
-    """Reads every partition of the topics into the store; offsets go in the same transaction.
+    """Feeds the file from the topics on a thread of its own; `start` once, then `stop`."""
 
-    No consumer group is joined: each API process reads all of it, into its own file.
-    """
-
-    def __init__(self, settings: ApiSettings, store: ProjectionStore, on_change: OnChange) -> None:
-        """`on_change` is called after each transaction, on the thread it was made by, with the
-        jobs."""
+    def __init__(
+        self,
+        settings: ApiSettings,
+        writer: ReadModelWriter,
+        admin: AdminClient,
+        readers: TransactionWaiters,
+        on_change: OnChange,
+    ) -> None:
+        """`on_change` is called on the feed's thread after each transaction, with the ids of the
+        jobs in it; while `readers` wait, transactions are made sooner."""
         self._settings = settings
-        self._store = store
+        self._writer = writer
+        self._admin = admin
+        self._readers = readers
         self._on_change = on_change
-        self._fold = ChangeCollector(settings.topic_prefix)
+        self._collector = ChangeCollector(settings.topic_prefix)
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="projection-feed", daemon=True)
-        # Both are replaced, never changed, so that other threads may read them without a lock:
-        # how far the topics were read, and the same once the file is complete. Until then, lists
-        # and counts are not right, however far it is.
-        self.reached: dict[TopicPartition, int] = {}
-        self.positions: dict[TopicPartition, int] = {}
+        self._thread = threading.Thread(target=self._run, name="read-model-feed", daemon=True)
+        self._load = LoadMeter()
+        self._last_batch_s = 0.0
+        self._damaged = False
+        # Other threads read both without a lock: they are replaced, never changed.
+        self.read_offsets: dict[TopicPartition, int] = {}
+        """The offset to read next of each partition."""
+        self.visible_offsets: dict[TopicPartition, int] = {}
+        """The same once the file is complete; empty before, since lists and counts lack rows."""
         self.skipped = 0
-        # How many wait for a transaction; set on another thread.
-        self.awaited = 0
-        self._last_batch = 0.0
-        self._pace = LoadMeter()
+        """Messages that could not be used."""
 
     @property
     def partitions(self) -> list[TopicPartition]:
-        """All partitions read."""
-        return partitions_of(self._settings, self._fold.topics)
+        """All partitions that are read."""
+        return partitions_of(self._settings, self._collector.topics)
 
     @property
     def alive(self) -> bool:
-        """Whether the thread runs; when it does not, the process is of no use any more."""
+        """Whether the thread runs; once it does not, only a restart of the process helps."""
         return self._thread.is_alive()
 
     def start(self) -> None:
@@ -92,82 +111,127 @@ class Feed:
             try:
                 self._read()
             except (KafkaException, sqlite3.Error) as error:
+                self._damaged = schema.is_damage(error)
                 log.warning("Reading the topics begins again in %s s: %s", _RETRY_S, error)
                 self._stopping.wait(_RETRY_S)
 
     def _read(self) -> None:
-        """Read until told to stop; raises what the broker or the file cannot recover from."""
+        """Read until `stop`, or until the topics are others.
+
+        Raises:
+            KafkaException, sqlite3.Error: reading must begin again from the file's offsets.
+        """
+        if self._damaged:
+            log.warning("The read model's file is damaged and is rebuilt from the topics")
+            self.read_offsets, self.visible_offsets = {}, {}
+            self._writer.replace()
+            self._damaged = False
+        self._settle_origin()
+        if not self._writer.is_complete and not self._rebuild():
+            return
+        self.read_offsets = self.visible_offsets = self._writer.offsets()
+        # Some may wait for these offsets, and the next message may be long in coming.
+        self._on_change(set())
         with closing(TopicReader(self._settings)) as reader:
-            self._settle_cluster(reader.cluster_id())
-            if not self._store.complete and not self._fill():
-                return
-            self.reached = self.positions = self._store.offsets()
-            # Who waits for these positions is told now: a message may be long in coming.
-            self._on_change(set())
-            reader.assign(self._fold.topics, self.positions)
+            reader.assign(self._collector.topics, self.visible_offsets)
+            check_at_s = time.monotonic() + _ORIGIN_CHECK_S
             while not self._stopping.is_set():
                 self._step(reader)
+                if time.monotonic() >= check_at_s:
+                    if self._is_outdated(reader):
+                        return
+                    check_at_s = time.monotonic() + _ORIGIN_CHECK_S
 
-    def _settle_cluster(self, cluster_id: str) -> None:
-        """Empty the file when it was filled from another cluster: its offsets mean nothing here."""
-        if not self._store.belongs_to(cluster_id):
-            log.warning("The projection was of another Kafka cluster and is rebuilt from this one.")
-            self._store.begin_anew(cluster_id)
+    def _settle_origin(self) -> None:
+        """Empty the file if it does not fit the topics, and note what it is filled from."""
+        present, known = self._present_origin(), self._writer.origin()
+        reason = known and known.outdated_reason(present)
+        if reason:
+            log.warning("The read model is rebuilt from the topics: %s", reason)
+            self.read_offsets, self.visible_offsets = {}, {}
+            self._writer.reset()
+        if reason or known is None:
+            self._writer.write_origin(present)
         else:
-            self._store.remember_cluster(cluster_id)
+            # Its rows are as old as they were.
+            self._writer.write_origin(replace(present, current_at_s=known.current_at_s))
 
-    def _fill(self) -> bool:
-        """Fill the file and call it complete; False when told to stop before."""
-        self.reached, self.positions = {}, {}
-        filling = Rebuild(self._settings, self._fold, self._store, self._filled, self._on_change)
-        # They are written with the last rows: if they are there, only the end went wrong before.
-        if not self._store.offsets():
-            filling.run(self._stopping, self._horizon())
+    def _is_outdated(self, reader: TopicReader) -> bool:
+        """Compare the origin again, and note that the file is as new as the topics."""
+        try:
+            present = self._present_origin()
+        except KafkaException as error:
+            log.info("The topics cannot be compared with the read model now: %s", error)
+            return False
+        known = self._writer.origin()
+        if known is not None and known.outdated_reason(replace(present, current_at_s=0.0)):
+            return True
+        if not reader.unread:
+            self._writer.write_origin(present)
+        return False
+
+    def _present_origin(self) -> Origin:
+        return present_origin(self._admin, self._collector.topics, time.time())
+
+    def _rebuild(self) -> bool:
+        """Fill the file and complete it; False when stopped before."""
+        # Offsets are written with the last rows. If they are there, only completing it failed.
+        if not self._writer.offsets():
+            rebuild = Rebuild(
+                self._settings, self._collector, self._writer, self._on_read, self._on_change
+            )
+            rebuild.run(self._stopping, self._cutoff())
         if self._stopping.is_set():
             return False
-        self._store.finish()
+        self._writer.complete()
         return True
 
-    def _filled(self, so_far: Changes) -> None:
-        self.reached = dict(so_far.next)
-        self._tell_skipped(so_far.skipped)
+    def _on_read(self, so_far: Changes) -> None:
+        self.read_offsets = dict(so_far.next_offsets)
+        self._log_skipped(so_far.skipped)
 
     def _step(self, reader: TopicReader) -> None:
-        first = reader.wait(_POLL_S)
+        """Write what comes within the poll and gather windows, in one transaction."""
+        first = reader.wait(_POLL_TIMEOUT_S)
         if first is None:
             return
-        changes = self._fold.fold([*first, *self._gather(reader)], self._horizon())
+        changes = self._collector.collect([*first, *self._gather(reader)], self._cutoff())
         ends = reader.take_ends().items()
-        changes.move_to({where: end for where, end in ends if self.reached.get(where) != end})
-        if changes.next:
+        changes.advance({where: end for where, end in ends if self.read_offsets.get(where) != end})
+        if changes.next_offsets:
             self._apply(changes)
-            self._last_batch = time.monotonic()
+            self._last_batch_s = time.monotonic()
 
     def _gather(self, reader: TopicReader) -> list[Message]:
-        """What comes with a message, or shortly after it."""
-        messages = reader.read(_BATCH, _HURRIED_S if self.awaited else 0)
+        """Read the messages that arrive within the gather window."""
+        first_timeout_s = _AWAITED_GATHER_S if self._readers.count else 0
+        messages = reader.read(_MAX_BATCH_MESSAGES, first_timeout_s)
         now_s = time.monotonic()
-        busy = self._pace.count(len(messages))
-        gather_s, slice_s = (_BUSY_GATHER_S, _BUSY_SLICE_S) if busy else (_GATHER_S, _SLICE_S)
-        end_s = now_s + gather_s if now_s - self._last_batch < gather_s else now_s
-        while not self.awaited and len(messages) < _BATCH and time.monotonic() < end_s:
-            more = reader.read(_BATCH - len(messages), slice_s)
-            self._pace.count(len(more))
+        if self._load.count(len(messages)):
+            gather_s, slice_s = _HIGH_LOAD_GATHER_S, _HIGH_LOAD_SLICE_S
+        else:
+            gather_s, slice_s = _GATHER_S, _SLICE_S
+        end_s = now_s + gather_s if now_s - self._last_batch_s < gather_s else now_s
+        while (
+            not self._readers.count
+            and len(messages) < _MAX_BATCH_MESSAGES
+            and time.monotonic() < end_s
+        ):
+            more = reader.read(_MAX_BATCH_MESSAGES - len(messages), slice_s)
+            self._load.count(len(more))
             messages += more
         return messages
 
     def _apply(self, changes: Changes) -> None:
-        self._store.apply(changes)
-        self.reached = self.positions = self.positions | changes.next
-        self._tell_skipped(changes.skipped)
+        self._writer.apply(changes)
+        self.read_offsets = self.visible_offsets = self.visible_offsets | changes.next_offsets
+        self._log_skipped(changes.skipped)
         self._on_change(changes.job_ids())
 
-    def _tell_skipped(self, skipped: list[str]) -> None:
+    def _log_skipped(self, skipped: list[str]) -> None:
         self.skipped += len(skipped)
-        for text in skipped[:_TOLD]:
+        for text in skipped[:_MAX_LOGGED_SKIPS]:
             log.warning("A message was skipped: %s", text)
 
-    def _horizon(self) -> RetentionCutoff:
-        return RetentionCutoff(
-            now(), from_epoch(time.time() - self._settings.retention_days * DAY_S)
-        )
+    def _cutoff(self) -> RetentionCutoff:
+        return RetentionCutoff.current(self._settings.retention_days)

@@ -1,8 +1,8 @@
-"""Fills a new read side from the topics' beginnings, as fast as one process can.
+"""Fills an empty file from the topics' beginnings, as fast as one process can.
 
-Two readers, one of submissions and one of states, take turns so that a job's two messages come
-close together and it is written once, as one row. A second thread writes: SQLite does not need the
-interpreter meanwhile.
+One thread reads and decodes while a second one writes the batch before: SQLite does not need the
+interpreter meanwhile. Batches are large, since the messages of one job that fall into one batch
+are written as one row.
 """
 
 from __future__ import annotations
@@ -14,17 +14,18 @@ from contextlib import closing
 
 from imagemill.settings import ApiSettings
 from producer_api.read_model.changes import ChangeCollector, Changes, RetentionCutoff
-from producer_api.read_model.pairs import Pairs
 from producer_api.read_model.topic_reader import TopicReader
-from producer_api.read_model.writer import ProjectionStore
+from producer_api.read_model.writer import ReadModelWriter
 
-# Messages at a time: of more, the first are out of the processor's cache when the last are read.
-_STEP = 1000
-_GATHER_S = 0.005
-# After so many it is written whatever there is: not all messages are of jobs.
-_UNWRITTEN = 50_000
+# Messages decoded at a time: of more, the first leave the processor's cache before they are used.
+_READ_MESSAGES = 1000
+_READ_TIMEOUT_S = 0.005
+# Limits of a batch. Another one is in memory at the same time, being written.
+_BATCH_JOBS = 32_768
+_BATCH_MESSAGES = 100_000
+_BATCH_BYTES = 64 * 1024 * 1024
 
-OnStep = Callable[[Changes], None]
+OnRead = Callable[[Changes], None]
 OnWritten = Callable[[set[str]], None]
 
 
@@ -34,66 +35,64 @@ class Rebuild:
     def __init__(
         self,
         settings: ApiSettings,
-        fold: ChangeCollector,
-        store: ProjectionStore,
-        on_step: OnStep,
+        collector: ChangeCollector,
+        writer: ReadModelWriter,
+        on_read: OnRead,
         on_written: OnWritten,
     ) -> None:
-        """`on_step` is told what was read; `on_written`, on another thread, which jobs are in the
-        file now."""
+        """`on_read` is called with what was collected so far; `on_written`, on the writing thread,
+        with the jobs that are in the file now."""
         self._settings = settings
-        self._fold = fold
-        self._store = store
-        self._on_step = on_step
+        self._collector = collector
+        self._writer = writer
+        self._on_read = on_read
         self._on_written = on_written
-        self._pairs = Pairs()
-        self._unwritten = 0
 
-    def run(self, stopping: threading.Event, horizon: RetentionCutoff) -> None:
-        """Read until all topics were at their ends, or until told to stop.
+    def run(self, stopping: threading.Event, cutoff: RetentionCutoff) -> None:
+        """Read until all topics were at their ends, or until `stopping` is set.
 
-        Only in the first case there are offsets in the file then.
+        The offsets are written with the last rows: a file that has them has all rows before them.
 
         Raises:
             KafkaException: the broker cannot be read from.
             sqlite3.Error: the file cannot be written.
         """
+        changes = Changes()
         with (
-            closing(TopicReader(self._settings)) as submissions,
-            closing(TopicReader(self._settings)) as states,
-            ThreadPoolExecutor(1, "projection-writer") as writer,
+            closing(TopicReader(self._settings)) as reader,
+            ThreadPoolExecutor(1, "read-model-writer") as thread,
         ):
-            submissions.assign(self._fold.submissions, {})
-            states.assign(self._fold.states, {})
+            reader.assign(self._collector.topics, {})
             writing: Future[None] | None = None
-            while (submissions.unread or states.unread) and not stopping.is_set():
-                self._step(self._behind(submissions, states), horizon)
-                if self._pairs.full or self._unwritten >= _UNWRITTEN:
+            while reader.unread and not stopping.is_set():
+                self._read(reader, changes, cutoff)
+                if _is_full(changes):
                     if writing is not None:
                         writing.result()
-                    writing = writer.submit(self._write, self._pairs.take())
-                    self._unwritten = 0
+                    following = Changes(next_offsets=changes.next_offsets)
+                    changes.next_offsets = {}
+                    writing = thread.submit(self._write, changes)
+                    changes = following
             if writing is not None:
                 writing.result()
         if not stopping.is_set():
-            last = self._pairs.take_all()
-            # With the last rows only: until then, what was read is not all in the file.
-            last.next = self._pairs.next
-            self._write(last)
+            self._write(changes)
 
-    def _behind(self, submissions: TopicReader, states: TopicReader) -> TopicReader:
-        if not (submissions.unread and states.unread):
-            return submissions if submissions.unread else states
-        return states if self._pairs.more_submissions else submissions
-
-    def _step(self, reader: TopicReader, horizon: RetentionCutoff) -> None:
-        messages = reader.read(_STEP, _GATHER_S)
-        self._fold.fold(messages, horizon, self._pairs)
-        self._unwritten += len(messages)
-        self._pairs.move_to(reader.take_ends())
-        self._on_step(self._pairs)
-        self._pairs.skipped.clear()
+    def _read(self, reader: TopicReader, changes: Changes, cutoff: RetentionCutoff) -> None:
+        messages = reader.read(_READ_MESSAGES, _READ_TIMEOUT_S)
+        self._collector.collect(messages, cutoff, changes)
+        changes.advance(reader.take_ends())
+        self._on_read(changes)
+        changes.skipped.clear()
 
     def _write(self, changes: Changes) -> None:
-        self._store.apply(changes)
+        self._writer.apply(changes)
         self._on_written(changes.job_ids())
+
+
+def _is_full(changes: Changes) -> bool:
+    return (
+        len(changes.jobs) >= _BATCH_JOBS
+        or changes.messages >= _BATCH_MESSAGES
+        or changes.size_bytes >= _BATCH_BYTES
+    )

@@ -1,47 +1,58 @@
-"""The tables of the read side, and how its SQLite file is opened or begun anew."""
+"""The read model's SQLite file: its tables, and its one writing and several reading connections."""
 
 from __future__ import annotations
 
 import logging
 import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 log = logging.getLogger(__name__)
 
-# Raised whenever the tables below change: a file of another version is rebuilt by replay. A file
-# that is not complete has none.
-VERSION = 3
-# One number for readers and the writer: a reader never waits in WAL mode, but opening may.
+# PRAGMA user_version of a complete file; raise it with every change of the tables below, so that
+# files of older versions are rebuilt. An incomplete file has 0.
+VERSION = 4
+# Seconds to wait for a lock. Readers never wait for the writer in WAL mode, but opening may.
 _BUSY_TIMEOUT_S = 10.0
-# Jobs are one to three kilobytes: on smaller pages a third of the space is left over.
+# A job takes 1 to 3 KB: on pages of the default 4096 bytes a third of the space stays unused.
 _PAGE_BYTES = 8192
+_MMAP_BYTES = 256 * 1024 * 1024
+_CACHE_KB = 64 * 1024
 
 _TABLES = """
+-- One row a job. `submitted` and `state` are the messages as they came, checked when they are
+-- read; the columns before them are copied out of them, to search by.
 CREATE TABLE jobs (
-  number INTEGER PRIMARY KEY,
+  number INTEGER PRIMARY KEY,    -- order of arrival here; differs between API processes
   job_id TEXT NOT NULL UNIQUE,
-  revision INTEGER NOT NULL,
-  status TEXT NOT NULL,
+  revision INTEGER NOT NULL,     -- of the state; 0 while there is none
+  status TEXT NOT NULL,          -- a schemas.jobs.JobStatus
   operation TEXT NOT NULL,
-  priority TEXT NOT NULL,
-  created_at TEXT NOT NULL,
-  ended_at TEXT,
-  expires_at TEXT,
-  submitted BLOB,
-  state BLOB
+  priority TEXT NOT NULL,        -- a schemas.jobs.Priority
+  created_at TEXT NOT NULL,      -- timestamps order as text; empty while it is not known
+  ended_at TEXT,                 -- null while the job has not ended
+  expires_at TEXT,               -- null for the retention that all jobs have
+  submitted BLOB,                -- JobSubmitted, null until it is read
+  state BLOB                     -- JobState, null until one is read
 );
+-- The items of running batches; an ended job has its items in its state.
 CREATE TABLE items (
   job_id TEXT NOT NULL,
   item INTEGER NOT NULL,
-  document BLOB NOT NULL,
+  document BLOB NOT NULL,        -- Item
   PRIMARY KEY (job_id, item)
 );
+-- The last message of each key on the other compacted topics: templates, workers.heartbeats.
 CREATE TABLE documents (
-  kind TEXT NOT NULL,
-  name TEXT NOT NULL,
+  kind TEXT NOT NULL,            -- the topic's name without the prefix
+  name TEXT NOT NULL,            -- the message's key
   document BLOB NOT NULL,
   PRIMARY KEY (kind, name)
 ) WITHOUT ROWID;
+-- The first claim of each job id; see claims.py.
 CREATE TABLE claims (
   job_id TEXT PRIMARY KEY,
   fingerprint TEXT NOT NULL,
@@ -49,13 +60,24 @@ CREATE TABLE claims (
   ends_at TEXT NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX claims_by_end ON claims (ends_at);
+-- The offset to read next of each partition, written in one transaction with the rows before it.
 CREATE TABLE offsets (
   topic TEXT NOT NULL,
   partition INTEGER NOT NULL,
   next INTEGER NOT NULL,
   PRIMARY KEY (topic, partition)
 ) WITHOUT ROWID;
-CREATE TABLE cluster (id TEXT NOT NULL);
+-- The cluster that the rows came from, and when they were last as new as its topics. One row.
+CREATE TABLE origin (
+  cluster_id TEXT NOT NULL,
+  current_at REAL NOT NULL       -- Unix time in seconds
+);
+-- The id of each topic read: a topic that is deleted and created again has another one.
+CREATE TABLE topics (
+  name TEXT PRIMARY KEY,
+  topic_id TEXT NOT NULL
+) WITHOUT ROWID;
+-- Jobs counted by the triggers below, so that statistics need not read all rows.
 CREATE TABLE counts (
   status TEXT NOT NULL,
   priority TEXT NOT NULL,
@@ -64,8 +86,8 @@ CREATE TABLE counts (
   PRIMARY KEY (status, priority, operation)
 ) WITHOUT ROWID;
 """
-# What follows from the jobs: made when all of them are there, in a quarter of the time.
-_DERIVED = """
+# Made when the file is filled: keeping them up to date during a rebuild took four times as long.
+_INDEXES = """
 CREATE INDEX jobs_by_time ON jobs (created_at, job_id);
 CREATE INDEX jobs_by_status ON jobs (status, created_at, job_id);
 CREATE INDEX jobs_by_operation ON jobs (operation, created_at, job_id);
@@ -92,7 +114,7 @@ END;
 
 
 def open_writer(path: Path) -> sqlite3.Connection:
-    """The file's one writing connection; a file that is damaged or of another version is replaced.
+    """Open the file's one writing connection; replace a file that is damaged or incomplete.
 
     Raises:
         sqlite3.Error: the file can be neither opened nor created.
@@ -101,62 +123,128 @@ def open_writer(path: Path) -> sqlite3.Connection:
     try:
         return _open_current(path)
     except sqlite3.DatabaseError as error:
+        # A locked file or a full disk is no damage.
         if isinstance(error, sqlite3.OperationalError):
             raise
-        log.warning("The projection %s is damaged and is rebuilt from the topics: %s", path, error)
-    for stale in (path, *(path.with_name(path.name + tail) for tail in ("-wal", "-shm"))):
-        stale.unlink(missing_ok=True)
+        log.warning("The read model %s is damaged and is rebuilt from the topics: %s", path, error)
+    delete(path)
     return _open_current(path)
 
 
-def open_reader(path: Path) -> sqlite3.Connection:
-    """A connection that only reads, for one thread at a time."""
-    connection = _connect(path)
-    connection.execute("PRAGMA query_only = ON")
-    return connection
+def delete(path: Path) -> None:
+    """Delete the file and what SQLite keeps beside it."""
+    for stale in (path, *(path.with_name(path.name + tail) for tail in ("-wal", "-shm"))):
+        stale.unlink(missing_ok=True)
 
 
-def begin_anew(connection: sqlite3.Connection) -> None:
-    """Empty the file and leave it as a new one, to be filled and then completed."""
-    kinds = {"table": "TABLE", "trigger": "TRIGGER", "index": "INDEX"}
-    # Nothing is lost with a file that is not complete: it is begun anew, and need not be flushed.
-    connection.execute("PRAGMA synchronous = OFF")
+def is_damage(error: Exception) -> bool:
+    """Tell if the error says that the file is damaged, which trying again does not mend."""
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK) & 0xFF
+    return code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+class Reader:
+    """A read-only connection; its lock lets several threads use it."""
+
+    def __init__(self, path: Path) -> None:
+        """Open the file. Raises sqlite3.Error when there is none."""
+        self._path = path
+        self._lock = threading.Lock()
+        self._connection = self._open()
+
+    def _open(self) -> sqlite3.Connection:
+        connection = _connect(self._path)
+        connection.execute("PRAGMA query_only = ON")
+        return connection
+
+    def one(self, query: str, values: tuple[Any, ...] = ()) -> tuple[Any, ...] | None:
+        """Return the first row, or None."""
+        with self._lock:
+            return self._connection.execute(query, values).fetchone()
+
+    def all(self, query: str, values: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+        """Return all rows; they are of one moment."""
+        with self._lock:
+            return self._connection.execute(query, values).fetchall()
+
+    @contextmanager
+    def snapshot(self) -> Iterator[sqlite3.Connection]:
+        """Lend the connection for several queries; all of them see the file at one moment."""
+        with self._lock:
+            self._connection.execute("BEGIN")
+            try:
+                yield self._connection
+            finally:
+                self._connection.execute("COMMIT")
+
+    @contextmanager
+    def reopened(self) -> Iterator[None]:
+        """Close the connection, and open the file again at the end of the block."""
+        with self._lock:
+            self._connection.close()
+            yield
+            self._connection = self._open()
+
+    def close(self) -> None:
+        """Close the connection after the query under way: closed during one, SQLite crashes."""
+        with self._lock:
+            self._connection.close()
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """Commit what the block writes, or roll it back and raise what failed."""
     connection.execute("BEGIN IMMEDIATE")
-    found = connection.execute(
-        "SELECT type, name FROM sqlite_master WHERE name NOT LIKE 'sqlite_%' ORDER BY type DESC"
-    ).fetchall()
-    for kind, name in found:
-        connection.execute(f"DROP {kinds[kind]} IF EXISTS {name}")
-    _run(connection, _TABLES)
-    connection.execute("PRAGMA user_version = 0")
-    connection.execute("COMMIT")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        # On a full disk, among others, SQLite has rolled back by itself; a second ROLLBACK would
+        # raise an error of its own in place of the cause.
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def reset(connection: sqlite3.Connection) -> None:
+    """Empty the file and make the tables, without indexes: fill it and then `complete` it.
+
+    Raises:
+        sqlite3.Error: nothing was changed; trying again is safe.
+    """
+    # An incomplete file is reset at the next start, so it need not survive a power failure.
+    connection.execute("PRAGMA synchronous = OFF")
+    with transaction(connection):
+        found = connection.execute(
+            "SELECT type, name FROM sqlite_master WHERE name NOT LIKE 'sqlite_%' ORDER BY type DESC"
+        ).fetchall()
+        for kind, name in found:
+            # A trigger or index goes with its table.
+            connection.execute(f"DROP {kind.upper()} IF EXISTS {name}")
+        _run(connection, _TABLES)
+        connection.execute("PRAGMA user_version = 0")
 
 
 def is_complete(connection: sqlite3.Connection) -> bool:
-    """Whether the file is of this version and was filled to the topics' ends once."""
+    """Tell if the file is of this version and was filled to the topics' ends once."""
     return connection.execute("PRAGMA user_version").fetchone()[0] == VERSION
 
 
 def complete(connection: sqlite3.Connection) -> None:
-    """Add what follows from the rows, and only then call the file complete.
+    """Make indexes and counts from the rows, and then mark the file complete.
 
     Raises:
-        sqlite3.Error: it is not complete; trying again is safe.
+        sqlite3.Error: the file is still incomplete; trying again is safe.
     """
-    connection.execute("BEGIN IMMEDIATE")
-    try:
+    with transaction(connection):
         if not connection.execute("SELECT 1 FROM sqlite_master WHERE type = 'trigger'").fetchone():
-            _run(connection, _DERIVED)
-        connection.execute("COMMIT")
-    except BaseException:
-        connection.execute("ROLLBACK")
-        raise
-    # A power failure may take the last transactions with it: the topics still hold them. But what
-    # was written without a flush could be damaged in the middle.
+            _run(connection, _INDEXES)
+    # From here on, a power failure may cost the last transactions, which the topics still hold.
+    # What was written before without a flush could be damaged anywhere, so it is flushed now.
     connection.execute("PRAGMA synchronous = NORMAL")
     busy, _, _ = connection.execute("PRAGMA wal_checkpoint(FULL)").fetchone()
     if busy:
-        raise sqlite3.OperationalError("a reader does not let the file be flushed")
+        raise sqlite3.OperationalError("a reader keeps the file from being flushed")
     connection.execute(f"PRAGMA user_version = {VERSION}")
 
 
@@ -164,7 +252,7 @@ def _connect(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(
         path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
     )
-    connection.execute("PRAGMA mmap_size = 268435456")
+    connection.execute(f"PRAGMA mmap_size = {_MMAP_BYTES}")
     return connection
 
 
@@ -174,9 +262,9 @@ def _open_current(path: Path) -> sqlite3.Connection:
         connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
-        connection.execute("PRAGMA cache_size = -65536")
+        connection.execute(f"PRAGMA cache_size = -{_CACHE_KB}")
         if not is_complete(connection):
-            begin_anew(connection)
+            reset(connection)
     except BaseException:
         connection.close()
         raise
@@ -184,7 +272,7 @@ def _open_current(path: Path) -> sqlite3.Connection:
 
 
 def _run(connection: sqlite3.Connection, script: str) -> None:
-    """The statements of a script; executescript would commit the caller's transaction first."""
+    """Run a script's statements; executescript would commit the transaction around them."""
     pending = ""
     for line in script.splitlines():
         pending += line + "\n"

@@ -1,4 +1,4 @@
-"""Reads given partitions to their ends and on, without a consumer group."""
+"""Reads all partitions of some topics to their ends and on, without a consumer group."""
 
 from __future__ import annotations
 
@@ -15,13 +15,15 @@ from imagemill.settings import ApiSettings
 
 log = logging.getLogger(__name__)
 
-_CLUSTER_TIMEOUT_S = 5.0
-# Fetched and not read yet; a filling has two readers.
-_FETCHED_KB = 16 * 1024
+# The name that ACLs grant; nothing is committed under it.
+_GROUP = "api-projection"
+_METADATA_TIMEOUT_S = 5.0
+# Messages fetched ahead of what was read, in KB.
+_MAX_FETCHED_KB = 32 * 1024
 
 
 def partitions_of(settings: ApiSettings, topics: Iterable[str]) -> list[TopicPartition]:
-    """All partitions of these topics."""
+    """Return all partitions of these topics."""
     numbers = range(settings.topic_partitions)
     return [TopicPartition(topic, number) for topic in topics for number in numbers]
 
@@ -32,56 +34,54 @@ class TopicReader:
     def __init__(self, settings: ApiSettings) -> None:
         self._settings = settings
         self._consumer = Consumer(
-            consumer_config(settings, "api-projection")
+            consumer_config(settings, _GROUP)
             | {
                 "enable.partition.eof": True,
                 "fetch.error.backoff.ms": 100,
-                "queued.max.messages.kbytes": _FETCHED_KB,
-                # A second by default, each time that so much is fetched.
+                "queued.max.messages.kbytes": _MAX_FETCHED_KB,
+                # Pause after that much was fetched; the default of 1 s would stop a rebuild.
                 "fetch.queue.backoff.ms": 5,
             }
         )
-        # The partitions that were not read to their ends yet.
         self.unread: set[TopicPartition] = set()
+        """Partitions that were not read to their ends since `assign`."""
         self._ends: dict[TopicPartition, int] = {}
 
-    def cluster_id(self) -> str:
-        """Which cluster this is. Raises KafkaException when it does not answer in time."""
-        return self._consumer.list_topics(timeout=_CLUSTER_TIMEOUT_S).cluster_id
-
-    def assign(self, topics: Iterable[str], known: Mapping[TopicPartition, int]) -> None:
-        """Read all partitions of these, from the known offsets or else from their beginnings.
+    def assign(self, topics: Iterable[str], offsets: Mapping[TopicPartition, int]) -> None:
+        """Read all partitions of these topics, from the given offsets or else from the beginning.
 
         Raises:
             KafkaException: the cluster does not answer in time.
         """
-        # Else it learns of their leaders only half a second later.
-        self._consumer.list_topics(timeout=_CLUSTER_TIMEOUT_S)
+        # Without metadata, librdkafka asks for the partitions' leaders half a second later.
+        self._consumer.list_topics(timeout=_METADATA_TIMEOUT_S)
         partitions = partitions_of(self._settings, topics)
         self.unread = set(partitions)
         self._consumer.assign(
             [
-                AssignedPartition(*position, known.get(position, OFFSET_BEGINNING))
-                for position in partitions
+                AssignedPartition(*where, offsets.get(where, OFFSET_BEGINNING))
+                for where in partitions
             ]
         )
 
     def wait(self, timeout_s: float) -> list[Message] | None:
-        """The first message, or none at the end of a partition; None when nothing came in time.
+        """Return the next message; none at a partition's end; None when nothing came in time.
 
         Raises:
-            KafkaException: what this reader cannot recover from.
+            KafkaException: an error that reading on does not mend.
         """
         first = self._consumer.poll(timeout_s)
         return None if first is None else self._messages([first])
 
-    def read(self, count: int, gather_s: float) -> list[Message]:
-        """As many messages, or those that come in so many seconds. Raises as `wait`."""
-        return self._messages(self._consumer.consume(count, gather_s))
+    def read(self, count: int, timeout_s: float) -> list[Message]:
+        """Return `count` messages, or as many as come in that time. Raises as `wait`."""
+        return self._messages(self._consumer.consume(count, timeout_s))
 
     def take_ends(self) -> dict[TopicPartition, int]:
-        """The ends that were reached since this was last called; each counts past what is not
-        there to be read, as markers of transactions are not."""
+        """Return the ends reached since the last call, as offsets to read next.
+
+        They count past transaction markers, which are never read as messages.
+        """
         ends, self._ends = self._ends, {}
         return ends
 
@@ -95,15 +95,15 @@ class TopicReader:
             if (error := message.error()) is None:
                 messages.append(message)
             else:
-                self._pass_over(error, message)
+                self._handle(error, message)
         return messages
 
-    def _pass_over(self, error: KafkaError, message: Message) -> None:
-        """An event in place of a message."""
+    def _handle(self, error: KafkaError, message: Message) -> None:
+        """Handle an event that comes in place of a message."""
         if error.code() == KafkaError._PARTITION_EOF:
-            position = TopicPartition(str(message.topic()), int(message.partition() or 0))
-            self.unread.discard(position)
-            self._ends[position] = int(message.offset() or 0)
+            where = TopicPartition(str(message.topic()), int(message.partition() or 0))
+            self.unread.discard(where)
+            self._ends[where] = int(message.offset() or 0)
         elif error.fatal() or (message.topic() is not None and not error.retriable()):
             raise KafkaException(error)
         else:

@@ -1,24 +1,22 @@
-"""Writes the read side: a batch of changes and the offsets behind it in one transaction."""
+"""Writes the read model's file: each batch of changes in one transaction with its offsets."""
 
 from __future__ import annotations
 
-import sqlite3
-import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from imagemill.kafka.topic_partition import TopicPartition
-from producer_api.read_model.changes import Changes, ClaimRow
-from producer_api.read_model.rows import JobRow
-from producer_api.read_model.schema import begin_anew, complete, is_complete, open_writer
-from schemas.events import JobClaimed
-from schemas.times import from_epoch
+from producer_api.read_model import schema
+from producer_api.read_model.changes import Changes, JobRow
+from producer_api.read_model.claims import write_claims
+from producer_api.read_model.origin import Origin
 
 # JobRow.merged in SQL.
 _NEWER = "excluded.revision > jobs.revision"
-_TELLS = f"iif({_NEWER}, excluded.created_at <> '', jobs.created_at = '')"
+_HAS_HEADER = f"iif({_NEWER}, excluded.created_at <> '', jobs.created_at = '')"
 _JOB = f"""
 INSERT INTO jobs ({", ".join(JobRow._fields)}) VALUES {{rows}}
 ON CONFLICT (job_id) DO UPDATE SET
@@ -26,10 +24,10 @@ ON CONFLICT (job_id) DO UPDATE SET
   status = iif({_NEWER}, excluded.status, jobs.status),
   ended_at = iif({_NEWER}, excluded.ended_at, jobs.ended_at),
   state = iif({_NEWER}, excluded.state, jobs.state),
-  operation = iif({_TELLS}, excluded.operation, jobs.operation),
-  priority = iif({_TELLS}, excluded.priority, jobs.priority),
-  created_at = iif({_TELLS}, excluded.created_at, jobs.created_at),
-  expires_at = iif({_TELLS}, excluded.expires_at, jobs.expires_at),
+  operation = iif({_HAS_HEADER}, excluded.operation, jobs.operation),
+  priority = iif({_HAS_HEADER}, excluded.priority, jobs.priority),
+  created_at = iif({_HAS_HEADER}, excluded.created_at, jobs.created_at),
+  expires_at = iif({_HAS_HEADER}, excluded.expires_at, jobs.expires_at),
   submitted = coalesce(jobs.submitted, excluded.submitted)
 WHERE {_NEWER} OR jobs.submitted IS NULL
 """
@@ -37,75 +35,91 @@ _ITEM = """
 INSERT INTO items (job_id, item, document) VALUES {rows}
 ON CONFLICT DO UPDATE SET document = excluded.document
 """
-# The first claim of an id stays until it ends.
-_CLAIM = """
-INSERT INTO claims VALUES (?, ?, ?, ?)
-ON CONFLICT DO UPDATE SET fingerprint = excluded.fingerprint, claim_id = excluded.claim_id,
-  ends_at = excluded.ends_at WHERE ? > claims.ends_at
-"""
 _OFFSET = """
 INSERT INTO offsets (topic, partition, next) VALUES {rows}
 ON CONFLICT DO UPDATE SET next = excluded.next
 """
-# Slices of these many rows: the statements are few, so that each stays prepared.
-_SLICES = (2048, 256, 64, 16, 4, 1)
+# Rows of one INSERT. Few sizes, so that each statement is prepared once and found again.
+_ROWS_PER_INSERT = (2048, 256, 64, 16, 4, 1)
 
 Row = Sequence[Any]
 
 
-class ProjectionStore:
-    """The writing side of the projection's file; used by one thread."""
+class ReadModelWriter:
+    """The one writer of the file, for one thread at a time, and the source of its readers."""
 
     def __init__(self, path: Path) -> None:
-        """Opens or creates the file. Raises sqlite3.Error."""
+        """Open or create the file. Raises sqlite3.Error."""
         self.path = path
-        self._connection = open_writer(path)
+        self._connection = schema.open_writer(path)
+        self._readers: list[schema.Reader] = []
+
+    def open_reader(self) -> schema.Reader:
+        """Open a connection that reads the file. Raises sqlite3.Error."""
+        reader = schema.Reader(self.path)
+        self._readers.append(reader)
+        return reader
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file and its readers."""
+        for reader in self._readers:
+            reader.close()
         self._connection.close()
 
+    def replace(self) -> None:
+        """Replace a damaged file by an empty one, under its readers. Raises sqlite3.Error."""
+        with ExitStack() as stack:
+            for reader in self._readers:
+                stack.enter_context(reader.reopened())
+            self._connection.close()
+            schema.delete(self.path)
+            self._connection = schema.open_writer(self.path)
+
     def offsets(self) -> dict[TopicPartition, int]:
-        """Where to go on reading, for each partition read before."""
+        """Return the offset to read next of each partition that was read before."""
         rows = self._connection.execute("SELECT topic, partition, next FROM offsets")
         return {TopicPartition(topic, partition): offset for topic, partition, offset in rows}
 
-    def belongs_to(self, cluster_id: str) -> bool:
-        """Whether the rows came from that cluster; a new file belongs to any."""
-        row = self._connection.execute("SELECT id FROM cluster").fetchone()
-        return row is None or row[0] == cluster_id
-
-    def begin_anew(self, cluster_id: str) -> None:
-        """Empty the file, to be filled from that cluster."""
-        begin_anew(self._connection)
-        self.remember_cluster(cluster_id)
-
     @property
-    def complete(self) -> bool:
-        """Whether the file was once filled to the topics' ends; see `finish`."""
-        return is_complete(self._connection)
+    def is_complete(self) -> bool:
+        """Whether the file was filled to the topics' ends once."""
+        return schema.is_complete(self._connection)
 
-    def finish(self) -> None:
-        """The topics were read to their ends: from now on the file is kept as it grows.
+    def complete(self) -> None:
+        """Mark a file complete that was filled to the topics' ends; from now on it is kept.
 
-        Until then it is written without indexes and without regard for power failures, and
-        a process that finds it so begins anew. Raises sqlite3.Error.
+        Until then it has no indexes and would not survive a power failure, and a process that
+        finds it so begins again. Raises sqlite3.Error; trying again is safe.
         """
-        complete(self._connection)
+        schema.complete(self._connection)
 
-    def remember_cluster(self, cluster_id: str) -> None:
-        """Note which cluster the rows come from."""
-        with _Transaction(self._connection):
-            self._connection.execute("DELETE FROM cluster")
-            self._connection.execute("INSERT INTO cluster VALUES (?)", (cluster_id,))
+    def origin(self) -> Origin | None:
+        """Return where the rows came from; None while nothing was read."""
+        row = self._connection.execute("SELECT cluster_id, current_at FROM origin").fetchone()
+        topic_ids = dict(self._connection.execute("SELECT name, topic_id FROM topics"))
+        return None if row is None else Origin(row[0], topic_ids, row[1])
+
+    def write_origin(self, origin: Origin) -> None:
+        """Note where the rows come from. Raises sqlite3.Error."""
+        with schema.transaction(self._connection):
+            self._connection.execute("DELETE FROM origin")
+            self._connection.execute(
+                "INSERT INTO origin VALUES (?, ?)", (origin.cluster_id, origin.current_at_s)
+            )
+            self._connection.executemany(
+                "INSERT OR REPLACE INTO topics VALUES (?, ?)", origin.topic_ids.items()
+            )
+
+    def reset(self) -> None:
+        """Empty the file, so that it is filled again. Raises sqlite3.Error."""
+        schema.reset(self._connection)
 
     def apply(self, changes: Changes) -> None:
-        """Write a batch, all of it or nothing. Raises sqlite3.Error."""
-        with _Transaction(self._connection):
+        """Write a batch with its offsets, all of it or nothing. Raises sqlite3.Error."""
+        with schema.transaction(self._connection):
             for job_id in changes.removed_jobs:
-                self._connection.execute("DELETE FROM jobs WHERE job_id = ?", (job_id,))
-                self._connection.execute("DELETE FROM items WHERE job_id = ?", (job_id,))
-                self._connection.execute("DELETE FROM claims WHERE job_id = ?", (job_id,))
+                for table in ("jobs", "items", "claims"):
+                    self._connection.execute(f"DELETE FROM {table} WHERE job_id = ?", (job_id,))
             self._insert(_JOB, changes.jobs.values())
             self._connection.executemany(
                 "DELETE FROM items WHERE job_id = ? AND item = ?", changes.removed_items
@@ -113,24 +127,20 @@ class ProjectionStore:
             self._insert(
                 _ITEM,
                 (
-                    (job_id, number, document)
+                    (job_id, index, document)
                     for job_id, items in changes.items.items()
-                    for number, document in items.items()
+                    for index, document in items.items()
                 ),
             )
             if changes.claims:
-                self._claim(changes.claims)
+                write_claims(self._connection, changes.claims)
             for (kind, name), document in changes.documents.items():
-                self._document(kind, name, document)
-            self._insert(_OFFSET, ((*key, value) for key, value in changes.next.items()))
+                self._write_document(kind, name, document)
+            self._insert(
+                _OFFSET, ((*where, offset) for where, offset in changes.next_offsets.items())
+            )
 
-    def _claim(self, claims: Iterable[ClaimRow]) -> None:
-        # Later than they end: clocks differ, and one that is written anew must win again.
-        ended = from_epoch(time.time() - JobClaimed.LASTS_S)
-        self._connection.execute("DELETE FROM claims WHERE ends_at < ?", (ended,))
-        self._connection.executemany(_CLAIM, claims)
-
-    def _document(self, kind: str, name: str, document: bytes | None) -> None:
+    def _write_document(self, kind: str, name: str, document: bytes | None) -> None:
         if document is None:
             self._connection.execute(
                 "DELETE FROM documents WHERE kind = ? AND name = ?", (kind, name)
@@ -141,9 +151,12 @@ class ProjectionStore:
             )
 
     def _insert(self, statement: str, rows: Iterable[Row]) -> None:
-        """One statement for many rows: sqlite3 lets go of the interpreter lock at each statement,
-        and a busy event loop gives it back only after milliseconds."""
-        for part in _sliced(list(rows)):
+        """Insert many rows by few statements.
+
+        sqlite3 releases the interpreter lock at each statement, and a thread that runs Python
+        gives it back only after milliseconds.
+        """
+        for part in _parts(list(rows)):
             marks = f"({', '.join('?' * len(part[0]))})"
             self._connection.execute(
                 statement.format(rows=", ".join([marks] * len(part))),
@@ -151,28 +164,16 @@ class ProjectionStore:
             )
 
 
-class _Transaction:
-    """Commits at the end, or rolls back and lets the error through."""
-
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
-
-    def __enter__(self) -> None:
-        self._connection.execute("BEGIN IMMEDIATE")
-
-    def __exit__(self, kind: object, error: object, trace: object) -> None:
-        self._connection.execute("COMMIT" if kind is None else "ROLLBACK")
-
-
-def _sliced(rows: list[Row]) -> Iterator[list[Row]]:
-    at = 0
-    if len(rows) > _SLICES[0]:
-        # So many come while the file is filled, beside a thread that decodes: fewer statements,
-        # though the last is prepared for once.
-        for at in range(0, len(rows), _SLICES[0]):
-            yield rows[at : at + _SLICES[0]]
+def _parts(rows: list[Row]) -> Iterator[list[Row]]:
+    """Cut rows into parts of the sizes that statements are prepared for."""
+    largest = _ROWS_PER_INSERT[0]
+    if len(rows) > largest:
+        # Batches of a rebuild: one more statement to prepare costs less than several to execute.
+        for at in range(0, len(rows), largest):
+            yield rows[at : at + largest]
         return
-    for size in _SLICES:
+    at = 0
+    for size in _ROWS_PER_INSERT:
         while len(rows) - at >= size:
             yield rows[at : at + size]
             at += size

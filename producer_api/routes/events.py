@@ -12,7 +12,7 @@ from producer_api.context import API, Api
 from producer_api.http.job_documents import JobDocument
 from producer_api.http.query import job_id_of, unknown_job, whole_number
 from producer_api.http.routing import TEXT, Docs, Route
-from producer_api.read_model.queries import JobRecord
+from producer_api.read_model.records import JobRecord
 
 # Seconds between comments. Proxies close connections that are silent for 60 s, some for 30 s.
 _COMMENT_S = 15.0

@@ -1,4 +1,4 @@
-"""Liveness, readiness, and a summary for people."""
+"""Liveness, readiness, and a summary of both for people."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from producer_api.http.files import serve_object
 from producer_api.http.problems import Problem
 from producer_api.http.query import job_id_of, json_answer, unknown_job, whole_number
 from producer_api.http.routing import Docs, Route
-from producer_api.read_model.queries import JobRecord
+from producer_api.read_model.records import JobRecord
 from schemas.jobs import Item, JobStatus
 
 

@@ -29,7 +29,8 @@ from producer_api.jobs.limits import check_queue_limit
 from producer_api.jobs.staging import Staging
 from producer_api.jobs.submit import Submission, SubmitRequest
 from producer_api.read_model.errors import InvalidCursor
-from producer_api.read_model.queries import Cursor, JobRecord, ListFilter
+from producer_api.read_model.listing import Cursor, ListFilter
+from producer_api.read_model.records import JobRecord
 from schemas.jobs import JobStatus
 
 _FORM = FormSpec(files=frozenset({"image"}), fields=FIELDS, url_fields=frozenset({"image_url"}))

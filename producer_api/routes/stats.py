@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
+from collections.abc import Iterable
 from typing import Any
 
 import orjson
 from aiohttp import web
+from pydantic import ValidationError
 
 from imagemill.kafka.errors import KafkaUnavailable
 from producer_api.context import API, Api
@@ -15,8 +17,10 @@ from producer_api.http.query import json_answer
 from producer_api.http.routing import Route
 from producer_api.read_model.errors import ReadModelBehind
 from producer_api.read_model.queries import Totals
+from schemas import topics
 from schemas.jobs import JobStatus, Priority
 from schemas.times import elapsed_ms, from_epoch, now, to_epoch
+from schemas.workers import Heartbeat
 
 _RATE_WINDOW_S = 60.0
 # Seconds without a heartbeat after which a worker is not alive; it sends one every few seconds.
@@ -43,8 +47,8 @@ async def stats(request: web.Request) -> web.Response:
             "lag": lag,
             "workers": {
                 "alive": len(alive),
-                "slots": sum(worker.get("slots", 0) for worker in alive),
-                "busy": sum(worker.get("busy", 0) for worker in alive),
+                "slots": sum(worker["slots"] for worker in alive),
+                "busy": sum(worker["busy"] for worker in alive),
             },
         }
     )
@@ -83,18 +87,28 @@ async def workers(request: web.Request) -> web.Response:
 
 
 def workers_view(api: Api) -> list[dict[str, Any]]:
-    """Return the last heartbeat of each worker, without those silent for an hour."""
+    """Show the workers whose heartbeats are known here."""
+    heartbeats = api.read_model.queries.documents(topics.WORKERS_HEARTBEATS.name)
+    return heartbeats_view(heartbeats, time.time())
+
+
+def heartbeats_view(heartbeats: Iterable[tuple[str, bytes]], now_s: float) -> list[dict[str, Any]]:
+    """Show the last heartbeat of each worker with its age, none older than an hour.
+
+    Anyone may write to the topic, so invalid heartbeats are left out. Fields that only newer
+    workers send are shown as they came.
+    """
     seen = []
-    for name, document in api.read_model.heartbeats():
+    for name, document in heartbeats:
         try:
-            beat = orjson.loads(document)
-            age_s = time.time() - to_epoch(beat["at"])
-        except (ValueError, KeyError, TypeError):
-            # Not a heartbeat of this version: it says nothing about when the worker was alive.
+            at = Heartbeat.model_validate_json(document).at
+            fields = orjson.loads(document)
+        except (ValidationError, orjson.JSONDecodeError):
             continue
+        age_s = now_s - to_epoch(at)
         if age_s < _FORGOTTEN_S:
             seen.append(
-                {"worker_id": name} | beat | {"alive": age_s < _ALIVE_S, "age_s": round(age_s, 1)}
+                {"worker_id": name} | fields | {"alive": age_s < _ALIVE_S, "age_s": round(age_s, 1)}
             )
     return seen
 

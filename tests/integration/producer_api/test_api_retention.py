@@ -11,8 +11,7 @@ import pytest
 
 from imagemill.cli import main
 from imagemill.storage import job_of_key, upload_key
-from producer_api.jobs.retention import Retention
-from producer_api.read_model.changes import RetentionCutoff
+from producer_api.jobs.retention import Retention, Sweep
 from schemas import cloudevents, topics
 from schemas.events import JobSubmitted
 from schemas.jobs import Item, ItemInput, JobState, JobStatus
@@ -140,15 +139,15 @@ def test_what_a_job_names_but_does_not_own_stays(swept: tuple[RunningApi, Topics
 def test_the_api_sweeps_by_itself_and_goes_on_after_a_failure(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    horizon, failed = Retention.horizon, threading.Event()
+    sweep, failed = Retention.sweep, threading.Event()
 
-    def fail_once(retention: Retention) -> RetentionCutoff:
+    async def fail_once(retention: Retention) -> Sweep:
         if not failed.is_set():
             failed.set()
-            raise RuntimeError("what nobody thought of")
-        return horizon(retention)
+            raise RuntimeError("an unexpected failure")
+        return await sweep(retention)
 
-    monkeypatch.setattr(Retention, "horizon", fail_once)
+    monkeypatch.setattr(Retention, "sweep", fail_once)
     api, kafka = serve(retention_interval_s=0.2)
     assert failed.wait(20)
     job_id = submit(api, expires_in="1")

@@ -6,7 +6,7 @@ import orjson
 import pytest
 
 from producer_api.http.job_documents import _NOT_SHOWN, ItemDocument, JobDocument
-from producer_api.read_model.queries import JobRecord
+from producer_api.read_model.records import JobRecord
 from schemas.errors import ErrorCode, JobError
 from schemas.jobs import Item, JobState, JobStatus, Step
 from tests.support.messages import CREATED, submitted

@@ -12,7 +12,7 @@ from producer_api.app import ROUTES
 from producer_api.describe import document
 from producer_api.http.job_documents import JobDocument
 from producer_api.http.openapi import openapi_document
-from producer_api.read_model.queries import JobRecord
+from producer_api.read_model.records import JobRecord
 from schemas.jobs import Step
 from tests.support.messages import submitted
 

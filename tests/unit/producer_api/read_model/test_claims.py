@@ -1,4 +1,4 @@
-"""Whose claim of an id counts, as the read side keeps it: the log's order and the claims' times."""
+"""The first claim of an id, by the order of the log and the claims' times."""
 
 from __future__ import annotations
 
@@ -7,21 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from producer_api.read_model.changes import ChangeCollector, RetentionCutoff
-from producer_api.read_model.pairs import Pairs
-from producer_api.read_model.queries import ProjectionReader
-from producer_api.read_model.writer import ProjectionStore
+from producer_api.read_model.changes import RetentionCutoff
 from schemas import cloudevents
 from schemas.events import CancelRequested, JobClaimed
 from schemas.times import from_epoch
 from tests.support.messages import (
     CONTROL,
-    PREFIX,
     FakeMessage,
     claim_message,
     submitted,
     tombstone,
 )
+from tests.support.readmodel import FedFile
 
 _NOW_S = 1_900_000_000.0
 
@@ -31,21 +28,17 @@ def at(seconds: float) -> str:
 
 
 class Control:
-    """A read side that is told of claims; its time is that of the last message."""
+    """A read model that reads claims; its time is that of the last message."""
 
     def __init__(self, path: Path) -> None:
-        self.store = ProjectionStore(path)
-        self.store.finish()
-        self.reader = ProjectionReader(path)
+        self.file = FedFile(path)
+        self.file.writer.complete()
 
-    def hear(self, *messages: FakeMessage, second: float = 0.0) -> list[str]:
-        horizon = RetentionCutoff(at(second), at(second - 86_400))
-        changes = ChangeCollector(PREFIX).fold(messages, horizon)
-        self.store.apply(changes)
-        return changes.skipped
+    def read(self, *messages: FakeMessage, second: float = 0.0) -> list[str]:
+        return self.file.feed(*messages, cutoff=RetentionCutoff(at(second), at(second - 86_400)))
 
     def winner(self, job_id: str = "job-00001") -> str | None:
-        claim = self.reader.claim(job_id)
+        claim = self.file.claims.first(job_id)
         return claim and claim.claim_id
 
 
@@ -53,60 +46,49 @@ class Control:
 def control(tmp_path: Path) -> Iterator[Control]:
     made = Control(tmp_path / "projection.db")
     yield made
-    made.reader.close()
-    made.store.close()
+    made.file.close()
 
 
 def test_the_first_claim_of_an_id_stays_in_one_batch_or_two(control: Control) -> None:
     first, second, third = (claim_message("job-00001", name, at(0)) for name in "abc")
     other = claim_message("job-00002", "d", at(0), "g")
-    control.hear(first, second, other)
-    control.hear(third, first)
+    control.read(first, second, other)
+    control.read(third, first)
     assert control.winner() == "a"
-    assert control.reader.claim("job-00002") == ("g", "d", at(JobClaimed.LASTS_S))
+    assert control.file.claims.first("job-00002") == ("g", "d", at(JobClaimed.LASTS_S))
 
 
 def test_a_claim_that_has_ended_gives_way(control: Control) -> None:
-    control.hear(claim_message("job-00001", "a", at(0)))
+    control.read(claim_message("job-00001", "a", at(0)))
     in_time, late = JobClaimed.LASTS_S - 1, JobClaimed.LASTS_S + 1
-    control.hear(claim_message("job-00001", "b", at(in_time)), second=in_time)
+    control.read(claim_message("job-00001", "b", at(in_time)), second=in_time)
     assert control.winner() == "a"
-    control.hear(claim_message("job-00001", "c", at(late)), second=late)
+    control.read(claim_message("job-00001", "c", at(late)), second=late)
     assert control.winner() == "c"
 
 
 @pytest.mark.parametrize("off", [-2 * JobClaimed.LASTS_S, 2 * JobClaimed.LASTS_S])
 def test_a_claim_from_the_far_past_or_future_is_none(control: Control, off: float) -> None:
-    assert control.hear(claim_message("job-00001", "a", at(off))) == []
+    assert control.read(claim_message("job-00001", "a", at(off))) == []
     assert control.winner() is None
 
 
 def test_a_claim_ends_with_its_job(control: Control) -> None:
-    control.hear(claim_message("job-00001", "a", at(0)))
-    control.hear(tombstone("job-00001"))
+    control.read(claim_message("job-00001", "a", at(0)))
+    control.read(tombstone("job-00001"))
     assert control.winner() is None
 
 
-def test_claims_that_are_none_are_told_and_stop_nothing(control: Control) -> None:
+def test_invalid_claims_are_reported_and_stop_nothing(control: Control) -> None:
     good = claim_message("job-00001", "a", at(0))
     damaged = FakeMessage(CONTROL, b"job-00001", b'{"job_id": "job-00001"}', good.headers_)
     elsewhere = claim_message("job-00001", "b", at(0), key="job-00002")
-    assert len(control.hear(damaged, elsewhere, good)) == 2
+    assert len(control.read(damaged, elsewhere, good)) == 2
     assert control.winner() == "a"
 
 
-def test_what_else_is_on_the_topic_is_passed_over(control: Control) -> None:
+def test_other_events_of_the_topic_are_passed_over(control: Control) -> None:
     job = submitted("job-00001")
     value, headers = cloudevents.encode(CancelRequested(job_id=job.job_id, at=at(0), job=job))
-    assert control.hear(FakeMessage(CONTROL, b"job-00001", value, headers)) == []
-    assert control.reader.job("job-00001") is None
-
-
-def test_claims_are_written_while_a_file_is_filled(control: Control) -> None:
-    pairs = Pairs()
-    ChangeCollector(PREFIX).fold(
-        [claim_message("job-00001", "a", at(0))], RetentionCutoff(at(0), at(-9)), pairs
-    )
-    control.store.apply(pairs.take())
-    control.store.apply(pairs.take_all())
-    assert control.winner() == "a"
+    assert control.read(FakeMessage(CONTROL, b"job-00001", value, headers)) == []
+    assert control.file.queries.job("job-00001") is None
