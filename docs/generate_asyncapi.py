@@ -39,8 +39,8 @@ _DESCRIPTION = """\
 Every topic of imagemill. Results are on `jobs.results`: one terminal JobFinished a job. Names here
 carry the default prefix `imagemill.` (setting IMAGEMILL_TOPIC_PREFIX).
 
-Within a version (`.v1`) fields are only added and none changes its meaning: ignore what you do not
-know. A field that is null may be left out. Producers must partition as Java's client does.
+Within a version (`.v1`) fields are only added and none changes its meaning: ignore fields that you
+do not know. A field that is null may be left out. Producers must partition as Java's client does.
 """
 
 
@@ -92,7 +92,7 @@ MESSAGES: Mapping[Topic, tuple[Message, ...]] = {
     topics.WORKERS_HEARTBEATS: (Message("Heartbeat", Heartbeat, _first_paragraph(Heartbeat)),),
     topics.TEMPLATES: (Message("Template", Template, _first_paragraph(Template)),),
 }
-# What a client may write itself, as docs/events.md says; the rest is imagemill's alone.
+# The events that a client may write itself, see docs/events.md; imagemill alone writes the rest.
 _OPEN = {
     topics.JOBS_HIGH: "JobSubmitted",
     topics.JOBS_NORMAL: "JobSubmitted",
@@ -102,19 +102,19 @@ _OPEN = {
 
 
 def main(arguments: list[str]) -> int:
-    """Rewrite the document, or compare it: 1 when it is out of date."""
+    """Rewrite the document, or compare it; return the exit status."""
     return write_or_check(PAGE, render(), arguments)
 
 
 def render() -> str:
-    """The document's text."""
+    """Return the document's text."""
     return _NOTICE + yaml.dump(
         document(), Dumper=_Plain, sort_keys=False, allow_unicode=True, width=100
     )
 
 
 class _Plain(yaml.SafeDumper):
-    """Writes lines as lines, and what occurs twice twice: anchors are for machines."""
+    """Writes line breaks as such, and an object that occurs twice in full: no YAML anchors."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
@@ -128,7 +128,7 @@ _Plain.add_representer(str, _Plain.represent_str)
 
 
 def document() -> dict[str, Any]:
-    """The AsyncAPI 3.0 document."""
+    """Return the AsyncAPI 3.0 document."""
     used = {message.name: message for several in MESSAGES.values() for message in several}
     return {
         "asyncapi": "3.0.0",
@@ -193,7 +193,7 @@ def _channel(topic: Topic, messages: tuple[Message, ...]) -> dict[str, Any]:
 
 
 def _operations() -> dict[str, Any]:
-    """Seen from imagemill: what it sends can be read by all, what it receives can be written."""
+    """Describe each topic from imagemill's side: it sends to all, and receives from those open."""
     found: dict[str, Any] = {}
     for topic in topics.TOPICS:
         channel = {"$ref": f"#/channels/{topic.name}"}
@@ -225,7 +225,7 @@ def _message(message: Message) -> dict[str, Any]:
         facts["headers"] = {"allOf": [envelope, fixed]}
     elif message is _DEAD:
         facts["headers"] = {"$ref": "#/components/schemas/DeadLetterHeaders"}
-    # What is undecodable may be anything.
+    # An undecodable message may hold anything.
     facts["payload"] = {} if message.model is None else {"$ref": _REF.format(model=message.name)}
     facts["bindings"] = {"kafka": {"key": {"type": "string"}, "bindingVersion": _BINDING}}
     example = _example(message)
@@ -233,7 +233,7 @@ def _message(message: Message) -> dict[str, Any]:
 
 
 def _example(message: Message) -> dict[str, Any] | None:
-    """The golden sample of this type, which tests hold to be readable for ever."""
+    """Return the golden sample of this type; tests keep it readable for ever."""
     if message.type is None:
         return None
     sample = json.loads((SAMPLES / f"{message.type.split('.', 2)[2]}.json").read_text())
@@ -243,10 +243,10 @@ def _example(message: Message) -> dict[str, Any] | None:
 def _envelope() -> dict[str, Any]:
     described = {
         "ce_specversion": {"const": "1.0"},
-        "ce_id": {"description": "what happened: a repeat of it has the same id"},
+        "ce_id": {"description": "id of the event: a repeat of it has the same"},
         "ce_type": {"description": "type and version of the event"},
         "ce_source": {"description": "the service that wrote it", "format": "uri-reference"},
-        "ce_time": {"description": "when it was written, UTC", "format": "date-time"},
+        "ce_time": {"description": "time at which it was written, UTC", "format": "date-time"},
         "ce_subject": {"description": "job id"},
         "content-type": {"const": "application/json"},
         "traceparent": {"description": "W3C trace context of the request that began the job"},
@@ -261,10 +261,10 @@ def _envelope() -> dict[str, Any]:
 
 def _reasons() -> dict[str, Any]:
     described = {
-        "imagemill-source-topic": "where the message was",
-        "imagemill-source-partition": "decimal number",
-        "imagemill-source-offset": "decimal number",
-        "imagemill-error": "a sentence: why it could not be used",
+        "imagemill-source-topic": "topic that the message was read from",
+        "imagemill-source-partition": "partition of that topic, a decimal number",
+        "imagemill-source-offset": "offset in that partition, a decimal number",
+        "imagemill-error": "reason why it could not be used, a sentence",
     }
     return {
         "type": "object",
@@ -277,14 +277,14 @@ def _reasons() -> dict[str, Any]:
 
 
 class _Untitled(GenerateJsonSchema):
-    """Without a title for each field that is its name again."""
+    """Leaves out titles, which only repeat the names of the fields."""
 
     def field_title_should_be_set(self, schema: Any) -> bool:
         return False
 
 
 def _schemas(models: list[type[BaseModel]]) -> dict[str, Any]:
-    """JSON Schemas of what a reader may get: what has a default may be left out."""
+    """Return JSON Schemas for readers: a field with a default may be missing."""
     wanted = dict.fromkeys([*models, Progress])
     _, found = models_json_schema(
         [(model, "validation") for model in wanted],
@@ -292,7 +292,7 @@ def _schemas(models: list[type[BaseModel]]) -> dict[str, Any]:
         schema_generator=_Untitled,
     )
     schemas = dict(sorted(found["$defs"].items()))
-    # Counted out by the codec for readers that do not count letters.
+    # cloudevents.encode_state adds it, for readers that do not count the letters of `outcomes`.
     schemas["JobState"]["properties"]["progress"] = {"$ref": _REF.format(model="Progress")}
     schemas["JobState"]["required"].append("progress")
     return schemas

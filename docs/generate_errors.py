@@ -33,12 +33,12 @@ _CLASSES = {
 }
 _RETRIED = """\
 
-What is tried again has failed `IMAGEMILL_MAX_ATTEMPTS` times when it shows this code, with growing
-waits between (`IMAGEMILL_RETRY_BASE_S`, `IMAGEMILL_RETRY_MAX_S`).
+An item with a code that is tried again has failed `IMAGEMILL_MAX_ATTEMPTS` times, with a growing
+backoff between attempts (`IMAGEMILL_RETRY_BASE_S`, `IMAGEMILL_RETRY_MAX_S`).
 
 """
 _MEANINGS = {
-    ErrorCode.IMAGE_UNDECODABLE: "no image, of a format that is not read, or broken",
+    ErrorCode.IMAGE_UNDECODABLE: "the file is no image, is damaged, or has an unsupported format",
     ErrorCode.IMAGE_TOO_LARGE: "over `IMAGEMILL_MAX_IMAGE_BYTES` or `IMAGEMILL_MAX_IMAGE_PIXELS`",
     ErrorCode.IMAGE_MISSING: "the item has no image, or the store no longer has it",
     ErrorCode.URL_BLOCKED: "the URL may not be fetched: its form, or a private address",
@@ -46,7 +46,7 @@ _MEANINGS = {
     ErrorCode.PARAMS_INVALID: "the params do not fit the operation, or this image",
     ErrorCode.OPERATION_UNKNOWN: "no operation of that name is installed",
     ErrorCode.MODEL_UNAVAILABLE: "the model is not here, is damaged, or cannot run on this machine",
-    ErrorCode.MODEL_FAILED: "the model was run, and failed or gave what makes no sense",
+    ErrorCode.MODEL_FAILED: "the model was run, and failed or returned unusable values",
     ErrorCode.TIMEOUT: "the item ran longer than `IMAGEMILL_ITEM_TIMEOUT_S`",
     ErrorCode.WORKER_CRASHED: "the process that ran the item died",
     ErrorCode.OUT_OF_MEMORY: "the item needs more than `IMAGEMILL_ITEM_MEMORY_BYTES`",
@@ -57,12 +57,16 @@ _MEANINGS = {
 
 
 def main(arguments: list[str]) -> int:
-    """Rewrite the page, or compare it: 1 when it is out of date."""
+    """Rewrite the page, or compare it; return the exit status."""
     return write_or_check(PAGE, render(), arguments)
 
 
 def render() -> str:
-    """The page's text; KeyError when a code is not described."""
+    """Return the page's text.
+
+    Raises:
+        KeyError: a code has no description here.
+    """
     classes = "".join(f"- `{each}`: {_CLASSES[each]}\n" for each in ErrorClass)
     lines = ["| code | class | tried again | meaning |", "|---|---|---|---|"]
     for code in ErrorCode:

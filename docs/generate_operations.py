@@ -27,7 +27,7 @@ _NEXT = "## Pipelines\n"
 
 
 def main(arguments: list[str]) -> int:
-    """Rewrite the page, or compare it: 1 when it is out of date or shows an unknown operation."""
+    """Rewrite the page, or compare it; return the exit status, 1 also for an unknown operation."""
     before = PAGE.read_text(encoding="utf-8")
     specs = {spec.name: spec for spec in BUILTIN}
     shown = [match[2] for match in _BLOCK.finditer(before)]
@@ -49,12 +49,12 @@ def main(arguments: list[str]) -> int:
 
 
 def _section(spec: OperationSpec) -> str:
-    """What a new operation starts with, for a person to write more."""
+    """Return the first text of a new operation's section, for a person to extend."""
     return f"## {spec.name}\n\n{spec.summary}\n\n<!-- params: {spec.name} -->\n<!-- end -->\n\n"
 
 
 def params_table(schema: dict[str, Any]) -> str:
-    """A schema's properties as a Markdown table, and one for each object within it."""
+    """Return a Markdown table of a schema's properties, and one of each object within it."""
     text = _table(schema)
     for name, definition in schema.get("$defs", {}).items():
         if "properties" in definition:

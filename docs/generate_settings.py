@@ -37,19 +37,19 @@ _HEAD = """\
 # Settings
 
 Each is an environment variable, or a line `NAME=value` of a file `.env` in the working folder; the
-environment wins. `imagemill config` shows them with the values that are in force, secrets masked.
-A service with a value that cannot be right does not start.
+environment wins. `imagemill config` shows them with their current values, secrets masked. A service
+with an invalid value does not start.
 
 """
 
 
 def main(arguments: list[str]) -> int:
-    """Rewrite the page, or compare it: 1 when it is out of date."""
+    """Rewrite the page, or compare it; return the exit status."""
     return write_or_check(PAGE, render(), arguments)
 
 
 def render() -> str:
-    """The page's text."""
+    """Return the page's text."""
     known = {each.name: each for each in all_settings()}
     parts = []
     for title, kind in _SECTIONS:

@@ -1,4 +1,4 @@
-"""What the generators of pages share: write a page, or tell that it is out of date."""
+"""The end of every generator: write the page, or check that it is up to date."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from pathlib import Path
 
 
 def write_or_check(page: Path, text: str, arguments: Sequence[str]) -> int:
-    """Write the page; with `--check` only compare it. The process's exit code: 1 when it differs.
+    """Write the page, or with `--check` only compare it; return the process's exit status.
 
-    The generator that was run is named in the message.
+    The status is 1 if the page differs from the text, and the message names the generator that
+    runs.
     """
     if "--check" not in arguments:
         page.write_text(text, encoding="utf-8")
         return 0
     if not page.exists() or text != page.read_text(encoding="utf-8"):
-        print(
-            f"{page.name} is out of date: run python docs/{Path(sys.argv[0]).name}", file=sys.stderr
-        )
+        command = f"python docs/{Path(sys.argv[0]).name}"
+        print(f"{page.name} is out of date: run {command}", file=sys.stderr)
         return 1
     return 0

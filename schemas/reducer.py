@@ -2,8 +2,8 @@
 
 Laws, each property-tested: an ended job never changes again (guarantee 1); a repeated fact changes
 nothing (guarantee 2); facts of different items commute; of a cancel request and the last item's
-end, the first decides; an undecodable message ends no job or attempt that is known to go on
-without it (guarantee 5).
+end, the first decides (guarantee 6); an undecodable message ends no job or attempt that is known
+to go on without it (guarantee 5).
 """
 
 from __future__ import annotations

@@ -96,7 +96,7 @@ WEBHOOK_EVENTS: dict[str, type[WebhookDelivery] | type[WebhookAttempt]] = {
 
 
 def delivery_id(event_id: str) -> str:
-    """Return the `webhook-id` of an event's delivery: the same for every repeat of the event.
+    """Return the `webhook-id` of an event's delivery, the same for every repeat (guarantee 7).
 
     Receivers drop an id that they have seen. It must not contain a full stop (Standard Webhooks),
     so it is a digest of the event's id.
