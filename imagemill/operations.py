@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from schemas.base import Strict
 from schemas.errors import ErrorCode, JobError
 from schemas.operations import NoParams, OperationSpec
 
@@ -30,6 +31,7 @@ __all__ = [
     "Output",
     "RunContext",
     "SourceInfo",
+    "Strict",
     "UsedModel",
 ]
 

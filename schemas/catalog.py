@@ -1,4 +1,4 @@
-"""The table of operations: those that come with imagemill, and those of installed packages."""
+"""The table of operations: the built-in ones, and those of installed packages."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ BUILTIN: tuple[OperationSpec, ...] = (
 
 @cache
 def operations() -> dict[str, OperationSpec]:
-    """All operations by name: the built-in ones, then those of installed packages.
+    """Return all operations by name: the built-in ones, then those of installed packages.
 
     Raises:
         ValueError: a package registers a name that is already taken.
@@ -76,5 +76,5 @@ def operations() -> dict[str, OperationSpec]:
 
 
 def find_operation(name: str) -> OperationSpec | None:
-    """The operation of that name, or None."""
+    """Return the operation of that name, None if there is none."""
     return operations().get(name)

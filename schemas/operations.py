@@ -16,22 +16,22 @@ class NoParams(Strict):
 
 @dataclass(frozen=True)
 class OperationSpec:
-    """One operation as every service sees it.
-
-    `run` names the function as "package.module:function"; only the processor imports it, so that
-    the API can check params without loading a model runtime. `inline` work takes microseconds and
-    runs in the worker's event loop instead of a pool process.
-
-    `batch_by` allows dynamic batching: the function may then be called in several threads at once,
-    for items whose params of these names are equal, and what their models are asked meanwhile is
-    asked in one call. Name those that choose the model, or that make an item much slower. None: an
-    item has its process to itself.
-    """
+    """One operation as every service sees it: its name, its params, and where its code is."""
 
     name: str
+    """Name that a request chooses it by."""
     summary: str
+    """One sentence for people."""
     params: type[BaseModel]
+    """Model of its params; with `Strict` as base, it validates exactly as its JSON Schema says."""
     run: str
+    """Function as "package.module:function"; the processor alone imports it, so that the API can
+    validate params without loading a model runtime."""
     inputs: Literal["image", "none"] = "image"
+    """Input of each item: an image, or none."""
     inline: bool = False
+    """True runs it in the worker's event loop instead of a pool process; for microseconds only."""
     batch_by: tuple[str, ...] | None = None
+    """Names of params that must be equal for items to share the calls of their models; None runs
+    each item alone in its process. The function must then be safe to call from several threads at
+    once. Name the params that choose the model, or that make an item much slower."""

@@ -12,7 +12,7 @@ ClassName = Annotated[str, Field(min_length=1, max_length=100)]
 
 
 class DetectObjectsParams(Strict):
-    """What to look for and how sure to be."""
+    """The detector, and the predictions to keep."""
 
     model: str | None = Field(
         default=None,

@@ -1,4 +1,4 @@
-"""Languages that read-text can be told of, by ISO 639 code."""
+"""Languages that a job can ask read-text for, by ISO 639 code."""
 
 from __future__ import annotations
 

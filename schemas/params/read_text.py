@@ -9,7 +9,7 @@ from schemas.params.languages import LanguageCode
 
 
 class ReadTextParams(Strict):
-    """What to read and what to look for in it."""
+    """The recogniser, and the text to look for."""
 
     model: str | None = Field(
         default=None,

@@ -1,4 +1,4 @@
-"""Params of transform: steps that are done in their order, and how the result is written."""
+"""Params of transform: steps that are done in their order, and the file that is made."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ Gravity = Literal[
 
 
 class Grayscale(Strict):
-    """Take the colours out."""
+    """Remove the colours."""
 
-    do: Literal["grayscale"]
+    do: Literal["grayscale"] = Field(description="Name of the step.")
 
 
 class Resize(Strict):
@@ -52,14 +52,14 @@ class Resize(Strict):
         }
     )
 
-    do: Literal["resize"]
-    width: Side | None = Field(None, description="Pixels.")
-    height: Side | None = Field(None, description="Pixels.")
+    do: Literal["resize"] = Field(description="Name of the step.")
+    width: Side | None = Field(None, description="Width in pixels.")
+    height: Side | None = Field(None, description="Height in pixels.")
     mode: Literal["fit", "fill", "exact"] = Field(
         "fit",
         description=(
             "fit keeps the proportions and stays within width and height, of which one may be "
-            "left out; fill keeps them, covers both and cuts off what is over; exact stretches."
+            "left out; fill keeps them, covers both and cuts off the rest; exact stretches."
         ),
     )
     gravity: Gravity = Field("center", description="With fill: the part that is kept.")
@@ -89,12 +89,12 @@ class Crop(Strict):
         }
     )
 
-    do: Literal["crop"]
-    width: Side = Field(description="Pixels.")
-    height: Side = Field(description="Pixels.")
+    do: Literal["crop"] = Field(description="Name of the step.")
+    width: Side = Field(description="Width in pixels.")
+    height: Side = Field(description="Height in pixels.")
     x: Offset | None = Field(None, description="Left edge in pixels; null places it by gravity.")
     y: Offset | None = Field(None, description="Top edge in pixels; null places it by gravity.")
-    gravity: Gravity = Field("center", description="Where the rectangle lies without x and y.")
+    gravity: Gravity = Field("center", description="Place of the rectangle where x and y are null.")
 
     @model_validator(mode="after")
     def _has_both(self) -> Self:
@@ -106,8 +106,8 @@ class Crop(Strict):
 class Rotate(Strict):
     """Turn clockwise; other angles than quarter turns make the picture larger."""
 
-    do: Literal["rotate"]
-    degrees: float = Field(ge=-360, le=360, allow_inf_nan=False, description="Clockwise.")
+    do: Literal["rotate"] = Field(description="Name of the step.")
+    degrees: float = Field(ge=-360, le=360, description="Angle in degrees, clockwise.")
     background: Colour | None = Field(
         None,
         description="Behind the turned picture: hex text or 3 or 4 numbers; null is transparent.",
@@ -117,7 +117,7 @@ class Rotate(Strict):
 class Flip(Strict):
     """Mirror."""
 
-    do: Literal["flip"]
+    do: Literal["flip"] = Field(description="Name of the step.")
     axis: Literal["horizontal", "vertical", "both"] = Field(
         "horizontal", description="horizontal swaps left and right, vertical top and bottom."
     )
@@ -126,18 +126,21 @@ class Flip(Strict):
 class Blur(Strict):
     """Blur with a Gaussian filter."""
 
-    do: Literal["blur"]
+    do: Literal["blur"] = Field(description="Name of the step.")
     sigma: float = Field(gt=0, le=100, description="Strength in pixels.")
 
 
 class Sharpen(Strict):
     """Sharpen with an unsharp mask."""
 
-    do: Literal["sharpen"]
+    do: Literal["sharpen"] = Field(description="Name of the step.")
     sigma: float = Field(1.0, gt=0, le=20, description="Width of the edges meant, in pixels.")
     amount: int = Field(100, ge=1, le=500, description="Strength in percent.")
     threshold: int = Field(
-        2, ge=0, le=255, description="Differences up to this stay as they are, so that noise does."
+        2,
+        ge=0,
+        le=255,
+        description="Differences up to this, 0 to 255, stay as they are, so that noise does.",
     )
 
 
@@ -153,11 +156,11 @@ class Pad(Strict):
         }
     )
 
-    do: Literal["pad"]
-    top: Offset = Field(0, description="Pixels.")
-    right: Offset = Field(0, description="Pixels.")
-    bottom: Offset = Field(0, description="Pixels.")
-    left: Offset = Field(0, description="Pixels.")
+    do: Literal["pad"] = Field(description="Name of the step.")
+    top: Offset = Field(0, description="Border on that side in pixels.")
+    right: Offset = Field(0, description="Border on that side in pixels.")
+    bottom: Offset = Field(0, description="Border on that side in pixels.")
+    left: Offset = Field(0, description="Border on that side in pixels.")
     color: Colour | None = Field(
         None, description="Hex text or 3 or 4 numbers; null is transparent."
     )
@@ -172,10 +175,10 @@ class Pad(Strict):
 class Extend(Strict):
     """Add a border up to a size; after a fit the result has just that size."""
 
-    do: Literal["extend"]
-    width: Side = Field(description="Pixels.")
-    height: Side = Field(description="Pixels.")
-    gravity: Gravity = Field("center", description="Where the picture lies in it.")
+    do: Literal["extend"] = Field(description="Name of the step.")
+    width: Side = Field(description="Width in pixels.")
+    height: Side = Field(description="Height in pixels.")
+    gravity: Gravity = Field("center", description="Place of the picture in the result.")
     color: Colour | None = Field(
         None, description="Hex text or 3 or 4 numbers; null is transparent."
     )
@@ -184,21 +187,21 @@ class Extend(Strict):
 class Background(Strict):
     """Put a colour behind transparent parts."""
 
-    do: Literal["background"]
+    do: Literal["background"] = Field(description="Name of the step.")
     color: Colour = Field(description="Hex text or 3 or 4 numbers.")
 
 
 class Watermark(Strict):
     """Write a text on the picture; letters beyond ASCII need a font on the worker."""
 
-    do: Literal["watermark"]
+    do: Literal["watermark"] = Field(description="Name of the step.")
     text: str = Field(
         min_length=1,
         max_length=200,
         pattern=rf"^[^\x00-\x1f]*{NOT_BLANK}[^\x00-\x1f]*$",
         description="One line of 1 to 200 characters.",
     )
-    gravity: Gravity = Field("south_east", description="Where it stands.")
+    gravity: Gravity = Field("south_east", description="Place of the text in the picture.")
     size: int | None = Field(
         None,
         ge=4,
@@ -206,7 +209,12 @@ class Watermark(Strict):
         description="Height of the letters in pixels; null is a twentieth of the shorter side.",
     )
     color: Colour = Field((255, 255, 255, 255), description="Hex text or 3 or 4 numbers.")
-    opacity: float = Field(0.6, gt=0, le=1, description="1 hides what is below.")
+    opacity: float = Field(
+        0.6,
+        gt=0,
+        le=1,
+        description="Opacity of the letters, over 0 to 1; 1 hides the picture below.",
+    )
     margin: Offset = Field(10, description="Distance from the edges in pixels.")
     tile: bool = Field(False, description="Repeat it over the whole picture.")
 
@@ -238,7 +246,7 @@ class TransformParams(Strict):
     )
 
     steps: Array[Step] = Field(
-        (), max_length=20, description="Done one after the other; none converts the format only."
+        (), max_length=20, description="Steps in order, 20 at most; none converts the format only."
     )
     format: Literal["png", "webp", "jpeg", "avif", "gif", "tiff", "bmp"] | None = Field(
         None,
@@ -252,8 +260,8 @@ class TransformParams(Strict):
         ge=1,
         le=100,
         description=(
-            "Quality of jpeg, webp and avif, 1 to 100. A result that becomes png as no format is "
-            "asked for is lossless whatever it says."
+            "Quality of jpeg, webp and avif, 1 to 100. It has no effect on a result that becomes "
+            "png because no format is asked for."
         ),
     )
     strip_metadata: bool = Field(False, description="Leave out EXIF and the colour profile.")

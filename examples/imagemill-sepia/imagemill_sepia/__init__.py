@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from imagemill.operations import OperationSpec
+from imagemill.operations import OperationSpec, Strict
 
 
-class SepiaParams(BaseModel):
-    """How brown the picture gets."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+class SepiaParams(Strict):
+    """The strength of the tone."""
 
     strength: float = Field(
         default=1.0, ge=0.0, le=1.0, description="0 leaves the picture as it is, 1 is all sepia."

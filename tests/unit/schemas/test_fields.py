@@ -12,15 +12,26 @@ from pydantic import BaseModel
 
 from schemas import cloudevents
 from schemas.base import Frozen
+from schemas.catalog import BUILTIN
 from schemas.errors import ErrorCode, JobError
 from schemas.events import EVENTS, ItemFinished, JobFinished
 from schemas.jobs import NOT_PUBLISHED, FinishedJob, Item, Job, JobState, JobStatus, Progress
+from schemas.templates import Template
 from schemas.webhooks import WEBHOOK_EVENTS
 from schemas.workers import Heartbeat
 from tests.support.facts import Reader, cancel, item_fact, job
 
 SAMPLES = Path(__file__).parent / "samples"
-PUBLISHED = (*EVENTS.values(), *WEBHOOK_EVENTS.values(), JobState, Item, Progress, Heartbeat)
+PUBLISHED = (
+    *EVENTS.values(),
+    *WEBHOOK_EVENTS.values(),
+    *(spec.params for spec in BUILTIN),
+    JobState,
+    Item,
+    Progress,
+    Heartbeat,
+    Template,
+)
 
 
 def _models(kind: Any) -> Iterator[type[BaseModel]]:
@@ -45,7 +56,16 @@ def test_every_field_is_described_by_a_sentence(model: type[BaseModel]) -> None:
 
 def test_the_models_within_others_are_found() -> None:
     found = {model.__name__ for model in MODELS}
-    assert {"Step", "ItemInput", "Webhook", "KnownModel", "JobError", "Progress"} <= found
+    assert {
+        "Step",
+        "ItemInput",
+        "Webhook",
+        "KnownModel",
+        "JobError",
+        "Progress",
+        "Resize",
+        "StepBody",
+    } <= found
 
 
 def test_the_end_of_a_job_shows_every_field_of_its_state() -> None:
