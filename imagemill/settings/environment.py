@@ -56,7 +56,7 @@ class HomeSettings(EnvironmentSettings):
 
     @property
     def on_one_machine(self) -> bool:
-        """Whether all processes of this system certainly share this home folder."""
+        """True if all processes of this system certainly share this home folder."""
         return True
 
 

@@ -69,7 +69,7 @@ class KafkaSettings(HomeSettings):
 
     @property
     def on_one_machine(self) -> bool:
-        """As in HomeSettings; false if the cluster has an address that other machines reach."""
+        """False if the cluster has an address that other machines reach."""
         servers = self.kafka_bootstrap_servers.split(",")
         return {server.strip().rpartition(":")[0] for server in servers} <= _OWN_NAMES
 

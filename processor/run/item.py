@@ -101,6 +101,10 @@ class ItemProcessor:
             FetchLimits(max_bytes=settings.max_image_bytes, total_s=settings.url_timeout_s),
         )
 
+    def close(self) -> None:
+        """Close the connections to servers of images; no item may run."""
+        self._urls.close()
+
     def warm(self) -> None:
         """Load the default model and run it once, so that the first job pays for neither."""
         spec, params = _step("remove-background", {})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import runpy
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,9 @@ import pytest
 
 from imagemill.cli import COMMANDS, main
 from imagemill.cli.services import MODELS, SERVICES, load
+from imagemill.local.broker.prerequisites import BrokerKind
+from imagemill.local.errors import LocalError
+from imagemill.local.stack.system import LocalSystem, PortTaken
 from schemas.topics import TOPICS
 
 ROOT = Path(__file__).parents[4]
@@ -83,6 +87,52 @@ def test_what_a_killed_supervisor_left_is_shown_and_taken_down(capsys, empty_hom
         assert not psutil.pid_exists(left.pid)
     assert main(["down"]) == 0
     assert "Nothing was running" in capsys.readouterr().out
+
+
+def test_a_home_that_cannot_be_written_is_said(capsys, monkeypatch):
+    monkeypatch.setenv("IMAGEMILL_HOME", "/dev/null/home")
+    assert main(["up"]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("imagemill: the folder /dev/null/home/logs cannot be written: Not a dir")
+    assert "IMAGEMILL_HOME=<folder> make up" in said
+
+
+def test_a_full_disk_is_said(empty_home):
+    resource = pytest.importorskip("resource")
+    done = subprocess.run(
+        [sys.executable, "-m", "imagemill", "up"],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"},
+        # Without root, a limit of the size of files is what makes a real write fail.
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0)),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"imagemill: the folder {empty_home / 'logs'} cannot be written")
+    assert "Traceback" not in done.stderr
+
+
+def test_a_port_that_two_settings_ask_for_is_said(monkeypatch, free_port):
+    port = free_port()
+    monkeypatch.setenv("PORT", str(port))
+    monkeypatch.setenv("IMAGEMILL_NOTIFIER_PORT", str(port))
+    system = LocalSystem()
+    with pytest.raises(LocalError, match=f"PORT and IMAGEMILL_NOTIFIER_PORT both .* {port}"):
+        system.launch(BrokerKind.EXTERNAL)
+    assert not system.supervisor.running()
+
+
+def test_a_taken_port_is_said_with_a_free_one_to_choose(monkeypatch, free_port):
+    port = free_port()
+    monkeypatch.setenv("PORT", str(port))
+    monkeypatch.setenv("IMAGEMILL_NOTIFIER_PORT", str(port + 1))
+    monkeypatch.setenv("IMAGEMILL_WORKER_PORT", str(free_port()))
+    with socket.create_server(("127.0.0.1", port)), pytest.raises(PortTaken) as caught:
+        LocalSystem().launch(BrokerKind.EXTERNAL)
+    said = str(caught.value)
+    assert f"port {port} is taken by" in said and f"(pid {os.getpid()})" in said
+    chosen = int(said.partition("PORT=")[2].split()[0])
+    assert chosen not in (port, port + 1)
 
 
 def test_topics_are_listed_under_the_prefix(capsys, monkeypatch):

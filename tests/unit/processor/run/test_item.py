@@ -41,8 +41,10 @@ def settings(tmp_path: Path) -> ProcessorSettings:
 
 
 @pytest.fixture
-def bench(settings: ProcessorSettings) -> ItemProcessor:
-    return ItemProcessor(settings)
+def bench(settings: ProcessorSettings) -> Iterator[ItemProcessor]:
+    processor = ItemProcessor(settings)
+    yield processor
+    processor.close()
 
 
 @pytest.fixture
