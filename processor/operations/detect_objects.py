@@ -1,4 +1,4 @@
-"""detect-objects: what is in a picture, and where."""
+"""detect-objects: find objects in a picture."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from schemas.params.detect_objects import DetectObjectsParams
 
 TASK = "detect-objects"
 
-# By model name. A model that was loaded again is another session, which may want other input.
+# By model name, with the session that each was made of: a model may be loaded again.
 _detectors: dict[str, tuple[Session, Detector]] = {}
 
 
@@ -23,8 +23,9 @@ def run(image: Image.Image, params: DetectObjectsParams, context: RunContext) ->
     """Detect objects in an upright picture.
 
     The data is {image: {width, height}, predictions: [{class, class_id, confidence, box: {x, y,
-    width, height}}]}, most confident first, boxes in pixels of the upright picture from its top
-    left. With `annotate` the output also has the picture with the predictions drawn on it.
+    width, height}}]}, most confident first; class_id is the index in the model's own list of
+    classes, from 0; boxes are in pixels of the upright picture from its top left. With `annotate`
+    the output also has the picture with the predictions drawn on it.
 
     Raises:
         OperationError: no such model or class (params_invalid), the model is not there
@@ -41,7 +42,11 @@ def run(image: Image.Image, params: DetectObjectsParams, context: RunContext) ->
 def detect(
     image: Image.Image, params: DetectObjectsParams, context: RunContext
 ) -> list[Prediction]:
-    """The predictions that the params ask for; errors as run()."""
+    """Return the predictions that the params ask for.
+
+    Raises:
+        OperationError: as run().
+    """
     name = params.model or context.models.default(TASK)
     session = context.models.session(name, task=TASK)
     try:
@@ -63,11 +68,11 @@ def _detector(name: str, session: Session) -> Detector:
 
 
 def described(prediction: Prediction) -> dict[str, Any]:
-    """A prediction as the result shows it."""
+    """Return a prediction in the form of the result's data."""
     x0, y0, x1, y1 = prediction.box
     return {
         "class": prediction.name,
-        "class_id": prediction.number,
+        "class_id": prediction.class_id,
         "confidence": round(prediction.confidence, 4),
         "box": {
             "x": round(x0, 1),
@@ -82,7 +87,7 @@ def _wanted(params: DetectObjectsParams, detector: Detector) -> Wanted:
     classes = None
     if params.classes is not None:
         try:
-            classes = detector.class_numbers(params.classes)
+            classes = detector.classes.find(params.classes)
         except LookupError as error:
             raise OperationError(ErrorCode.PARAMS_INVALID, f"classes: {error}") from error
     return Wanted(params.confidence, params.iou, params.max_detections, classes)

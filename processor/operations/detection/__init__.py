@@ -1,1 +1,1 @@
-"""Object detection: pictures into detector inputs, detector outputs into predictions."""
+"""Object detection: pictures to detector inputs, detector outputs to predictions."""

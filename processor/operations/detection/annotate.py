@@ -1,4 +1,4 @@
-"""Draw predictions on a picture: boxes in a colour per class, labels that can be read."""
+"""Draw predictions on a picture: boxes in a colour per class, with readable labels."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from processor.operations.fonts import find_font
 Box = tuple[float, float, float, float]
 Colour = tuple[int, int, int]
 
-# Steps of the golden ratio keep the hues of neighbouring class numbers far apart.
+# Steps of the golden ratio keep the hues of neighbouring class ids far apart.
 _HUE_STEP = 0.618034
 
 
 @dataclass(frozen=True)
 class Style:
-    """Sizes in pixels that suit one picture."""
+    """Sizes in pixels of what is drawn on one picture."""
 
     line: int
     text: int
@@ -28,7 +28,7 @@ class Style:
 
     @classmethod
     def for_size(cls, size: tuple[int, int]) -> Style:
-        """Sizes in proportion to the picture, and never too small to read."""
+        """Return sizes in proportion to the picture, with a readable minimum."""
         side = min(size)
         return cls(
             line=max(2, round(side / 200)),
@@ -38,14 +38,14 @@ class Style:
 
 
 def annotate(image: Image.Image, predictions: Sequence[Prediction]) -> Image.Image:
-    """A copy of the picture with every prediction drawn on it, the most confident on top."""
+    """Return a copy of the picture with every prediction drawn, the most confident on top."""
     mode = "RGBA" if image.has_transparency_data else "RGB"
     picture = image.convert(mode)
     draw = ImageDraw.Draw(picture)
     style = Style.for_size(picture.size)
     font, _ = find_font("".join(prediction.name for prediction in predictions), style.text)
     for prediction in reversed(predictions):
-        draw.rectangle(prediction.box, outline=class_colour(prediction.number), width=style.line)
+        draw.rectangle(prediction.box, outline=class_colour(prediction.class_id), width=style.line)
     taken: list[Box] = []
     for prediction in predictions:
         text = f"{prediction.name} {prediction.confidence:.0%}"
@@ -56,21 +56,21 @@ def annotate(image: Image.Image, predictions: Sequence[Prediction]) -> Image.Ima
         )
         place = label_place(prediction.box, size, picture.size, taken)
         taken.append(place)
-        colour = class_colour(prediction.number)
+        colour = class_colour(prediction.class_id)
         draw.rectangle(place, fill=colour)
         corner = (place[0] + style.padding - bounds[0], place[1] + style.padding - bounds[1])
         draw.text(corner, text, font=font, fill=readable_on(colour))
     return picture
 
 
-def class_colour(number: int) -> Colour:
-    """The colour of a class; the same in every picture."""
-    red, green, blue = colorsys.hsv_to_rgb(number * _HUE_STEP % 1.0, 0.85, 0.95)
+def class_colour(class_id: int) -> Colour:
+    """Return the colour of a class, the same in every picture."""
+    red, green, blue = colorsys.hsv_to_rgb(class_id * _HUE_STEP % 1.0, 0.85, 0.95)
     return round(red * 255), round(green * 255), round(blue * 255)
 
 
 def readable_on(colour: Colour) -> Colour:
-    """Black or white, whichever has more contrast on the colour (WCAG's relative luminance)."""
+    """Return black or white, whichever has more contrast by WCAG's relative luminance."""
     red, green, blue = (_linear(value / 255) for value in colour)
     luminance = 0.2126 * red + 0.7152 * green + 0.0722 * blue
     return (0, 0, 0) if (luminance + 0.05) / 0.05 > 1.05 / (luminance + 0.05) else (255, 255, 255)
@@ -79,9 +79,9 @@ def readable_on(colour: Colour) -> Colour:
 def label_place(
     box: Box, size: tuple[float, float], picture: tuple[int, int], taken: Sequence[Box]
 ) -> Box:
-    """Where a label of that size goes: above its box, inside the picture, off other labels.
+    """Place a label of that size above its box, inside the picture and off other labels.
 
-    Without free room it covers another label rather than leave the picture.
+    If no place is free it covers another label rather than leave the picture.
     """
     width, height = size
     x = max(0.0, min(box[0], picture[0] - width))

@@ -1,4 +1,4 @@
-"""One detector model ready for use: what it wants in, what its outputs mean, its class names."""
+"""A detector model ready for use: its input recipe, the family of its outputs, its classes."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from PIL import Image
 
 from processor.models.manifest import ModelInput, picture_axes
 from processor.operations.detection import heads, labels
+from processor.operations.detection.labels import ClassList
 from processor.operations.detection.letterbox import PAD, InputRecipe, Placement, prepare
 from processor.operations.detection.nms import non_maximum_suppression
 
@@ -27,12 +28,12 @@ _DTYPES = {
     "tensor(int32)": "int32",
 }
 Run = Callable[[Mapping[str, NDArray]], Sequence[NDArray]]
-"""Runs the model on inputs by name; gives every output, in the model's order."""
+"""Runs the model on inputs by name; returns every output, in the model's order."""
 
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """What the model file says of itself; None in a shape is a dimension left open."""
+    """Facts in the model file; None in a shape is an open dimension."""
 
     input_name: str
     input_shape: tuple[int | None, ...]
@@ -42,10 +43,10 @@ class ModelFacts:
 
 
 def facts_of(session: InferenceSession) -> ModelFacts:
-    """What a loaded onnxruntime session tells of its file.
+    """Read the facts of a loaded session.
 
     Raises:
-        heads.UnknownHead: it has not exactly one input, or one of another type than numbers.
+        heads.UnknownHead: it does not have exactly one input of numbers.
     """
     inputs = session.get_inputs()
     if len(inputs) != 1 or inputs[0].type not in _DTYPES:
@@ -61,13 +62,13 @@ def facts_of(session: InferenceSession) -> ModelFacts:
 
 
 def _known(shape: Sequence[int | str | None]) -> tuple[int | None, ...]:
-    # Open dimensions come as None or as the name the exporter gave them.
+    # Open dimensions are None or have the name that the exporter gave them.
     return tuple(dim if isinstance(dim, int) and dim > 0 else None for dim in shape)
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """Which predictions are asked for; `classes` None means all."""
+    """The predictions asked for; `classes` has class ids, None for all."""
 
     confidence: float
     iou: float
@@ -77,19 +78,27 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Prediction:
-    """One object; `box` is x0, y0, x1, y1 in pixels of the upright picture."""
+    """One object; `box` is x0, y0, x1, y1 in pixels of the upright picture.
+
+    `class_id` is the index of the class in the model's own list, from 0.
+    """
 
     name: str
-    number: int
+    class_id: int
     confidence: float
     box: tuple[float, float, float, float]
 
 
 class Detector:
-    """A model's recipe, head and names, worked out once from its file and manifest entry."""
+    """A model with its recipe, head and classes, derived once from its file and entry."""
 
     def __init__(self, facts: ModelFacts, declared: ModelInput | None, run: Run) -> None:
-        """Raises heads.UnknownHead (a ValueError) for a model that is not a known detector."""
+        """Derive all from `facts` and the entry's `declared` input; `run` calls the model.
+
+        Raises:
+            heads.UnknownHead: the outputs are not of a known kind of detector.
+            ValueError: the `names` in the metadata cannot be read.
+        """
         self._facts = facts
         self._run = run
         text = facts.metadata.get("names")
@@ -106,27 +115,14 @@ class Detector:
             facts.metadata.get("box_order"),
             channels_first=layout == "NCHW",
         )
-        self.names: Mapping[int, str] = own or _default_names(self.plan)
+        self.classes = ClassList(_numbered(own, self.plan) if own else _default_names(self.plan))
         self.recipe = _recipe(base, self.plan.head, declared)
 
-    def class_numbers(self, wanted: Sequence[str]) -> frozenset[int]:
-        """The numbers of these class names, in any case.
-
-        Raises:
-            LookupError: the model has no such class; the message lists those it has.
-        """
-        known = {name.casefold(): number for number, name in self.names.items()}
-        unknown = [name for name in wanted if name.casefold() not in known]
-        if unknown:
-            listed = ", ".join(self.names.values()) or "numbers without names"
-            raise LookupError(f"the model has no class {', '.join(unknown)}; it has {listed}")
-        return frozenset(known[name.casefold()] for name in wanted)
-
     def detect(self, image: Image.Image, wanted: Wanted) -> list[Prediction]:
-        """The objects in an upright picture, most confident first.
+        """Return the objects in an upright picture, most confident first.
 
         Raises:
-            ValueError: the outputs are not what the model's shapes promised.
+            ValueError: the outputs do not fit the model's shapes.
         """
         tensor, placement = prepare(image, self.recipe)
         arrays = self._run({self._facts.input_name: tensor})
@@ -139,21 +135,21 @@ class Detector:
         self, found: heads.Candidates, placement: Placement, wanted: Wanted
     ) -> list[Prediction]:
         # Boxes are cut at the edge first: parts in the padding would count as overlap.
-        boxes = placement.to_source(found.boxes)
-        chosen = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
+        boxes, ids = placement.to_source(found.boxes), self.classes.ids(found.classes)
+        chosen = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1]) & (ids >= 0)
         if wanted.classes is not None:
-            chosen &= np.isin(found.classes, list(wanted.classes))
-        boxes, scores, classes = boxes[chosen], found.scores[chosen], found.classes[chosen]
+            chosen &= np.isin(ids, list(wanted.classes))
+        boxes, scores, classes = boxes[chosen], found.scores[chosen], ids[chosen]
         kept = non_maximum_suppression(boxes, scores, classes, wanted.iou, wanted.limit)
         return [
-            Prediction(labels.label(self.names, number), number, min(score, 1.0), tuple(box))
-            for number, score, box in zip(
+            Prediction(self.classes.name(class_id), class_id, min(score, 1.0), tuple(box))
+            for class_id, score, box in zip(
                 classes[kept].tolist(), scores[kept].tolist(), boxes[kept].tolist(), strict=True
             )
         ]
 
     def _probe(self, recipe: InputRecipe) -> dict[str, tuple[int, ...]]:
-        """The output shapes, by running a grey picture, for files that leave them open."""
+        """Return the output shapes, found by running a grey picture: the file leaves them open."""
         grey = Image.new("RGB", (recipe.width, recipe.height), (PAD, PAD, PAD))
         whole = replace(recipe, span=255.0)
         arrays = self._run({self._facts.input_name: prepare(grey, whole)[0]})
@@ -161,7 +157,7 @@ class Detector:
 
 
 def _input_size(facts: ModelFacts, declared: ModelInput | None) -> tuple[tuple[int, int], str]:
-    """The input's (width, height) and axis order."""
+    """Return the input's (width, height) and axis order."""
     shape = facts.input_shape
     if len(shape) != 4:
         raise heads.UnknownHead(f"input {facts.input_name} {list(shape)} is not one picture")
@@ -176,13 +172,23 @@ def _input_size(facts: ModelFacts, declared: ModelInput | None) -> tuple[tuple[i
 
 
 def _exported_size(text: str) -> tuple[int, int]:
-    """(width, height) of the exporter's `imgsz` note, "[height, width]" or "side"."""
+    """Parse the metadata `imgsz`, "[height, width]" or "side", into (width, height)."""
     try:
         value = ast.literal_eval(text) if text else DEFAULT_SIZE
         sides = list(value) if isinstance(value, list | tuple) else [value, value]
         return int(sides[1]), int(sides[0])
     except (SyntaxError, ValueError, TypeError, IndexError) as error:
         raise heads.UnknownHead(f"`imgsz` in the metadata is not a size: {text!r}") from error
+
+
+def _numbered(own: Mapping[int, str], plan: heads.HeadPlan) -> Mapping[int, str]:
+    """Return the metadata's names by the numbers that the head gives."""
+    if plan.head in (heads.Head.FINISHED, heads.Head.SSD_FINISHED):
+        return own
+    # Columns of scores are counted from 0, whatever number the names begin with.
+    first = min(own)
+    consecutive = sorted(own) == list(range(first, first + len(own)))
+    return {number - first: name for number, name in own.items()} if consecutive else own
 
 
 def _default_names(plan: heads.HeadPlan) -> Mapping[int, str]:
@@ -192,12 +198,12 @@ def _default_names(plan: heads.HeadPlan) -> Mapping[int, str]:
 
 
 def _recipe(base: InputRecipe, head: heads.Head, declared: ModelInput | None) -> InputRecipe:
-    """How the picture is put in: as the manifest entry writes, else as the family has it."""
+    """Return the recipe of the manifest entry, completed by that of the family."""
     match head:
         case heads.Head.YOLOX:
             recipe = replace(base, fit="corner", channels="BGR", span=255.0)
         case heads.Head.SSD | heads.Head.SSD_FINISHED:
-            # TensorFlow's graphs scale the channels themselves, torchvision's take 0 to 1.
+            # TensorFlow's graphs scale the pixels themselves, torchvision's take 0 to 1.
             span = 255.0 if base.layout == "NHWC" else 1.0
             recipe = replace(base, fit="stretch", span=span)
         case _:

@@ -1,4 +1,4 @@
-"""Which kind of detector a model is, told by its output shapes and metadata, and its decoding."""
+"""Recognise the family of a detector by its output shapes and metadata, and decode its outputs."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ Shape = tuple[int, ...]
 # Rows of a YOLO output are grid cells: of these strides, and for the "P6" sizes of 64 too.
 _STRIDES = ((8, 16, 32), (8, 16, 32, 64))
 _YOLOV5_ANCHORS = 3
-# Exports that suppress inside the graph give at most some hundreds of finished boxes.
-_FINISHED_ROWS = 1000
-# What rounding in 16 bits adds to a score, and to the sum of a softmax.
-_ROUNDING = 0.01
-# Boxes in fractions may leave the picture, and boxes in pixels are larger.
-_LARGEST_FRACTION = 2.0
+# Exports with suppression in the graph have at most some hundreds of rows.
+_MAX_FINISHED_ROWS = 1000
+# Error of a score, and of the sum of a softmax, in 16 bits.
+_SCORE_TOLERANCE = 0.01
+# Corners in fractions of the picture may lie outside it, up to here; those in pixels are larger.
+_MAX_FRACTION = 2.0
 
 
 class Head(StrEnum):
-    """The output families that are understood."""
+    """The output families that can be decoded."""
 
     YOLOV5 = "yolov5"  # [1, n, 5 + classes]: centre box, objectness, class scores; 3 per cell
     YOLOV8 = "yolov8"  # [1, 4 + classes, n] or its transpose: centre box, class scores
@@ -34,15 +34,16 @@ class Head(StrEnum):
 
 
 class UnknownHead(ValueError):
-    """The outputs fit none of the understood families; the message says what they are."""
+    """The outputs are of no family in Head; the message has their names and shapes."""
 
 
 @dataclass(frozen=True)
 class HeadPlan:
     """How to read one model's outputs; `outputs` names them in the order that decoding needs.
 
-    For SSD: `background` is whether the first score is that of no object, None where the values
-    tell, and `first` is the number of the first class behind it.
+    For SSD: `background` is True if the first score is that of no object, None if the values
+    decide, and `first` is the number of the first class after it, None for 1 after a background
+    and else 0.
     """
 
     head: Head
@@ -55,7 +56,10 @@ class HeadPlan:
 
 @dataclass(frozen=True)
 class Candidates:
-    """Boxes over the confidence threshold: [n, 4] x0, y0, x1, y1 in pixels of the input."""
+    """Boxes over the confidence threshold: [n, 4] x0, y0, x1, y1 in pixels of the input.
+
+    `classes` has the numbers of the model; ClassList makes class ids of them.
+    """
 
     boxes: NDArray[np.float64]
     scores: NDArray[np.float64]
@@ -70,21 +74,21 @@ def recognise(
     *,
     channels_first: bool = True,
 ) -> HeadPlan:
-    """The plan for a model of input `size` (width, height) with these outputs.
+    """Return the plan for a model of input `size` (width, height) with these outputs.
 
     `classes` is the number of names in the metadata, None when there are none. `box_order`
     (yxyx or xyxy, for SSD) overrides what names and the input's axes say.
 
     Raises:
-        UnknownHead: no family has such outputs.
+        UnknownHead: the outputs are of no family in Head.
     """
     boxes = [name for name, shape in outputs.items() if len(shape) in (2, 3) and shape[-1] == 4]
     if len(outputs) > 1 and boxes:
-        # Four scores a box look like boxes.
+        # Scores of four classes have the shape of boxes.
         name = next((name for name in boxes if "box" in name.lower()), boxes[0])
         order = box_order or _box_order(name, channels_first)
         return _recognise_ssd(name, outputs, classes, order)
-    # Some exports add the raw maps or mask prototypes behind the decoded [1, n, values].
+    # Some exports add raw maps or mask prototypes after the decoded [1, n, values].
     name = next((name for name, shape in outputs.items() if len(shape) == 3), None)
     if name is None:
         raise UnknownHead(f"outputs {_described(outputs)} are not of a known kind of detector")
@@ -97,7 +101,7 @@ def recognise(
 def decode(
     plan: HeadPlan, outputs: Mapping[str, NDArray], size: tuple[int, int], confidence: float
 ) -> Candidates:
-    """The boxes of one picture that are at least so sure; each row gives its best class."""
+    """Return the boxes of one picture with at least that confidence, each with its best class."""
     arrays = [np.asarray(outputs[name]) for name in plan.outputs]
     match plan.head:
         case Head.SSD:
@@ -126,7 +130,7 @@ def _yolo_head(size: tuple[int, int], shape: Shape, classes: int | None) -> Head
         return Head.YOLOV5
     if rows == cells[0]:
         return Head.YOLOV8 if classes is not None and values == 4 + classes else Head.YOLOX
-    if values == 6 and rows <= _FINISHED_ROWS:
+    if values == 6 and rows <= _MAX_FINISHED_ROWS:
         return Head.FINISHED
     if classes is not None and values == 5 + classes:
         return Head.YOLOV5
@@ -146,9 +150,10 @@ def _implied_classes(head: Head, shape: Shape) -> int | None:
 
 
 def _box_order(boxes: str, channels_first: bool) -> str | None:
-    """The order that an SSD's boxes are in, None where the values tell.
+    """Return the order of an SSD's corners, None if the values decide.
 
-    TensorFlow calls them detection_boxes, has y first and channels last; PyTorch has both turned.
+    TensorFlow names them detection_boxes and has y first and channels last; PyTorch has x and
+    channels first.
     """
     if "detection" in boxes.lower():
         return "yxyx"
@@ -175,13 +180,16 @@ def _recognise_ssd(
 
 
 def _numbering(scores: int, classes: int | None) -> tuple[bool | None, int | None]:
-    """A plan's `background` and `first` for so many scores a box and names in the metadata."""
+    """Return a plan's `background` and `first`, given the number of scores and of names."""
     if classes is not None and scores == classes + 1:
         return True, 0
+    if classes is not None:
+        return None, None
     # 91 scores are COCO's ids from 0, the background, and 90 scores those from 1.
     if scores in (90, 91):
         return scores == 91, 1
-    return None, None
+    # COCO's table of 81 begins with the background; classes without names are counted from 0.
+    return None, None if scores == 81 else 0
 
 
 def _cells(size: tuple[int, int], strides: tuple[int, ...]) -> int:
@@ -200,7 +208,7 @@ def _decode_yolov8(output: NDArray, classes: int | None, confidence: float) -> C
     values = output.reshape(output.shape[-2:])
     if values.shape[0] > values.shape[1]:
         values = values.T
-    # Behind the class scores come mask coefficients or key points in the other tasks' exports.
+    # Exports of other tasks have mask coefficients or key points after the class scores.
     scores = values[4 : 4 + classes] if classes else values[4:]
     best = scores.max(axis=0)
     sure = np.flatnonzero(best >= confidence)
@@ -211,7 +219,7 @@ def _decode_yolov8(output: NDArray, classes: int | None, confidence: float) -> C
 
 
 def _decode_objectness(rows: NDArray, classes: int | None, confidence: float) -> Candidates:
-    # A class score is at most 1, so rows whose objectness is too low need no multiplication.
+    # A class score is at most 1, so rows with too low an objectness can be left out first.
     rows = rows[rows[:, 4] >= confidence]
     scores = rows[:, 5 : 5 + classes] if classes else rows[:, 5:]
     scores = scores * rows[:, 4:5]
@@ -227,7 +235,7 @@ def _decode_yolox(
     rows: NDArray, size: tuple[int, int], classes: int | None, confidence: float
 ) -> Candidates:
     """Centre and size in pixels are (offset + cell) * stride and exp(size) * stride."""
-    # Exports with decoding in the graph have centres all over the picture instead of near 0.
+    # Exports with decoding in the graph have centres all over the picture, others near 0.
     if abs(float(np.mean(rows[:, :2]))) > min(size) / 8:
         return _decode_objectness(rows, classes, confidence)
     grid = _grid(size)
@@ -243,7 +251,7 @@ def _decode_yolox(
 
 @cache
 def _grid(size: tuple[int, int]) -> NDArray[np.float64]:
-    """[cells, 3]: column, row and stride of every cell of that input."""
+    """Return [cells, 3]: column, row and stride of every cell of that input."""
     parts = []
     for stride in _STRIDES[0]:
         width, height = size[0] // stride, size[1] // stride
@@ -261,8 +269,8 @@ def _decode_ssd(
     boxes: NDArray, scores: NDArray, plan: HeadPlan, size: tuple[int, int], confidence: float
 ) -> Candidates:
     boxes, scores = _rows(boxes), _checked(_rows(scores), plan.outputs[1])
-    # Boxes without an object are sure of something only where there is a score for that.
-    shares = np.allclose(scores.sum(axis=1, dtype=np.float64), 1.0, atol=_ROUNDING)
+    # Scores of every box add up to 1 only if one of them is that of the background.
+    shares = np.allclose(scores.sum(axis=1, dtype=np.float64), 1.0, atol=_SCORE_TOLERANCE)
     background = shares if plan.background is None else plan.background
     first = int(background) if plan.first is None else plan.first
     if background:
@@ -295,8 +303,8 @@ def _decode_ssd_finished(
 
 
 def _checked(scores: NDArray, name: str) -> NDArray:
-    """The scores, if that is what they are; raises UnknownHead for a DETR's logits and the like."""
-    if scores.size and (scores.min() < -_ROUNDING or scores.max() > 1 + _ROUNDING):
+    """Return the scores; raise UnknownHead for logits, as of a DETR."""
+    if scores.size and (scores.min() < -_SCORE_TOLERANCE or scores.max() > 1 + _SCORE_TOLERANCE):
         raise UnknownHead(
             f"output {name} reaches from {scores.min():.3g} to {scores.max():.3g}, and scores from "
             "0 to 1 are understood; export the model with its sigmoid or softmax, if it is an SSD"
@@ -305,21 +313,21 @@ def _checked(scores: NDArray, name: str) -> NDArray:
 
 
 def _ssd_corners(boxes: NDArray, order: str | None, size: tuple[int, int]) -> NDArray[np.float64]:
-    """Corners in input pixels of all boxes, that are fractions of the picture or already pixels.
+    """Return the corners in input pixels; the output has fractions of the picture or pixels.
 
     TensorFlow writes fractions as ymin, xmin, ymax, xmax; torchvision pixels as x0, y0, x1, y1.
     """
     boxes = boxes.astype(np.float64)
-    # Most boxes tell, as any of them may lie far outside the picture; empty ones only fill up.
+    # The median decides: any box may lie far outside the picture. Empty boxes are padding.
     farthest = np.abs(boxes[np.isfinite(boxes).all(axis=1)]).max(axis=1, initial=0.0)
     filled = farthest[farthest > 0]
-    fractions = filled.size == 0 or float(np.median(filled)) <= _LARGEST_FRACTION
+    fractions = filled.size == 0 or float(np.median(filled)) <= _MAX_FRACTION
     if (order or ("yxyx" if fractions else "xyxy")) == "yxyx":
         boxes = boxes[:, [1, 0, 3, 2]]
     return boxes * np.array(size * 2) if fractions else boxes
 
 
 def _corners(centres: NDArray) -> NDArray[np.float64]:
-    """x0, y0, x1, y1 of boxes given as centre and size."""
+    """Return x0, y0, x1, y1 of boxes given as centre and size."""
     middle, half = centres[:, :2].astype(np.float64), centres[:, 2:4].astype(np.float64) / 2
     return np.hstack([middle - half, middle + half])

@@ -1,4 +1,4 @@
-"""Picture into detector input and boxes back: resize, pad, colour order, range, axis order."""
+"""Convert a picture to detector input, and boxes back: resize, pad, colour order, range, axes."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+# Grey level of the padding, 0 to 255, as YOLO models are trained with.
 PAD = 114
 
 
 @dataclass(frozen=True)
 class InputRecipe:
-    """How one detector wants its picture.
+    """The steps from a picture to one detector's input.
 
-    `fit`: `center` and `corner` keep the proportions and pad with grey 114 around the picture or
-    to its right and below it; `stretch` fills the input. `span` is the value that a full channel
-    gets (1 or 255) before `mean` is taken off and `std` divided by.
+    `fit`: `center` and `corner` keep the proportions and pad with PAD around the picture, or to its
+    right and below it; `stretch` fills the input. `span` is the value of a full channel, 1 or 255,
+    before `mean` is subtracted and the result divided by `std`.
     """
 
     width: int
@@ -34,14 +35,14 @@ class InputRecipe:
 
 @dataclass(frozen=True)
 class Placement:
-    """Where the picture lies in the detector's input: source pixel * scale + offset."""
+    """Position of the picture in the detector's input: source pixel * scale + offset."""
 
     scale: tuple[float, float]
     offset: tuple[float, float]
     size: tuple[int, int]
 
     def to_source(self, boxes: NDArray[np.floating]) -> NDArray[np.float64]:
-        """Boxes [n, 4] (x0, y0, x1, y1) of the input in source pixels, cut at its edge."""
+        """Return boxes [n, 4] (x0, y0, x1, y1) of the input in source pixels, cut at the edge."""
         offset = np.array(self.offset * 2)
         scale = np.array(self.scale * 2)
         edge = np.array(self.size * 2, dtype=np.float64)
@@ -49,7 +50,7 @@ class Placement:
 
 
 def prepare(image: Image.Image, recipe: InputRecipe) -> tuple[NDArray, Placement]:
-    """The detector input made of an upright picture of any mode, and where the picture is in it."""
+    """Return the detector input of an upright picture of any mode, and the picture's placement."""
     canvas, placement = _place(flatten(image), recipe)
     pixels = np.asarray(canvas)
     if recipe.channels == "BGR":
@@ -66,7 +67,7 @@ def prepare(image: Image.Image, recipe: InputRecipe) -> tuple[NDArray, Placement
 
 
 def flatten(image: Image.Image) -> Image.Image:
-    """The picture in RGB; transparent parts become grey, which no detector takes for an object."""
+    """Return the picture in RGB, on the grey of the padding where it is transparent."""
     if not image.has_transparency_data:
         return image.convert("RGB")
     rgba = image.convert("RGBA")
@@ -87,7 +88,7 @@ def _place(image: Image.Image, recipe: InputRecipe) -> tuple[Image.Image, Placem
     offset = (0, 0)
     if recipe.fit == "center":
         offset = ((target[0] - inner[0]) // 2, (target[1] - inner[1]) // 2)
-    # The rounded size gives the true scale: with the factor a narrow picture's boxes would drift.
+    # The scale follows from the rounded size: `factor` would shift the boxes of narrow pictures.
     scale = (inner[0] / image.width, inner[1] / image.height)
     placement = Placement(scale, (float(offset[0]), float(offset[1])), image.size)
     canvas = Image.new("RGB", target, (PAD, PAD, PAD))
@@ -98,5 +99,5 @@ def _place(image: Image.Image, recipe: InputRecipe) -> tuple[Image.Image, Placem
 def _resized(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     if image.size == size:
         return image
-    # reducing_gap speeds up large photos and stays within the error of bilinear filtering.
+    # reducing_gap is faster for large photos; its error is below that of bilinear filtering.
     return image.resize(size, Image.Resampling.BILINEAR, reducing_gap=3.0)

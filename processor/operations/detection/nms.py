@@ -1,4 +1,4 @@
-"""Suppress overlapping boxes of one class with OpenCV."""
+"""Suppress overlapping boxes of the same class, with OpenCV."""
 
 from __future__ import annotations
 

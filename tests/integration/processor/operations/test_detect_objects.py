@@ -43,7 +43,7 @@ def test_the_result_has_the_documented_form(coffee, context):
 
     assert data["image"] == {"width": 600, "height": 400}
     (cup,) = data["predictions"]
-    assert (cup["class"], cup["class_id"]) == ("cup", 47)
+    assert (cup["class"], cup["class_id"]) == ("cup", 41)
     assert cup["box"] == pytest.approx(CUP, abs=3)
 
 

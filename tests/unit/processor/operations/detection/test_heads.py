@@ -156,7 +156,7 @@ def test_ssd_with_a_background_score_never_reports_it():
 
 @pytest.mark.parametrize(
     ("count", "names", "found_name"),
-    [(21, None, "class 3"), (21, "n", "n2"), (81, None, "car"), (4, "n", "n2"), (3, "n", "n2")],
+    [(21, None, "class 2"), (21, "n", "n2"), (81, None, "car"), (4, "n", "n2"), (3, "n", "n2")],
 )
 def test_the_background_of_a_pytorch_ssd_is_not_reported(count, names, found_name):
     # x first and in fractions; scores are a softmax, the background first where there is one.
