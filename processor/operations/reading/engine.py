@@ -1,10 +1,10 @@
-"""The text recogniser: PP-OCR through rapidocr, made once per process, from files it ships with."""
+"""The text recogniser: PP-OCR through rapidocr and its bundled models, created once per process."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from math import ceil
 from pathlib import Path
@@ -13,27 +13,29 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
+from processor.operations.reading.ground import on_readable_ground
+from processor.operations.reading.order import Quad, reading_order
+
 if TYPE_CHECKING:
-    from rapidocr import RapidOCR
+    from processor.operations.reading.turned_page import PageOcr
 
-# rapidocr scales the short side to 736 pixels where it does not lose it altogether: pictures with
-# longer sides than these many short ones get a border, as it gives one to wide ones itself.
-_MOST_WIDE = 60
-_MOST_TALL = 8
-
-Quad = tuple[tuple[float, float], ...]
-"""Four corners (x, y), from the top left of the text clockwise."""
+# Most widths per height, and heights per width. rapidocr scales the short side to 736 pixels, so a
+# strip would become huge; beyond these it is padded to the proportion.
+_MAX_WIDE = 60
+_MAX_TALL = 8
+# A second reading, of the page turned upright, counts unless it reads less than this share.
+_LEAST_SHARE_UPRIGHT = 0.9
 
 
 class RecogniserMissing(Exception):
-    """A model file that reading needs is not there, or is not a text recogniser."""
+    """A model file is missing, or is not a text recogniser."""
 
 
 @dataclass(frozen=True)
 class Line:
-    """One line of text; `characters` are the quads of its characters without the spaces.
+    """One line of text; `characters` has the quads of its characters, spaces left out.
 
-    `characters` is empty where they were not asked for or are not known.
+    `characters` is empty if they were not asked for or are not known.
     """
 
     text: str
@@ -42,7 +44,7 @@ class Line:
     characters: tuple[Quad, ...] = ()
 
     def part(self, start: int, end: int) -> Quad:
-        """The corners of characters `start` to `end`; of the whole line where unknown."""
+        """Return the corners around characters `start` to `end`, or of the line if unknown."""
         if not self.characters:
             return self.box
         first = sum(not c.isspace() for c in self.text[:start])
@@ -50,10 +52,15 @@ class Line:
         left, right = self.characters[first], self.characters[last]
         return (left[0], right[1], right[2], left[3])
 
+    def moved(self, move: Callable[[tuple[float, float]], tuple[float, float]]) -> Line:
+        """Return the line with every corner moved."""
+        box, *characters = (tuple(map(move, quad)) for quad in (self.box, *self.characters))
+        return replace(self, box=box, characters=tuple(characters))
+
 
 @dataclass(frozen=True)
 class ModelFile:
-    """A file that takes part in reading."""
+    """A model file that is used for reading."""
 
     name: str
     path: Path
@@ -61,13 +68,13 @@ class ModelFile:
 
 
 class TextReader:
-    """Reads pictures with one set of models; not for use by several threads at once."""
+    """Reads pictures with one set of models; not thread-safe."""
 
     def __init__(self, recogniser: Path | None) -> None:
-        """`recogniser` replaces the one that comes with rapidocr.
+        """Load the models; `recogniser` replaces the one that comes with rapidocr.
 
         Raises:
-            RecogniserMissing: a file is not there, or the recogniser has no character list.
+            RecogniserMissing: a file is missing, or the recogniser has no character list.
         """
         detector = _bundled("det")
         self.recogniser = recogniser or _bundled("rec")
@@ -76,10 +83,33 @@ class TextReader:
         self._ocr = _open(detector, _bundled("cls"), self.recogniser)
 
     def read(self, image: Image.Image, min_confidence: float, with_characters: bool) -> list[Line]:
-        """The lines of an upright picture from top to bottom."""
+        """Return the lines in reading order, also of a page that is turned by quarter turns.
+
+        Boxes are in pixels of `image`, from the top left of the text clockwise.
+        """
+        from processor.operations.reading.turned_page import turned_back, upright
+
+        picture = on_readable_ground(image)
+        lines = self._read_once(picture, min_confidence, with_characters)
+        turn = self._ocr.turn
+        if turn:
+            second = self._read_once(upright(picture, turn), min_confidence, with_characters)
+            if _amount(second) < _amount(lines) * _LEAST_SHARE_UPRIGHT:
+                turn = 0
+            else:
+                lines = second
+        order = reading_order([line.box for line in lines], [line.text for line in lines])
+        ordered = [lines[index] for index in order]
+        if not turn:
+            return ordered
+        return [line.moved(lambda point: turned_back(point, turn, image.size)) for line in ordered]
+
+    def _read_once(
+        self, picture: Image.Image, min_confidence: float, with_characters: bool
+    ) -> list[Line]:
         # Every setting at every call: rapidocr keeps those of the last one.
         found: Any = self._ocr(
-            _bgr(image),
+            _bgr(picture),
             use_det=True,
             use_cls=True,
             use_rec=True,
@@ -90,9 +120,9 @@ class TextReader:
         if found.txts is None or found.boxes is None:
             return []
         words = found.word_results if with_characters else ()
-        characters = _in_step(found.txts, words, image.size)
+        characters = _in_step(found.txts, words, picture.size)
         return [
-            Line(text, round(float(score), 4), _quad(box, image.size), quads)
+            Line(text, round(float(score), 4), _quad(box, picture.size), quads)
             for text, score, box, quads in zip(
                 found.txts, found.scores, found.boxes, characters, strict=True
             )
@@ -101,27 +131,28 @@ class TextReader:
 
 @cache
 def text_reader(recogniser: Path | None = None, sha256: str = "") -> TextReader:
-    """This process's reader with that recogniser, made at the first use (half a second).
+    """Return this process's reader with that recogniser; creating it takes 0.5 s.
 
-    `sha256` is the file's: one that has taken the place of another gets a reader of its own.
+    `sha256` is the file's: after the file is replaced, a new reader is created.
 
     Raises:
-        RecogniserMissing: see TextReader.
+        RecogniserMissing: a file is missing, or the recogniser has no character list.
     """
     return TextReader(recogniser)
 
 
-def _open(detector: Path, classifier: Path, recogniser: Path) -> RapidOCR:
-    from rapidocr import RapidOCR  # imports OpenCV: only where text is read
+def _open(detector: Path, classifier: Path, recogniser: Path) -> PageOcr:
+    # Imports rapidocr and OpenCV: only where text is read.
+    from processor.operations.reading.turned_page import PageOcr
 
-    # Every path given: what rapidocr finds no path for, it downloads.
-    return RapidOCR(
+    # Every path is given: rapidocr downloads the models that it has no path for.
+    return PageOcr(
         params={
             "Global.log_level": "error",
             "Det.model_path": str(detector),
             "Cls.model_path": str(classifier),
             "Rec.model_path": str(recogniser),
-            # One thread, as every model here: parallel work is the pool's.
+            # One thread, like every model here: the pool runs items in parallel.
             "EngineConfig.onnxruntime.intra_op_num_threads": 1,
             "EngineConfig.onnxruntime.inter_op_num_threads": 1,
         }
@@ -129,7 +160,7 @@ def _open(detector: Path, classifier: Path, recogniser: Path) -> RapidOCR:
 
 
 def _bundled(task: str) -> Path:
-    """The model file for that step in rapidocr's own package."""
+    """Return the model file of that step inside rapidocr's package."""
     from importlib.util import find_spec
 
     spec = find_spec("rapidocr")
@@ -138,7 +169,7 @@ def _bundled(task: str) -> Path:
     folder = Path(spec.origin).parent / "models"
     names = sorted(folder.glob(f"*_{task}_*.onnx")) or sorted(folder.glob(f"*{task}*.onnx"))
     if not names:
-        raise RecogniserMissing(f"this rapidocr comes without a model for {task!r}")
+        raise RecogniserMissing(f"this version of rapidocr has no model for {task!r}")
     return names[0]
 
 
@@ -148,10 +179,10 @@ def _model_file(path: Path) -> ModelFile:
 
 
 def _letters(recogniser: Path) -> frozenset[str]:
-    """The characters the recogniser can give.
+    """Return the characters that the recogniser knows.
 
     Raises:
-        RecogniserMissing: its metadata has no list; rapidocr would look for one on the network.
+        RecogniserMissing: its metadata has no list; rapidocr would download one.
     """
     from onnxruntime import InferenceSession, SessionOptions
 
@@ -167,25 +198,26 @@ def _letters(recogniser: Path) -> frozenset[str]:
 
 
 def _bgr(image: Image.Image) -> np.ndarray:
-    """The picture as OpenCV has it, on white where it is transparent."""
-    if image.has_transparency_data:
-        rgba = image.convert("RGBA")
-        white = Image.new("RGBA", rgba.size, "white")
-        image = Image.alpha_composite(white, rgba)
+    """Return the picture in OpenCV's channel order, padded if it is a narrow strip."""
     width, height = image.size
-    # Below and on the right, so that boxes stay where they are.
-    room = (max(width, ceil(height / _MOST_TALL)), max(height, ceil(width / _MOST_WIDE)))
-    if room != image.size:
-        padded = Image.new("RGB", room, "white")
+    # Padded below and on the right, so that boxes stay in place.
+    padded_size = (max(width, ceil(height / _MAX_TALL)), max(height, ceil(width / _MAX_WIDE)))
+    if padded_size != image.size:
+        padded = Image.new("RGB", padded_size, "white")
         padded.paste(image)
         image = padded
     return np.ascontiguousarray(np.asarray(image.convert("RGB"))[:, :, ::-1])
 
 
+def _amount(lines: Sequence[Line]) -> float:
+    """Return how much was read: characters, each weighted with its line's confidence."""
+    return sum(len(line.text) * line.confidence for line in lines)
+
+
 def _in_step(
     texts: Sequence[str], word_results: Sequence[Any], size: tuple[int, int]
 ) -> list[tuple[Quad, ...]]:
-    """The character quads of each line; none for lines that rapidocr has left out of its list."""
+    """Return the character quads of each line; none for lines that rapidocr left out."""
     waiting = iter(word_results)
     text, quads = _characters(next(waiting, ()), size)
     lines: list[tuple[Quad, ...]] = []
@@ -199,13 +231,13 @@ def _in_step(
 
 
 def _characters(words: Sequence[Any] | None, size: tuple[int, int]) -> tuple[str, tuple[Quad, ...]]:
-    """A line's text without spaces and the quad of each of its characters."""
+    """Return a line's text without spaces and the quad of each of its characters."""
     known = [(text, box) for text, _, box in words or () if text.strip() and box is not None]
     return "".join(text for text, _ in known), tuple(_quad(box, size) for _, box in known)
 
 
 def _quad(box: Sequence[Sequence[float]], size: tuple[int, int]) -> Quad:
-    """The corners, inside the picture of that size."""
+    """Return the corners, clipped to the picture of that size."""
     return tuple(
         (round(min(max(float(x), 0.0), size[0]), 1), round(min(max(float(y), 0.0), size[1]), 1))
         for x, y in box

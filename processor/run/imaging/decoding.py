@@ -7,13 +7,13 @@ import struct
 from collections.abc import Callable
 from typing import BinaryIO
 
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from imagemill.images.check import ImageLimits, ImageRejected, check_image, check_pixels
 from imagemill.images.formats import FORMATS
 from imagemill.operations import OperationError, SourceInfo
-from processor.run.imaging import profiles
-from processor.run.imaging.modes import PngKey, plain
+from processor.run.imaging import png_colours, profiles, tiff_samples
+from processor.run.imaging.modes import PngKey, clear_outside, plain
 from schemas.errors import ErrorCode
 
 try:
@@ -70,6 +70,9 @@ def decode(
         raise OperationError(error.code, error.message) from error
     try:
         key = PngKey(image, file) if facts.format == "png" else None
+        frame = image.tile[0].extents if facts.format == "gif" and image.tile else None
+        if facts.format == "tiff":
+            tiff_samples.prepare(image)
         if facts.format != "jpeg":
             # Reading a PNG's EXIF data would load it too, and hide that its pixels are damaged.
             image.load()
@@ -79,10 +82,16 @@ def decode(
         target = wanted(size) if wanted and facts.format == "jpeg" else None
         shrunk = 1 if target is None else _draft(image, target[::-1] if sideways else target)
         image.load()
-        picture = plain(image) if key is None else key.apply(image, plain(image))
+        picture = plain(tiff_samples.corrected(image) if facts.format == "tiff" else image)
+        if key is not None:
+            picture = key.apply(image, picture)
+        if frame is not None:
+            picture = clear_outside(picture, frame)
         if orientation in _TO_UPRIGHT:
             picture = picture.transpose(_TO_UPRIGHT[orientation])
         icc_profile = image.info.get("icc_profile")
+        if facts.format == "png" and not icc_profile:
+            icc_profile = png_colours.profile_of(image.info, grey=picture.mode in ("L", "LA"))
     except _DECODING_ERRORS as error:
         raise _undecodable(filename, error) from error
     described = profiles.space_of(icc_profile) in (profiles.RGB, profiles.GREY)
@@ -107,13 +116,17 @@ def _draft(image: Image.Image, target: tuple[int, int]) -> int:
 def _open(file: BinaryIO, name: str, filename: str | None) -> Image.Image:
     try:
         return Image.open(file, formats=[FORMATS[name].pillow])
+    except UnidentifiedImageError as error:
+        # Its text is the address of the file object.
+        reason = f"{FORMATS[name].title} of this kind is not supported"
+        raise _undecodable(filename, reason) from error
     except _DECODING_ERRORS as error:
         raise _undecodable(filename, error) from error
 
 
-def _undecodable(filename: str | None, error: Exception) -> OperationError:
+def _undecodable(filename: str | None, reason: object) -> OperationError:
     named = filename or "The image"
-    return OperationError(ErrorCode.IMAGE_UNDECODABLE, f"{named} cannot be decoded: {error}")
+    return OperationError(ErrorCode.IMAGE_UNDECODABLE, f"{named} cannot be decoded: {reason}")
 
 
 def _exif_of(image: Image.Image) -> tuple[int, bytes | None]:

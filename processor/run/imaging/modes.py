@@ -51,7 +51,19 @@ def _stretched(image: Image.Image) -> Image.Image:
     scale = 255 / (high - low) if high > low else 1
     # Not a number is black; infinities are the ends of the range.
     shown = np.clip(np.nan_to_num(values, nan=low, posinf=high, neginf=low), low, high)
-    return Image.fromarray(((shown - low) * scale).astype(np.uint8))
+    return Image.fromarray(np.rint((shown - low) * scale).astype(np.uint8))
+
+
+def clear_outside(image: Image.Image, box: tuple[int, int, int, int]) -> Image.Image:
+    """Return a picture of the modes above that is clear outside the box, as a GIF's first frame."""
+    if box == (0, 0, *image.size):
+        return image
+    alpha = Image.new("L", image.size)
+    inside = image.convert("RGBA").getchannel("A").crop(box)
+    alpha.paste(inside, box)
+    framed = image.convert("RGBA")
+    framed.putalpha(alpha)
+    return framed
 
 
 class PngKey:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import socket
 from pathlib import Path
 
@@ -9,18 +10,30 @@ import onnx
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
+from imagemill.images.check import ImageLimits
 from imagemill.operations import OperationError, RunContext, SourceInfo
 from processor.models.fetch import cli
 from processor.models.loader import ModelLoader
 from processor.models.store import ModelStore, sha256_of
 from processor.operations import read_text
 from processor.operations.reading import engine, letters
+from processor.run.imaging.decoding import decode
 from schemas.errors import ErrorCode
 from schemas.params.read_text import ReadTextParams
 from tests.support.models import brightness_model
 
 pytestmark = pytest.mark.longest
 
+# How a picture is stored that an EXIF orientation makes upright.
+STORED = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_90,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_270,
+}
 LINES = ((30, "Invoice 4711"), (110, "Amount due: 128.50 EUR"), (190, "Thank you for your order"))
 
 
@@ -78,6 +91,82 @@ def test_transparent_pictures_are_read_on_white(context):
     draw.text((20, 20), "Transparent", font=ImageFont.load_default(40), fill=(0, 0, 0, 255))
 
     assert read_text.run(image, ReadTextParams(), context(image)).data["text"] == "Transparent"
+
+
+@pytest.mark.parametrize("hidden", ["white", "black"])
+@pytest.mark.parametrize("ink", ["white", "black", "grey", "red", "yellow"])
+def test_text_of_every_colour_is_read_on_a_clear_ground(context, ink, hidden):
+    image = Image.new("RGBA", (700, 160), hidden)
+    image.putalpha(0)
+    font = ImageFont.load_default(40)
+    ImageDraw.Draw(image).text((20, 40), "Invoice 4711", fill=ink, font=font)
+
+    assert read_text.run(image, ReadTextParams(), context(image)).data["text"] == "Invoice 4711"
+
+
+def test_white_and_black_text_is_read_on_one_clear_ground(context):
+    image = Image.new("RGBA", (700, 260))
+    draw, font = ImageDraw.Draw(image), ImageFont.load_default(40)
+    draw.text((20, 20), "White text here", fill="white", font=font)
+    draw.text((20, 140), "Black text here", fill="black", font=font)
+
+    data = read_text.run(image, ReadTextParams(), context(image)).data
+    assert data["text"] == "White text here\nBlack text here"
+
+
+@pytest.mark.parametrize("angle", [90, 180, 270])
+def test_a_turned_page_is_read_as_if_it_were_upright(invoice, context, read, angle):
+    page = invoice.rotate(angle, expand=True)
+    data = read_text.run(page, ReadTextParams(find="amount due"), context(page)).data
+
+    assert data["text"] == "\n".join(text for _, text in LINES)
+    for turned, line in zip(data["lines"], read["lines"], strict=True):
+        assert_turned(turned["box"], line["box"], angle, invoice.size)
+    (found,), (upright,) = data["find"], read["find"]
+    assert found["text"] == "Amount due"
+    assert_turned(found["boxes"][0], upright["boxes"][0], angle, invoice.size)
+
+
+def assert_turned(box, upright, angle, size):
+    """The corners are those of the upright page, the top left of the text first."""
+    width, height = size
+    expected = {
+        90: lambda x, y: (y, width - x),
+        180: lambda x, y: (width - x, height - y),
+        270: lambda x, y: (height - y, x),
+    }[angle]
+    for corner, (x, y) in zip(box, upright, strict=True):
+        assert corner == pytest.approx(expected(x, y), abs=8)
+
+
+@pytest.mark.parametrize("angle", [0, 90, 180])
+def test_two_columns_are_read_one_after_the_other(context, angle):
+    page, font = Image.new("RGB", (900, 400), "white"), ImageFont.load_default(28)
+    draw = ImageDraw.Draw(page)
+    title = "The daily mill: news of this week and the last one"
+    left = ["Grain prices rose on", "Monday after a dry", "summer in the north"]
+    right = ["The miller said that", "his stones had to be", "dressed once more"]
+    draw.text((20, 10), title, fill="black", font=font)
+    for number, texts in enumerate(zip(left, right, strict=True)):
+        for x, text in zip((20, 480), texts, strict=True):
+            draw.text((x, 80 + number * 50), text, fill="black", font=font)
+    page = page.rotate(angle, expand=True)
+
+    lines = read_text.run(page, ReadTextParams(), context(page)).data["text"].splitlines()
+    assert lines == [title, *left, *right]
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_every_exif_orientation_is_read_upright(invoice, context, orientation):
+    stored = invoice if orientation == 1 else invoice.transpose(STORED[orientation])
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    file = io.BytesIO()
+    stored.save(file, "PNG", exif=exif)
+    image, _ = decode(file, None, ImageLimits())
+
+    data = read_text.run(image, ReadTextParams(), context(image)).data
+    assert data["text"] == "\n".join(text for _, text in LINES)
 
 
 def test_a_narrow_strip_is_read_and_its_boxes_lie_in_it(context):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from imagemill.operations import EncodeOptions, SourceInfo
 from processor.run.imaging.decoding import decode
 from processor.run.imaging.encoding import encode
 from tests.support.pictures import first_ink_is_red, in_srgb, of_gamma
+from tests.unit.processor.run.imaging import png_reference
 
 FORMATS = ("png", "jpeg", "webp", "avif", "tiff", "gif", "bmp")
 CARRYING = ("png", "jpeg", "webp", "avif", "tiff")
@@ -226,3 +228,53 @@ def test_a_gif_is_clear_or_opaque(alpha: int) -> None:
     assert result.getpixel((4, 4))[3] == (255 if alpha >= 128 else 0)
     if alpha >= 128:
         assert near(result.getpixel((4, 4))[:3], (10, 20, 200))
+
+
+P3_PLACES = (0.3127, 0.329, 0.68, 0.32, 0.265, 0.69, 0.15, 0.06)
+SRGB_PLACES = (0.3127, 0.329, 0.64, 0.33, 0.3, 0.6, 0.15, 0.06)
+
+
+def chunked(gamma: float | None, places: tuple[float, ...] | None, **more: bytes) -> io.BytesIO:
+    """A PNG of one colour with chunks that say what its numbers mean."""
+    chunks = {name.encode(): data for name, data in more.items()}
+    if gamma is not None:
+        chunks[b"gAMA"] = struct.pack(">I", round(gamma * 100_000))
+    if places is not None:
+        chunks[b"cHRM"] = struct.pack(">8I", *(round(place * 100_000) for place in places))
+    rows = [[COLOUR] * 32 for _ in range(32)]
+    png = png_reference.Png(png_reference.RGB, 8, rows, chunks=chunks)
+    return io.BytesIO(png_reference.write(png))
+
+
+@pytest.mark.parametrize("strip", [False, True], ids=["kept", "stripped"])
+@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize(
+    ("gamma", "places", "space"),
+    [(1 / 2.2, P3_PLACES, "Display P3"), (1.0, None, "sRGB"), (0.5, SRGB_PLACES, "sRGB")],
+)
+def test_gama_and_chrm_chunks_count_as_a_profile(
+    gamma: float, places: tuple[float, ...] | None, space: str, kind: str, strip: bool
+) -> None:
+    result = written(*read(chunked(gamma, places)), format=kind, strip_metadata=strip)
+    assert near(shown(result), in_srgb(COLOUR, 1 / gamma, space))
+
+
+@pytest.mark.parametrize(
+    ("gamma", "places", "more"),
+    [
+        (0.45455, SRGB_PLACES, {}),
+        (0.45455, None, {}),
+        (1.0, P3_PLACES, {"sRGB": b"\0"}),
+        (None, P3_PLACES, {}),
+        (0.0, P3_PLACES, {}),
+        (1.0, (0.3, 0.0) * 4, {}),
+        (1.0, (0.3, 0.3) * 4, {}),
+    ],
+    ids=["sRGB's", "sRGB's gamma", "sRGB", "no gAMA", "zero", "no height", "one point"],
+)
+def test_chunks_that_say_srgb_or_nothing_leave_the_numbers(
+    gamma: float | None, places: tuple[float, ...] | None, more: dict[str, bytes]
+) -> None:
+    result = written(*read(chunked(gamma, places, **more)))
+    assert result.getpixel((5, 5)) == COLOUR
+    assert not result.info.get("icc_profile")

@@ -63,7 +63,7 @@ def exif_of(**tags: Any) -> Image.Exif:
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "TIFF", "AVIF"])
 def test_every_exif_orientation_comes_out_upright(kind: str, orientation: int) -> None:
     stored = card() if orientation == 1 else card().transpose(TURNS[orientation])
     exif = exif_of(orientation=orientation)
