@@ -19,10 +19,10 @@ import onnxruntime
 from PIL import Image
 
 from imagemill.operations import OperationError, RunContext, SourceInfo
+from processor.imaging.encoding import encode
 from processor.models.loader import ModelLoader
 from processor.models.store import ModelStore
 from processor.operations import remove_background
-from processor.run.imaging.encoding import encode
 from schemas.params.remove_background import RemoveBackgroundParams
 
 ROUNDS = 8

@@ -1,4 +1,4 @@
-"""Checks an image file before anything is queued: what it is, whether it is whole, its size."""
+"""Check an image file before it is queued: its format, completeness, and size."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ from imagemill.images.structure import Malformed, Truncated
 from imagemill.settings.shared import LimitSettings
 from schemas.errors import ErrorCode
 
-_SHOWN_NAME = 80
+# Most letters of a file name in a message.
+_MAX_SHOWN_NAME = 80
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class ImageLimits:
 
 @dataclass(frozen=True)
 class ImageFacts:
-    """What the header says. `width` and `height` are pixels as stored, before EXIF rotation."""
+    """Facts in the header; `width` and `height` are pixels as stored, before EXIF orientation."""
 
     format: str
     width: int
@@ -45,7 +46,7 @@ class ImageFacts:
 
 
 class ImageRejected(Exception):
-    """The file cannot become a job; the message is a sentence for its sender."""
+    """The file is refused; the message is a sentence for its sender."""
 
     def __init__(self, code: ErrorCode, http_status: int, message: str) -> None:
         super().__init__(message)
@@ -57,10 +58,9 @@ class ImageRejected(Exception):
 def check_image(
     file: BinaryIO, filename: str | None = None, limits: ImageLimits = ImageLimits()
 ) -> ImageFacts:
-    """The facts of a whole image file, read in well under a millisecond, no pixel decoded.
+    """Read the facts of an image file, in under 1 ms and without decoding a pixel.
 
-    `file` is seekable and left at an arbitrary position. Without `filename` the name is not
-    checked.
+    `file` is seekable and left at an arbitrary position. `filename` is checked if it is given.
 
     Raises:
         ImageRejected: empty, too large, not an image, of a format this installation cannot read,
@@ -86,7 +86,11 @@ def check_image(
 
 
 def check_pixels(width: int, height: int, max_pixels: int, named: str = "The image") -> None:
-    """Raises ImageRejected when a picture of this size in pixels is over the limit."""
+    """Check a picture's size in pixels.
+
+    Raises:
+        ImageRejected: it is over the limit.
+    """
     if width * height > max_pixels:
         raise ImageRejected(
             ErrorCode.IMAGE_TOO_LARGE,
@@ -162,7 +166,9 @@ def _readable_titles() -> str:
 
 def _clip(name: str) -> str:
     printable = "".join(letter if letter.isprintable() else "?" for letter in name)
-    return printable if len(printable) <= _SHOWN_NAME else printable[: _SHOWN_NAME - 3] + "..."
+    return (
+        printable if len(printable) <= _MAX_SHOWN_NAME else printable[: _MAX_SHOWN_NAME - 3] + "..."
+    )
 
 
 def _shown(filename: str | None) -> str:

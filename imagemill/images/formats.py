@@ -1,4 +1,4 @@
-"""The image formats imagemill takes: their names, media types, extensions and first bytes."""
+"""The image formats that are taken: names, media types, extensions and first bytes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
 
-# Enough to tell every format below apart, ISO media brands included.
+# Bytes that distinguish all formats below, ISO media brands included.
 SNIFF_BYTES = 64
 
 _HEIC_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
@@ -25,7 +25,7 @@ class ImageFormat:
 
     @property
     def extension(self) -> str:
-        """The usual file name extension, without the dot."""
+        """The preferred file name extension, without the dot."""
         return self.extensions[0]
 
 
@@ -61,7 +61,7 @@ _FOREIGN = (
 
 
 def sniff(head: bytes) -> ImageFormat | None:
-    """The format that a file beginning with `head` (SNIFF_BYTES of it) claims to be."""
+    """Return the format of a file that begins with `head` (SNIFF_BYTES long), or None."""
     if head.startswith(b"\xff\xd8\xff"):
         name = "jpeg"
     elif head.startswith(b"\x89PNG\r\n\x1a\n"):
@@ -91,7 +91,7 @@ def _sniff_iso_media(head: bytes) -> str:
 
 
 def describe_foreign(head: bytes) -> str | None:
-    """What a file that is none of our formats seems to be, with its article, or None."""
+    """Name the kind of a file in none of the formats, with its article, or return None."""
     text = head.lstrip(b"\xef\xbb\xbf \t\r\n")
     for magic, what in _FOREIGN:
         if head.startswith(magic) or text.lower().startswith(magic.lower()):
@@ -100,28 +100,28 @@ def describe_foreign(head: bytes) -> str | None:
 
 
 def by_extension(filename: str) -> ImageFormat | None:
-    """The format that goes with the extension of `filename`, or None."""
+    """Return the format that the extension of `filename` belongs to, or None."""
     return _BY_EXTENSION.get(extension_of(filename))
 
 
 def extension_of(filename: str) -> str:
-    """The extension in lower case, without the dot; empty when there is none."""
+    """Return the extension in lower case, without the dot; empty if there is none."""
     stem, dot, extension = basename(filename).rpartition(".")
     return extension.lower() if dot and stem else ""
 
 
 def basename(filename: str) -> str:
-    """The file's own name, without folders; browsers on Windows send them with backslashes."""
+    """Return the name without folders, which Windows browsers separate with backslashes."""
     return filename.replace("\\", "/").rpartition("/")[2]
 
 
 @cache
 def readable(known: ImageFormat) -> bool:
-    """Whether this installation can decode the format."""
+    """Return True if this installation can decode the format."""
     if known.name == "heic":
         return find_spec("pillow_heif") is not None
     if known.name == "avif":
-        from PIL import features  # the API needs Pillow for nothing else
+        from PIL import features  # imported here: the API needs Pillow for nothing else
 
         return bool(features.check("avif"))
     return True

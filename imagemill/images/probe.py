@@ -1,7 +1,7 @@
-"""Reads size and completeness of an image file from its structure, without decoding a pixel.
+"""Read size and completeness of an image file from its structure, without decoding a pixel.
 
-Pillow could tell the size, but its WebP and AVIF readers allocate the whole canvas to do so, and
-no Pillow reader says whether the file is complete before it decodes it.
+Pillow reads the size too, but its WebP and AVIF readers allocate the whole canvas for it, and none
+of its readers finds out that a file is incomplete before decoding it.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from imagemill.images.structure import Malformed, Structure, Truncated
 _PNG_END = b"\x00\x00\x00\x00IEND\xaeB`\x82"
 _JPEG_BARE_MARKERS = frozenset({0x01, *range(0xD0, 0xD9)})
 _JPEG_SIZE_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-_SCAN_CHUNK = 1 << 16
-# Where the sizes (ispe) of a HEIC or AVIF file are: meta > iprp > ipco.
+_SCAN_CHUNK_BYTES = 1 << 16
+# Path of boxes to the sizes (ispe) of a HEIC or AVIF file.
 _ISO_PATH = (b"meta", b"iprp", b"ipco")
 
 
 def probe(name: str, file: BinaryIO, size: int) -> tuple[int, int]:
-    """Width and height in pixels, as stored, of the complete file of `size` bytes.
+    """Return width and height in pixels, as stored, of a complete file of `size` bytes.
 
     Raises:
-        Truncated: the structure goes on past the end of the file.
+        Truncated: the structure continues past the end of the file.
         Malformed: the structure contradicts the format.
     """
     width, height = _PROBES[name](Structure(file, size))
@@ -66,10 +66,11 @@ def _jpeg(source: Structure) -> tuple[int, int]:
 def _find_jpeg_end(source: Structure, scan: int) -> None:
     if scan < source.size - 2 and source.read(source.size - 2, 2) == b"\xff\xd9":
         return
-    # Cameras append films and previews after the end marker; inside a scan FF is always escaped.
+    # Cameras append films and previews after the end marker. Within a scan, FF D9 is no data: an FF
+    # byte is always followed by 00 there.
     source.file.seek(scan)
     last = b""
-    while chunk := source.file.read(_SCAN_CHUNK):
+    while chunk := source.file.read(_SCAN_CHUNK_BYTES):
         if b"\xff\xd9" in last + chunk:
             return
         last = chunk[-1:]
@@ -103,7 +104,7 @@ def _gif(source: Structure) -> tuple[int, int]:
     left, top, across, down = next(frames, (0, 0, 0, 0))
     if not across:
         raise Malformed("it holds no picture")
-    # Every block ends with a zero: a cut in mid data seldom leaves both at the end.
+    # Every block ends with a zero byte: a file that is cut off seldom ends with both bytes.
     if source.read(source.size - 2, 2) != b"\x00;":
         for _ in frames:
             pass
@@ -174,7 +175,7 @@ def _iso_media(source: Structure) -> tuple[int, int]:
     sizes = list(_iso_sizes(source, 0, source.size))
     if not sizes:
         raise Malformed("it gives no picture size")
-    # Tiles and thumbnails have entries too; the picture itself is the largest.
+    # Tiles and thumbnails have entries too; the picture is the largest.
     return max(sizes, key=lambda found: found[0] * found[1])
 
 

@@ -1,4 +1,4 @@
-"""Reads size and completeness of a TIFF or BigTIFF file from its first directory."""
+"""Read size and completeness of a TIFF or BigTIFF file from its first directory."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ _INTEGERS = {3: "H", 4: "I", 16: "Q"}
 # Bytes of one value, by the type number of the TIFF specification.
 _VALUE_BYTES = dict(enumerate((0, 1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4, 0, 0, 8, 8, 8)))
 _MAX_ENTRIES = 4096
-# 50 megapixels in the smallest usual tiles, 16 x 16, are 195,000 of them.
+# Most strips or tiles: 50 megapixels in tiles of 16 x 16, the smallest usual ones, are 195,000.
 _MAX_VALUES = 1 << 18
 
 
 def tiff_size(source: Structure) -> tuple[int, int]:
-    """Width and height in pixels of the first picture of the file.
+    """Return width and height in pixels of the first picture of the file.
 
     Raises:
         Truncated: a directory or pixel data lies past the end of the file.
-        Malformed: the directory lacks what a picture needs.
+        Malformed: the directory lacks the size or is impossibly long.
     """
     head = source.read(0, 8)
     order = "<" if head[:2] == b"II" else ">"
@@ -53,7 +53,7 @@ def _read_directory(
     if entries > _MAX_ENTRIES:
         raise Malformed("its first directory is impossibly long")
     length = struct.calcsize(order + entry_code)
-    # The pointer to the next directory belongs to it too.
+    # The pointer to the next directory is part of the table.
     table = source.read(at + count_bytes, entries * length + inline)
     tags = {}
     for tag, kind, count, value in struct.iter_unpack(order + entry_code, table[:-inline]):

@@ -1,11 +1,11 @@
-"""Reads binary structures at offsets; a file that is too short or too intricate is an error."""
+"""Read binary structures at offsets, with a limit on the number of reads."""
 
 from __future__ import annotations
 
 from typing import BinaryIO
 
-# A 25 MB GIF of full blocks takes 100,000 reads; hostile files could ask for millions, and the
-# check runs in the API's event loop.
+# A 25 MB GIF of full blocks takes 100,000 reads. Hostile files could cause millions, and the check
+# runs in the API's event loop.
 MAX_READS = 150_000
 
 
@@ -26,11 +26,11 @@ class Structure:
         self._reads = 0
 
     def read(self, at: int, count: int) -> bytes:
-        """Exactly `count` bytes from offset `at`.
+        """Read exactly `count` bytes from offset `at`.
 
         Raises:
             Truncated: the file has fewer.
-            Malformed: MAX_READS is used up.
+            Malformed: the file needs more than MAX_READS reads.
         """
         self._reads += 1
         if self._reads > MAX_READS:

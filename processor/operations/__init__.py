@@ -1,1 +1,1 @@
-"""The operations: one module each, found by the path in their OperationSpec."""
+"""The operations: one module each, named by its OperationSpec."""

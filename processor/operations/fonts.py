@@ -1,4 +1,4 @@
-"""Fonts that have the letters of a text."""
+"""Find a font that has the letters of a text."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from PIL import ImageFont
 
 Font = ImageFont.FreeTypeFont
 
-# A code point that no font has: it gives the box that stands for missing letters.
+# A code point that no font has: fonts draw their box for missing letters instead.
 _MISSING = "\U0010fffe"
-# Pillow's own font has ASCII only; these are looked for in the system's font folders.
+# Pillow's own font has ASCII only; these are searched in the system's font folders.
 _WIDER_FONTS = ("DejaVuSans.ttf", "NotoSans-Regular.ttf", "Arial.ttf")
 
 
 def find_font(text: str, size: int) -> tuple[Font, list[str]]:
-    """The first font of that size in pixels that has all letters of the text, and no letters.
+    """Return the first font that has all letters of the text, of that size in pixels, and [].
 
-    Where there is none, the font that lacks the fewest, and the letters it lacks.
+    If there is none: the font that lacks the fewest letters, and those letters.
     """
     found: list[tuple[Font, list[str]]] = []
     for font in _fonts(size):

@@ -1,4 +1,4 @@
-"""process-image-and-text: a picture and a text together, facts about both, and how they meet."""
+"""process-image-and-text: facts about a picture and a text, and the text's places in it."""
 
 from __future__ import annotations
 
@@ -23,25 +23,26 @@ from schemas.params.image_text import ImageTextParams
 
 log = logging.getLogger(__name__)
 
+# Least confidence of a line, similarity of a place, and confidence of an object, 0 to 1.
 MIN_CONFIDENCE = 0.5
 SIMILARITY = 0.75
 OBJECT_CONFIDENCE = 0.4
-# What is looked for when the text as a whole is not in the picture.
-_MOST_PIECES = 50
-_SHORTEST_WORD = 3
+# Most pieces of a text that are searched, and least letters of a word among them.
+_MAX_PIECES = 50
+_MIN_WORD_LETTERS = 3
 
 _EVERYDAY = frozenset().union(*COMMON_WORDS.values())
 
 
 def run(image: Image.Image, params: ImageTextParams, context: RunContext) -> Output:
-    """Work on an upright picture and the text that came with it.
+    """Describe an upright picture and the text that came with it.
 
     The data is {message, text: facts of the given text, image: facts of the picture with its
     objects, recognised: {text, lines}, found: [{looked_for, text, similarity, lines, boxes}]}.
     `image.objects` is null where no detector is installed, and the message says so.
 
     Raises:
-        OperationError: the text recogniser is not there, or a model failed.
+        OperationError: the text recogniser is missing, or a model failed.
     """
     reader = open_reader(None, context)
     lines = reader.read(image, MIN_CONFIDENCE, with_characters=True)
@@ -66,9 +67,9 @@ def run(image: Image.Image, params: ImageTextParams, context: RunContext) -> Out
 
 
 def places(text: str, lines: list[Line]) -> list[dict[str, Any]]:
-    """Where the picture shows the text: as a whole, else its lines, else its telling words."""
+    """Find the text in the picture: as a whole, else its lines, else its rarer words."""
     texts = [line.text for line in lines]
-    for pieces in _ever_smaller(text):
+    for pieces in _pieces(text):
         found = [
             {"looked_for": piece, **described_match(match, lines)}
             for piece in pieces
@@ -80,26 +81,26 @@ def places(text: str, lines: list[Line]) -> list[dict[str, Any]]:
 
 
 def _objects(image: Image.Image, context: RunContext) -> list[dict[str, Any]] | None:
-    """The objects by the default detector; None where it is not installed."""
+    """Return the default detector's objects, or None if it is not installed."""
     try:
         predictions = detect(image, DetectObjectsParams(confidence=OBJECT_CONFIDENCE), context)
     except OperationError as error:
-        # The text part stands on its own, and a machine may be set up for nothing else.
+        # The text part is complete without objects, and the detector is optional.
         if error.error.code is not ErrorCode.MODEL_UNAVAILABLE:
             raise
-        log.warning("Objects are left out: %s", error)
+        log.warning("objects are left out: %s", error)
         return None
     return [described_object(prediction) for prediction in predictions]
 
 
-def _ever_smaller(text: str) -> Iterator[list[str]]:
+def _pieces(text: str) -> Iterator[list[str]]:
     yield [text]
     split = [line.strip() for line in text.splitlines() if line.strip()]
     if len(split) > 1:
-        yield split[:_MOST_PIECES]
-    telling = [
+        yield split[:_MAX_PIECES]
+    rarer = [
         word
         for word in words(text)
-        if len(word) >= _SHORTEST_WORD and word.lower() not in _EVERYDAY
+        if len(word) >= _MIN_WORD_LETTERS and word.lower() not in _EVERYDAY
     ]
-    yield list(dict.fromkeys(telling))[:_MOST_PIECES]
+    yield list(dict.fromkeys(rarer))[:_MAX_PIECES]

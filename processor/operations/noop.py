@@ -1,4 +1,4 @@
-"""Does nothing: for measuring what everything around an operation costs."""
+"""noop: do nothing, to measure the cost of everything around an operation."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ from imagemill.operations import Output
 
 
 def run(image: Any, params: Any, context: Any) -> Output:
-    """An empty output; takes no image."""
+    """Return an empty output; needs no image."""
     return Output()

@@ -1,4 +1,4 @@
-"""read-text: the lines of text in a picture, and where a wanted text is among them."""
+"""read-text: read the lines of text in a picture, and find a text among them."""
 
 from __future__ import annotations
 
@@ -20,14 +20,15 @@ from schemas.params.read_text import ReadTextParams
 
 
 def run(image: Image.Image, params: ReadTextParams, context: RunContext) -> Output:
-    """Read an upright picture.
+    """Read a picture, its lines in reading order.
 
     The data is {text, lines: [{text, confidence, box}], find: [{text, similarity, lines, boxes}]};
-    boxes have four corners [x, y] in pixels, from the top left of the text clockwise.
+    boxes have four corners [x, y] in pixels of the picture, from the top left of the text
+    clockwise.
 
     Raises:
-        OperationError: the recogniser is not there (model_unavailable), or cannot read a language
-            that was asked for (params_invalid).
+        OperationError: the recogniser is missing (model_unavailable), or cannot read a language of
+            the params (params_invalid).
     """
     reader = open_reader(params.model, context)
     _check_languages(reader, params)
@@ -41,7 +42,7 @@ def run(image: Image.Image, params: ReadTextParams, context: RunContext) -> Outp
 
 
 def open_reader(model: str | None, context: RunContext) -> TextReader:
-    """The reader with that recogniser, noted among the models the context has used.
+    """Return the reader with that recogniser, and add its files to the context's used models.
 
     Raises:
         OperationError: a file is missing or is no recogniser (model_unavailable).
@@ -56,7 +57,7 @@ def open_reader(model: str | None, context: RunContext) -> TextReader:
 
 
 def described(lines: list[Line]) -> dict[str, Any]:
-    """The lines as the result shows them, with nothing found yet."""
+    """Return the lines in the form of the result's data, with an empty `find`."""
     return {
         "text": "\n".join(line.text for line in lines),
         "lines": [
@@ -68,7 +69,7 @@ def described(lines: list[Line]) -> dict[str, Any]:
 
 
 def described_match(match: Match, lines: list[Line]) -> dict[str, Any]:
-    """One place as the result shows it: the text as it was read, and a box for each line of it."""
+    """Return a match in the form of the result's data, with a box for its part of each line."""
     return {
         "text": " ".join(lines[span.line].text[span.start : span.end] for span in match.spans),
         "similarity": match.similarity,

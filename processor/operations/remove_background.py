@@ -7,6 +7,7 @@ from typing import Any
 from PIL import Image, ImageChops
 
 from imagemill.operations import EncodeOptions, OperationError, Output, RunContext
+from processor.imaging.profiles import from_srgb
 from processor.operations.background.mask import (
     U2NET_INPUT,
     smoothed,
@@ -40,7 +41,7 @@ def run(image: Image.Image, params: RemoveBackgroundParams, context: RunContext)
         result, visible = mask, _within(image, mask)
     else:
         cutout = _cut_out(image, mask, params)
-        result, visible = _finished(cutout, params), cutout.getchannel("A")
+        result, visible = _finished(cutout, params, context), cutout.getchannel("A")
     box = visible_box(visible) if params.crop else None
     if box is not None:
         result = result.crop(box)
@@ -88,10 +89,12 @@ def _cut_out(image: Image.Image, mask: Image.Image, params: RemoveBackgroundPara
     return cutout
 
 
-def _finished(cutout: Image.Image, params: RemoveBackgroundParams) -> Image.Image:
+def _finished(
+    cutout: Image.Image, params: RemoveBackgroundParams, context: RunContext
+) -> Image.Image:
     """Return the cut-out on its background, and without colours that nobody sees."""
     if params.background_color is not None:
-        cutout = _over(params.background_color, cutout)
+        cutout = _over(from_srgb(params.background_color, context.source.icc_profile), cutout)
     if params.format == "jpeg":
         return _over(WHITE, cutout).convert("RGB")
     if not params.keep_hidden_colors:

@@ -30,10 +30,10 @@ from imagemill.operations import (
 )
 from imagemill.settings import ProcessorSettings
 from imagemill.storage import ObjectNotFound, StoreUnavailable, open_store, result_key
+from processor.imaging.decoding import WantedSize, decode
+from processor.imaging.encoding import encode
 from processor.models.batching import BatchBarrier
 from processor.models.loader import ModelLoader
-from processor.run.imaging.decoding import WantedSize, decode
-from processor.run.imaging.encoding import encode
 from processor.run.operation_loader import load_hook, load_run
 from schemas.catalog import find_operation
 from schemas.errors import ErrorCode, JobError

@@ -1,1 +1,1 @@
-"""Facts about a text and a picture, and the sentence that sums them up."""
+"""Facts about a text and a picture, and a sentence that sums them up."""

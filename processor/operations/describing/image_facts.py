@@ -1,4 +1,4 @@
-"""What can be said of a picture without a model: size, format, dominant colours."""
+"""Describe a picture without a model: size, format, dominant colours."""
 
 from __future__ import annotations
 
@@ -12,14 +12,16 @@ from imagemill.operations import SourceInfo
 
 Colour = tuple[int, int, int]
 
-# Colours are counted in a small copy, and those below this share of it are not dominant.
-_SAMPLE = (128, 128)
-_PALETTE = 24
-_MOST = 5
-_LEAST_SHARE = 0.03
-_OPAQUE = 128
+# Size of the copy, in pixels, in which colours are counted, and most colours in its palette.
+_SAMPLE_SIZE = (128, 128)
+_PALETTE_COLOURS = 24
+# Most dominant colours, and the least share of the copy of each.
+_MAX_COLOURS = 5
+_MIN_SHARE = 0.03
+# Least alpha of a pixel that is counted, 0 to 255.
+_MIN_ALPHA = 128
 
-# Hue in degrees below which the name holds; red comes round again at 345.
+# Upper limit of each hue in degrees; red begins again at 345.
 _HUES = (
     (14, "red"),
     (45, "orange"),
@@ -34,7 +36,7 @@ _HUES = (
 
 
 def image_facts(image: Image.Image, source: SourceInfo) -> dict[str, Any]:
-    """{width, height, format, bytes, colours: [{hex, name, share}]}, the largest share first.
+    """Return {width, height, format, bytes, colours: [{hex, name, share}]}, largest share first.
 
     Width and height are those of the upright picture, format and bytes those of the file.
     """
@@ -48,17 +50,17 @@ def image_facts(image: Image.Image, source: SourceInfo) -> dict[str, Any]:
 
 
 def dominant_colours(image: Image.Image) -> list[dict[str, Any]]:
-    """Up to five differently named colours of the opaque part, with their shares (0 to 1) of it.
+    """Return up to five colours of the opaque part, each with its share of it, 0 to 1.
 
-    `hex` is the mean of what goes by the name in this picture.
+    Their names differ; `hex` is the mean of all colours that have the name.
     """
     rgba = image.convert("RGBA")
-    rgba.thumbnail(_SAMPLE, Image.Resampling.BOX)
-    mask = rgba.getchannel("A").point(lambda alpha: 255 if alpha >= _OPAQUE else 0)
+    rgba.thumbnail(_SAMPLE_SIZE, Image.Resampling.BOX)
+    mask = rgba.getchannel("A").point(lambda alpha: 255 if alpha >= _MIN_ALPHA else 0)
     opaque = mask.histogram()[255]
     if not opaque:
         return []
-    palette = rgba.convert("RGB").quantize(_PALETTE, Image.Quantize.MEDIANCUT)
+    palette = rgba.convert("RGB").quantize(_PALETTE_COLOURS, Image.Quantize.MEDIANCUT)
     flat = palette.getpalette() or []
     named: defaultdict[str, list[tuple[int, Colour]]] = defaultdict(list)
     for number, count in enumerate(palette.histogram(mask)):
@@ -67,7 +69,7 @@ def dominant_colours(image: Image.Image) -> list[dict[str, Any]]:
             named[colour_name(colour)].append((count, colour))
     groups = [_group(name, members, opaque) for name, members in named.items()]
     groups.sort(key=lambda group: -group["share"])
-    return [group for group in groups[:_MOST] if group["share"] >= _LEAST_SHARE]
+    return [group for group in groups[:_MAX_COLOURS] if group["share"] >= _MIN_SHARE]
 
 
 def _group(name: str, members: list[tuple[int, Colour]], opaque: int) -> dict[str, Any]:
@@ -81,14 +83,14 @@ def _group(name: str, members: list[tuple[int, Colour]], opaque: int) -> dict[st
 
 
 def colour_name(colour: Colour) -> str:
-    """What most people would call the colour: black, dark green, beige."""
+    """Return the everyday name of the colour, such as black, dark green or beige."""
     hue, saturation, value = colorsys.rgb_to_hsv(*(channel / 255 for channel in colour))
     if value < 0.15:
         return "black"
     if saturation < 0.13:
         return _grey(value)
     name = next(name for limit, name in _HUES if hue * 360 < limit)
-    # Orange is said of bright colours only, and pink of light reds too.
+    # Dark orange is called brown, and light red pink.
     if name == "orange" and value < 0.78:
         return "brown" if value > 0.3 else "dark brown"
     if name in ("orange", "yellow") and saturation < 0.42:

@@ -1,20 +1,20 @@
-"""The `message` of process-image-and-text: one sentence a person can use."""
+"""Write the `message` of process-image-and-text: the result in a sentence or two."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
 
-_SHOWN = 60
-_MOST_NAMED = 3
+# Most characters of a quoted text, and most names in a list.
+_MAX_QUOTED = 60
+_MAX_NAMED = 3
 
 
 def message(text: str, lines: Sequence[str], found: Sequence[str], objects: Sequence[str]) -> str:
-    """What was asked, read and seen, in words.
+    """Say what was searched, read and detected.
 
     `found` are the pieces of the text that the picture shows (the whole text, or lines or words
-    of it), `objects` the class names of what was detected, one per object; None when no detector
-    was there to look.
+    of it). `objects` has the class name of each detected object, None without a detector.
     """
     return f"{_text_part(text, lines, found)} {_object_part(objects)}"
 
@@ -40,7 +40,7 @@ def _object_part(objects: Sequence[str] | None) -> str:
         return "No known objects were detected."
     named = [
         name if count == 1 else f"{name} ({count})"
-        for name, count in counts.most_common(_MOST_NAMED)
+        for name, count in counts.most_common(_MAX_NAMED)
     ]
     more = len(counts) - len(named)
     if more:
@@ -50,8 +50,8 @@ def _object_part(objects: Sequence[str] | None) -> str:
 
 def _quoted(text: str) -> str:
     shown = " ".join(text.split())
-    if len(shown) > _SHOWN:
-        shown = shown[: _SHOWN - 3].rstrip() + "..."
+    if len(shown) > _MAX_QUOTED:
+        shown = shown[: _MAX_QUOTED - 3].rstrip() + "..."
     return f'"{shown}"'
 
 
@@ -60,6 +60,6 @@ def _counted(count: int, one: str, many: str) -> str:
 
 
 def _listed(parts: Sequence[str]) -> str:
-    if len(parts) > _MOST_NAMED + 1:
-        parts = [*parts[:_MOST_NAMED], f"{len(parts) - _MOST_NAMED} more"]
+    if len(parts) > _MAX_NAMED + 1:
+        parts = [*parts[:_MAX_NAMED], f"{len(parts) - _MAX_NAMED} more"]
     return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"

@@ -1,9 +1,9 @@
-"""What can be said of a text: its length, its words, its language.
+"""Describe a text: its length, words and language.
 
-The language detector is our own, because the libraries for it either bring tens of megabytes of
-statistics or are no longer kept, and all of them name a language for any string. Here the script
-decides where one language writes it; Latin text is told by its most common words, and where too
-few of those occur the answer is null, not a guess.
+The language detector is our own: the libraries for it have tens of megabytes of statistics or are
+no longer maintained, and all of them name a language for any string. Here the script decides if
+only one language uses it. Latin text is recognised by common words, and with too few of them the
+language is null.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 # Part of a word between letters only: it's, well-known.
 _JOINERS = "'\u2019-"
-# Scripts written without spaces: a run of them is no word count, each character counts.
+# Scripts written without spaces: each character counts as a word.
 _UNSPACED = ("CJK UNIFIED", "HIRAGANA", "KATAKANA")
 
 _SCRIPT_LANGUAGES = {
@@ -33,7 +33,7 @@ _SCRIPT_LANGUAGES = {
     "ARMENIAN": "hy",
     "CJK": "zh",
 }
-# Letters that only one of the languages of a shared script writes, most telling first.
+# Letters that only one of the languages of a shared script has.
 _CYRILLIC = (
     ("uk", "\u0456\u0457\u0454\u0491"),
     ("ru", "\u044b\u044d\u0451"),
@@ -91,7 +91,7 @@ COMMON_WORDS = {code: frozenset(words.split()) for code, words in _COMMON_WORDS.
 
 
 def text_facts(text: str) -> dict[str, Any]:
-    """{characters, words, lines, language}; language is an ISO 639-1 code, null when unsure."""
+    """Return {characters, words, lines, language}; language is an ISO 639-1 code or None."""
     return {
         "characters": len(text),
         "words": len(words(text)),
@@ -101,20 +101,20 @@ def text_facts(text: str) -> dict[str, Any]:
 
 
 def words(text: str) -> list[str]:
-    """The words; each character by itself where the script has no spaces between words."""
-    # Letters, numbers and marks, which are what accents and Indian vowels are.
+    """Return the words; each character is one in scripts without spaces between words."""
+    # Letters, numbers, and marks such as accents and Indian vowels.
     kept = (c if c in _JOINERS or unicodedata.category(c)[0] in "LNM" else " " for c in text)
     stripped = (word.strip(_JOINERS) for word in "".join(kept).split())
     return [part for word in stripped if word for part in _parts(word)]
 
 
 def language(text: str) -> str | None:
-    """The ISO 639-1 code of the language most of the text is in, or None when that is unsure."""
+    """Return the ISO 639-1 code of the language of most of the text, or None if it is unsure."""
     letters = [c for c in unicodedata.normalize("NFC", text).lower() if c.isalpha()]
     scripts = Counter(_script(c) for c in letters)
     if not scripts:
         return None
-    # Japanese is mostly Chinese characters by count, and its kana tell it from Chinese.
+    # Most characters of Japanese are Chinese ones; its kana distinguish it from Chinese.
     kana = scripts["HIRAGANA"] + scripts["KATAKANA"]
     if kana and kana + scripts["CJK"] > len(letters) / 2:
         return "ja"
@@ -139,7 +139,7 @@ def _parts(word: str) -> Iterable[str]:
 
 
 def _script(character: str) -> str:
-    """The script by the first word of the character's Unicode name: LATIN, CYRILLIC, CJK."""
+    """Return the script: the first word of the Unicode name, such as LATIN, CYRILLIC or CJK."""
     return unicodedata.name(character, "UNKNOWN").split()[0]
 
 
@@ -148,7 +148,7 @@ def _latin_language(found: list[str]) -> str | None:
         {code: sum(word in common for word in found) for code, common in COMMON_WORDS.items()}
     )
     (best, hits), (_, second) = counts.most_common(2)
-    # Two common words at least, or one of a text of a few words; and more than the runner-up.
+    # At least two common words, or one in a text of up to four; and more than the second language.
     enough = hits >= 2 or (hits == 1 and len(found) <= 4)
     return best if enough and hits > second else None
 

@@ -1,1 +1,1 @@
-"""Text in pictures: reading it, looking for something in it, knowing what letters can be read."""
+"""Text in pictures: read it, put it in order, find a text in it, know its letters."""

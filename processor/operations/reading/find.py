@@ -1,4 +1,4 @@
-"""Where a text occurs in recognised lines, allowing for misread characters."""
+"""Find a text in recognised lines, allowing for misread characters."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-MOST_MATCHES = 100
+MAX_MATCHES = 100
 
 
 @dataclass(frozen=True)
@@ -23,18 +23,18 @@ class Span:
 
 @dataclass(frozen=True)
 class Match:
-    """One place: its spans, one a line, and how alike it is (1 is the same)."""
+    """One place: its spans, one per line, and its similarity, 0 to 1."""
 
     spans: tuple[Span, ...]
     similarity: float
 
 
 def find_text(wanted: str, lines: Sequence[str], least: float) -> list[Match]:
-    """The places of `wanted` in the lines, in reading order; a place may go over line ends.
+    """Return the places of `wanted` in reading order; a place may continue on the next line.
 
     Case, white space and character width do not matter. Similarity is 1 - edits / length, over
     the characters that are compared; places under `least` are left out, and of overlapping
-    places the most similar one stays. At most MOST_MATCHES are given.
+    places the most similar one stays. At most MAX_MATCHES are given.
     """
     pattern = [character for character, _ in _folded(wanted)]
     text: list[str] = []
@@ -54,7 +54,7 @@ def find_text(wanted: str, lines: Sequence[str], least: float) -> list[Match]:
 
 
 def _folded(text: str) -> list[tuple[str, int]]:
-    """The characters that are compared, each with the index of the one it comes from."""
+    """Return the characters to compare, each with the index of its original."""
     return [
         (folded, index)
         for index, character in enumerate(text)
@@ -70,11 +70,11 @@ def _codes(characters: list[str]) -> NDArray[np.int64]:
 def _align(
     pattern: NDArray[np.int64], text: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """For each end in the text: fewest edits to any part ending there, and that part's start.
+    """Return, for each end in the text, the fewest edits to a part ending there, and its start.
 
-    Sellers' dynamic programme, a row of the table at a time. A cell holds edits * base + start, so
-    that one minimum finds the fewest edits and of those the longest part: a misread character
-    belongs to the place it is read in.
+    Sellers' algorithm, one row of the table at a time. A cell holds edits * base + start, so that
+    one minimum finds the fewest edits and among those the longest part, which includes misread
+    characters at its ends.
     """
     base = len(text) + 1
     column = np.arange(base, dtype=np.int64)
@@ -84,7 +84,7 @@ def _align(
         diagonal = row[:-1] + base * (text != character)
         row = above
         row[1:] = np.minimum(above[1:], diagonal)
-        # Skipping text characters costs one each: a running minimum over cells moved to column 0.
+        # Skipping a text character costs one edit: a running minimum of cells moved to column 0.
         row = np.minimum.accumulate(row - column * base) + column * base
     return row // base, row % base
 
@@ -92,9 +92,9 @@ def _align(
 def _apart(
     similarity: NDArray[np.float64], starts: NDArray[np.int64], least: float
 ) -> list[tuple[int, int]]:
-    """(start, end) of the most similar places that share no character, in text order.
+    """Return (start, end) of the most similar places without overlap, in text order.
 
-    Of equally similar ones the longer goes first, for the reason given in _align.
+    Of equally similar places the longest is taken, for the reason given in _align.
     """
     ends = np.flatnonzero(similarity >= least)
     ends = ends[np.lexsort((starts[ends] - ends, -similarity[ends]))]
@@ -105,7 +105,7 @@ def _apart(
         if start < end and not taken[start:end].any():
             taken[start:end] = True
             chosen.append((start, end))
-            if len(chosen) == MOST_MATCHES:
+            if len(chosen) == MAX_MATCHES:
                 break
     return sorted(chosen)
 

@@ -1,4 +1,4 @@
-"""The letters a language needs, to know whether a recogniser can read it."""
+"""Letters of each language, to decide if a recogniser can read it."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from schemas.params.languages import LanguageCode
 
 _LATIN = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
-# Code points, so that this file stays ASCII: what each language writes besides a to z. For the
-# large scripts a sample of frequent characters is enough to tell whether a recogniser has them.
+# Letters of each language beyond a to z, as code points so that this file stays ASCII. For large
+# scripts a sample of frequent characters stands for all.
 _BEYOND_LATIN: Mapping[str, str] = {
     "af": "\u00eb\u00ea\u00ef",
     "az": "\u0259\u011f\u0131\u015f\u00e7\u00f6\u00fc",
@@ -85,11 +85,11 @@ LETTERS: Mapping[str, str] = {
 
 
 def missing_languages(wanted: Collection[LanguageCode], known: Collection[str]) -> dict[str, str]:
-    """The wanted languages that the known characters cannot write, each with what it lacks."""
+    """Return the wanted languages that lack letters in `known`, each with those letters."""
     gaps = {code: "".join(c for c in LETTERS[code] if c not in known) for code in wanted}
     return {code: letters for code, letters in gaps.items() if letters}
 
 
 def readable_languages(known: Collection[str]) -> list[str]:
-    """The codes of the languages whose letters are all known."""
+    """Return the codes of the languages whose letters are all in `known`."""
     return [code for code in get_args(LanguageCode) if not missing_languages([code], known)]

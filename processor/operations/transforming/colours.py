@@ -1,4 +1,4 @@
-"""Colours in the mode of a picture, and pictures in a mode that can hold a colour."""
+"""Convert colours to the mode of a picture, and pictures to a mode that can hold a colour."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ TRANSPARENT: Rgba = (0, 0, 0, 0)
 
 
 def has_alpha(image: Image.Image) -> bool:
-    """Whether the picture, in one of the modes of decode(), has transparency."""
+    """Return True if the picture, in one of the modes of decode(), has an alpha channel."""
     return image.mode in ("LA", "RGBA")
 
 
 def holding(image: Image.Image, colour: Rgba) -> Image.Image:
-    """The picture in a mode that has that colour: grey pictures may need RGB, others alpha."""
+    """Return the picture in a mode that can hold the colour: RGB for colours, alpha if needed."""
     grey = image.mode in ("L", "LA") and colour[0] == colour[1] == colour[2]
     alpha = has_alpha(image) or colour[3] < 255
     mode = ("L" if grey else "RGB") + ("A" if alpha else "")
@@ -23,7 +23,7 @@ def holding(image: Image.Image, colour: Rgba) -> Image.Image:
 
 
 def in_mode(colour: Rgba, mode: str) -> int | tuple[int, ...]:
-    """The colour as Pillow wants it for a picture of that mode."""
+    """Return the colour in the form that Pillow takes for a picture of that mode."""
     red, green, blue, alpha = colour
     return {
         "L": red,

@@ -1,4 +1,4 @@
-"""Sizes and places of transform's steps, in whole pixels; no picture is touched here."""
+"""Compute sizes and positions of transform's steps, in whole pixels."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Box = tuple[float, float, float, float]
 
 WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
 
-# Share of the free room that is left of and above what is placed.
+# Shares of the free space that lie left of and above the placed part.
 _SHARES: dict[Gravity, tuple[float, float]] = {
     "center": (0.5, 0.5),
     "north": (0.5, 0.0),
@@ -30,17 +30,17 @@ _SHARES: dict[Gravity, tuple[float, float]] = {
 
 @dataclass(frozen=True)
 class ResizePlan:
-    """The size that comes out, and the share of the picture it is made of (0 to 1 each)."""
+    """The size of the result, and its box in the source as fractions of width and height."""
 
     size: Size
     box: Box = WHOLE
 
 
 def check_size(size: Size, max_pixels: int, what: str = "The result") -> None:
-    """Refuse what would be over the pixel limit before it is made.
+    """Check a picture's size before it is created.
 
     Raises:
-        OperationError: it would (image_too_large).
+        OperationError: it is over the pixel limit (image_too_large).
     """
     try:
         check_pixels(*size, max_pixels, what)
@@ -49,7 +49,7 @@ def check_size(size: Size, max_pixels: int, what: str = "The result") -> None:
 
 
 def plan_resize(step: Resize, size: Size) -> ResizePlan:
-    """What a resize makes of a picture of that size."""
+    """Plan the resize of a picture of that size."""
     width, height = size
     if step.mode == "exact":
         return ResizePlan((step.width or width, step.height or height))
@@ -76,7 +76,7 @@ def plan_resize(step: Resize, size: Size) -> ResizePlan:
 
 
 def place(inner: Size, outer: Size, gravity: Gravity, margin: int = 0) -> tuple[int, int]:
-    """Left and top of `inner` within `outer`, `margin` pixels from the edges it leans on."""
+    """Return left and top of `inner` within `outer`, `margin` pixels from the edges it is at."""
     across, down = _SHARES[gravity]
     return (
         margin + round((outer[0] - inner[0] - 2 * margin) * across),
@@ -85,7 +85,7 @@ def place(inner: Size, outer: Size, gravity: Gravity, margin: int = 0) -> tuple[
 
 
 def crop_box(step: Crop, size: Size) -> tuple[int, int, int, int] | None:
-    """Left, top, right and bottom of the part that is cut out; None when it lies outside."""
+    """Return left, top, right and bottom of the part to cut out, or None if it lies outside."""
     if step.x is None or step.y is None:
         x, y = place((step.width, step.height), size, step.gravity)
     else:
@@ -95,9 +95,9 @@ def crop_box(step: Crop, size: Size) -> tuple[int, int, int, int] | None:
 
 
 def rotated_size(size: Size, degrees: float) -> Size:
-    """The smallest size that surely holds a picture turned by that angle."""
-    turn = math.radians(degrees)
-    cosine, sine = abs(math.cos(turn)), abs(math.sin(turn))
+    """Return a size that holds a picture rotated by that angle, at most 2 pixels too large."""
+    angle = math.radians(degrees)
+    cosine, sine = abs(math.cos(angle)), abs(math.sin(angle))
     width, height = size
     return (
         math.ceil(width * cosine + height * sine) + 1,

@@ -1,4 +1,4 @@
-"""Does one step of transform to a picture in mode L, LA, RGB or RGBA."""
+"""Apply one step of transform to a picture in mode L, LA, RGB or RGBA."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ _QUARTER_TURNS = {
     180: Image.Transpose.ROTATE_180,
     270: Image.Transpose.ROTATE_90,
 }
-# Modes in which colours are multiplied by alpha, so that a filter spreads no invisible colour.
+# Modes with colours multiplied by alpha, so that filters do not spread invisible colours.
 _PREMULTIPLIED = {"LA": "La", "RGBA": "RGBa"}
 
 
 @dataclass(frozen=True)
 class Frame:
-    """A picture on its way, and the size it counts as: `part` times its own when decoded shrunk."""
+    """A picture between steps, and the size it stands for: `part` times its own."""
 
     image: Image.Image
     size: Size
@@ -36,11 +36,11 @@ class Frame:
 
 
 def apply(step: params.Step, frame: Frame, max_pixels: int) -> Frame:
-    """The picture after the step.
+    """Return the picture after the step.
 
     Raises:
-        OperationError: it would be over `max_pixels` (image_too_large), or the step does not fit
-            the picture (params_invalid).
+        OperationError: the result would be over `max_pixels` (image_too_large), or the step does
+            not fit the picture (params_invalid).
     """
     if isinstance(step, params.Grayscale):
         return replace(frame, image=_grayscale(frame.image))
@@ -61,11 +61,11 @@ def _resize(step: params.Resize, frame: Frame, max_pixels: int) -> Image.Image:
     image = frame.image
     if plan.size == image.size and plan.box == geometry.WHOLE:
         return image
-    # The last column and row of a picture decoded at a fraction are not whole ones.
+    # The last column and row of a reduced decode stand for less than a whole pixel.
     width, height = frame.size[0] / frame.part, frame.size[1] / frame.part
     left, top, right, bottom = plan.box
     box = (left * width, top * height, right * width, bottom * height)
-    # With a gap of 3 the cheap first reduction is not visible behind Lanczos.
+    # With a gap of 3 the error of the fast first reduction is not visible after Lanczos.
     return image.resize(plan.size, Image.Resampling.LANCZOS, box, reducing_gap=3.0)
 
 
@@ -87,7 +87,7 @@ def _rotate(step: params.Rotate, image: Image.Image, max_pixels: int) -> Image.I
     if degrees in _QUARTER_TURNS:
         return image.transpose(_QUARTER_TURNS[int(degrees)])
     geometry.check_size(geometry.rotated_size(image.size, degrees), max_pixels)
-    # Turned as a transparent picture, so that the edges are smooth on any background.
+    # Rotated as a transparent picture, so that the edges are smooth on any background.
     turned = holding(image, TRANSPARENT).rotate(-degrees, Image.Resampling.BICUBIC, expand=True)
     return turned if step.background is None else _flattened(turned, step.background)
 
@@ -141,7 +141,7 @@ def _background(step: params.Background, image: Image.Image, max_pixels: int) ->
 
 
 def _flattened(image: Image.Image, colour: Colour) -> Image.Image:
-    """A picture with alpha on that colour; without alpha when the colour has none."""
+    """Return a picture with alpha on that colour; the result has alpha only if the colour has."""
     if colour[3] < 255:
         canvas = Image.new("RGBA", image.size, colour)
         return Image.alpha_composite(canvas, image.convert("RGBA"))

@@ -1,4 +1,4 @@
-"""Writes a half-transparent text on a picture, once or all over it."""
+"""Write a half-transparent text on a picture, once or repeated."""
 
 from __future__ import annotations
 
@@ -11,18 +11,19 @@ from processor.operations.transforming.colours import Rgba, holding
 from schemas.errors import ErrorCode
 from schemas.params.transform import Watermark
 
-_SHARE_OF_SIDE = 20
-_LEAST_SIZE = 8
+# The default size of letters is this fraction of the shorter side, and at least so many pixels.
+_SIDE_DIVISOR = 20
+_MIN_SIZE = 8
 
 
 def watermark(step: Watermark, image: Image.Image, max_pixels: int) -> Image.Image:
-    """A copy of the picture with the text on it; what does not fit is cut off.
+    """Return a copy of the picture with the text on it, cut off at the edges.
 
     Raises:
         OperationError: no font has all letters of the text (params_invalid), or the text is over
             `max_pixels` itself (image_too_large).
     """
-    size = step.size or max(_LEAST_SIZE, min(image.size) // _SHARE_OF_SIDE)
+    size = step.size or max(_MIN_SIZE, min(image.size) // _SIDE_DIVISOR)
     font, lacking = find_font(step.text, size)
     if lacking:
         raise OperationError(
@@ -41,7 +42,7 @@ def watermark(step: Watermark, image: Image.Image, max_pixels: int) -> Image.Ima
     pitch = stamp.width + gap
     row = _row(stamp, pitch, image.width)
     for number, y in enumerate(range(step.margin, image.height, stamp.height + gap)):
-        # Every other row begins half a text further left, so that no gap runs down the picture.
+        # Every other row begins half a pitch further left, so that no gap runs down the picture.
         _put(marked, row, (step.margin - (number % 2) * pitch // 2, y))
     return marked
 
@@ -59,7 +60,7 @@ def _stamp(step: Watermark, font: Font, max_pixels: int) -> Image.Image:
 
 
 def _row(stamp: Image.Image, pitch: int, width: int) -> Image.Image:
-    """Stamps side by side, long enough for a picture of that width wherever it begins."""
+    """Return stamps side by side, one pitch longer than a picture of that width."""
     row = Image.new("RGBA", (width + pitch, stamp.height))
     for x in range(0, row.width, pitch):
         row.paste(stamp, (x, 0))
@@ -67,7 +68,7 @@ def _row(stamp: Image.Image, pitch: int, width: int) -> Image.Image:
 
 
 def _put(image: Image.Image, stamp: Image.Image, corner: tuple[int, int]) -> None:
-    """Lay the stamp over the picture; only the touched part is converted."""
+    """Lay the stamp over the picture; only the part below it is converted."""
     x, y = corner
     box = (
         max(0, x),

@@ -10,12 +10,12 @@ from PIL import Image, ImageChops, ImageOps
 
 from imagemill.images.check import ImageLimits
 from imagemill.operations import OperationError, Output, RunContext, SourceInfo
+from processor.imaging.decoding import decode
 from processor.models.fetch import cli
 from processor.models.loader import ModelLoader
 from processor.models.store import ModelStore
 from processor.operations import detect_objects
 from processor.operations.detection.heads import Head
-from processor.run.imaging.decoding import decode
 from schemas.errors import ErrorCode
 from schemas.params.detect_objects import DetectObjectsParams
 from tests.integration.processor.operations.conftest import MakeContext, context_of

@@ -12,12 +12,12 @@ from PIL import Image, ImageDraw, ImageFont
 
 from imagemill.images.check import ImageLimits
 from imagemill.operations import OperationError, RunContext, SourceInfo
+from processor.imaging.decoding import decode
 from processor.models.fetch import cli
 from processor.models.loader import ModelLoader
 from processor.models.store import ModelStore, sha256_of
 from processor.operations import read_text
 from processor.operations.reading import engine, letters
-from processor.run.imaging.decoding import decode
 from schemas.errors import ErrorCode
 from schemas.params.read_text import ReadTextParams
 from tests.support.models import brightness_model

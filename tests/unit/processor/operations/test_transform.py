@@ -13,9 +13,9 @@ from pydantic import ValidationError
 
 from imagemill.images.check import ImageLimits
 from imagemill.operations import OperationError, RunContext, SourceInfo
+from processor.imaging.decoding import decode
+from processor.imaging.encoding import encode
 from processor.operations.transform import run, wanted_size
-from processor.run.imaging.decoding import decode
-from processor.run.imaging.encoding import encode
 from schemas.catalog import find_operation
 from schemas.errors import ErrorCode
 from schemas.params.transform import TransformParams

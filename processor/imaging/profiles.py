@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+from functools import lru_cache
 
 from PIL import Image, ImageCms
 
@@ -13,6 +14,8 @@ _CMS_ERRORS = (ImageCms.PyCMSError, OSError, ValueError, TypeError)
 # Colour spaces, as profiles name them, of the pictures that operations get.
 RGB, GREY, INKS = "RGB", "GRAY", "CMYK"
 _GREYS = bytes(range(256))
+
+Rgba = tuple[int, int, int, int]
 
 
 def space_of(profile: bytes | None) -> str | None:
@@ -44,6 +47,36 @@ def in_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
         return image
 
 
+@lru_cache(maxsize=16)
+def from_srgb(colour: Rgba, profile: bytes | None) -> Rgba:
+    """Return an sRGB colour in the numbers that look the same under the profile.
+
+    A grey stays one, so that a grey picture needs no colours for it.
+    """
+    space = space_of(profile)
+    if profile is None or space not in (RGB, GREY):
+        return colour
+    *levels, alpha = colour
+    try:
+        if space == RGB:
+            found = _numbers_of(Image.new("RGB", (1, 1), tuple(levels)), profile)
+        else:
+            tones = _tones(profile, "L")
+            found = [min(range(256), key=lambda n: abs(tones[n] - level)) for level in levels]
+    except _CMS_ERRORS as error:
+        log.info("the colour profile of an image is not used: %s", error)
+        return colour
+    red, green, blue = [found[1]] * 3 if len(set(levels)) == 1 else found
+    return red, green, blue, alpha
+
+
+def _numbers_of(pixel: Image.Image, profile: bytes) -> list[int]:
+    screen = ImageCms.createProfile("sRGB")
+    return list(
+        ImageCms.profileToProfile(pixel, screen, _opened(profile), outputMode="RGB").tobytes()
+    )
+
+
 def printed_in_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
     """Return a CMYK picture in RGB, by the profile of its inks if it has one."""
     if profile is not None and space_of(profile) == INKS:
@@ -72,9 +105,14 @@ def _transformed(image: Image.Image, profile: bytes, mode: str) -> Image.Image:
     return converted
 
 
+def _tones(profile: bytes, mode: str) -> list[int]:
+    """Return the sRGB level of each of the profile's 256 greys."""
+    greys = Image.frombytes("L", (len(_GREYS), 1), _GREYS).convert(mode)
+    return list(_transformed(greys, profile, "RGB").getchannel("G").tobytes())
+
+
 def _with_tones(image: Image.Image, profile: bytes, mode: str) -> Image.Image:
     """Change every band but alpha as the profile's greys change when they become sRGB's."""
-    greys = Image.frombytes("L", (len(_GREYS), 1), _GREYS).convert(mode)
-    tones = list(_transformed(greys, profile, "RGB").getchannel("G").tobytes())
+    tones = _tones(profile, mode)
     bands = len(image.getbands()) - (image.mode[-1] == "A")
     return image.point(tones * bands + list(_GREYS) * (image.mode[-1] == "A"))

@@ -10,11 +10,14 @@ import pytest
 from PIL import Image, ImageCms
 
 from imagemill.images.check import ImageLimits
-from imagemill.operations import EncodeOptions, SourceInfo
-from processor.run.imaging.decoding import decode
-from processor.run.imaging.encoding import encode
+from imagemill.operations import EncodeOptions, RunContext, SourceInfo
+from processor.imaging.decoding import decode
+from processor.imaging.encoding import encode
+from processor.imaging.profiles import from_srgb
+from processor.operations import transform
+from schemas.params.transform import TransformParams
 from tests.support.pictures import first_ink_is_red, in_srgb, of_gamma
-from tests.unit.processor.run.imaging import png_reference
+from tests.unit.processor.imaging import png_reference
 
 FORMATS = ("png", "jpeg", "webp", "avif", "tiff", "gif", "bmp")
 CARRYING = ("png", "jpeg", "webp", "avif", "tiff")
@@ -278,3 +281,50 @@ def test_chunks_that_say_srgb_or_nothing_leave_the_numbers(
     result = written(*read(chunked(gamma, places, **more)))
     assert result.getpixel((5, 5)) == COLOUR
     assert not result.info.get("icc_profile")
+
+
+ORANGE = (255, 136, 0)
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        {"do": "background", "color": "#ff8800"},
+        {"do": "pad", "left": 40, "top": 40, "right": 40, "bottom": 40, "color": "#ff8800"},
+        {"do": "extend", "width": 90, "height": 90, "color": "#ff8800"},
+        {"do": "rotate", "degrees": 45, "background": "#ff8800"},
+    ],
+    ids=lambda step: step["do"],
+)
+@pytest.mark.parametrize("strip", [False, True], ids=["kept", "stripped"])
+@pytest.mark.parametrize(
+    ("stored_as", "profile"),
+    [
+        ("RGB", None),
+        ("RGB", of_gamma(2.2, b"RGB ", "Display P3")),
+        ("RGB", of_gamma(2.2, b"RGB ", "Adobe RGB")),
+        ("L", of_gamma(1.0, b"GRAY")),
+    ],
+    ids=["sRGB", "P3", "Adobe", "grey"],
+)
+def test_colours_in_params_look_the_same_in_every_picture(
+    stored_as: str, profile: bytes | None, strip: bool, step: dict[str, object]
+) -> None:
+    clear = Image.new(stored_as, (32, 32))
+    clear.putalpha(0)
+    image, source = read(stored(clear, "PNG", profile))
+    context = RunContext(None, source, max_pixels=10**6)
+    params = TransformParams.model_validate(
+        {"steps": [step, {"do": "crop", "x": 0, "y": 0, "width": 4, "height": 4}]}
+    )
+    output = transform.run(image, params, context)
+    result = written(output.image, source, format="png", strip_metadata=strip)
+    assert near(shown(result), ORANGE, within=6)
+
+
+@pytest.mark.parametrize("space", [b"RGB ", b"GRAY"])
+def test_a_grey_in_params_leaves_a_grey_picture_grey(space: bytes) -> None:
+    for level in range(256):
+        *levels, alpha = from_srgb((level, level, level, 200), of_gamma(1.8, space))
+        assert len(set(levels)) == 1
+        assert alpha == 200

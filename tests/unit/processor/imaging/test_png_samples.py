@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 
 from imagemill.images.check import ImageLimits
-from processor.run.imaging.decoding import decode
-from tests.unit.processor.run.imaging import png_reference
-from tests.unit.processor.run.imaging.png_reference import CHANNELS, DEPTHS, GREY, PALETTE, RGB, Png
+from processor.imaging.decoding import decode
+from tests.unit.processor.imaging import png_reference
+from tests.unit.processor.imaging.png_reference import CHANNELS, DEPTHS, GREY, PALETTE, RGB, Png
 
 KINDS = [(kind, depth) for kind, depths in DEPTHS.items() for depth in depths]
 

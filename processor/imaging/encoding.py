@@ -10,8 +10,8 @@ from PIL import Image
 
 from imagemill.images.formats import FORMATS
 from imagemill.operations import EncodeOptions, OperationError, SourceInfo
-from processor.run.imaging import profiles
-from processor.run.imaging.modes import plain
+from processor.imaging import profiles
+from processor.imaging.modes import plain
 from schemas.errors import ErrorCode
 
 _DEFAULT_QUALITY = 90

@@ -12,8 +12,8 @@ from PIL import Image, UnidentifiedImageError
 from imagemill.images.check import ImageLimits, ImageRejected, check_image, check_pixels
 from imagemill.images.formats import FORMATS
 from imagemill.operations import OperationError, SourceInfo
-from processor.run.imaging import png_colours, profiles, tiff_samples
-from processor.run.imaging.modes import PngKey, clear_outside, plain
+from processor.imaging import png_colours, profiles, tiff_samples
+from processor.imaging.modes import PngKey, clear_outside, plain
 from schemas.errors import ErrorCode
 
 try:

@@ -11,8 +11,8 @@ from PIL import Image, ImageCms, ImageOps
 
 from imagemill.images.check import ImageLimits
 from imagemill.operations import EncodeOptions, OperationError, SourceInfo
-from processor.run.imaging.decoding import decode
-from processor.run.imaging.encoding import encode
+from processor.imaging.decoding import decode
+from processor.imaging.encoding import encode
 from schemas.errors import ErrorCode
 from tests.support.pictures import first_ink_is_red, of_gamma, png_header
 from tests.unit.processor.operations.transform_cases import card, cutout

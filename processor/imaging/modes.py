@@ -7,7 +7,7 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image, ImageChops
 
-from processor.run.imaging import profiles
+from processor.imaging import profiles
 
 PLAIN = ("L", "LA", "RGB", "RGBA")
 _KEYED = frozenset({"1", "L", "I;16", "RGB"})

@@ -13,7 +13,7 @@ from PIL import Image
 
 from imagemill.images.check import ImageLimits
 from imagemill.operations import OperationError
-from processor.run.imaging.decoding import decode
+from processor.imaging.decoding import decode
 from schemas.errors import ErrorCode
 from tests.support.pictures import first_ink_is_red
 from tests.unit.processor.operations.transform_cases import card, cutout
