@@ -5,11 +5,18 @@ from __future__ import annotations
 import logging
 import struct
 from collections.abc import Callable
+from dataclasses import replace
 from typing import BinaryIO
 
 from PIL import Image, UnidentifiedImageError
 
-from imagemill.images.check import ImageLimits, ImageRejected, check_image, check_pixels
+from imagemill.images.check import (
+    ImageFacts,
+    ImageLimits,
+    ImageRejected,
+    check_image,
+    check_pixels,
+)
 from imagemill.images.formats import FORMATS
 from imagemill.operations import OperationError, SourceInfo
 from processor.imaging import png_colours, profiles, tiff_samples
@@ -69,41 +76,59 @@ def decode(
     except ImageRejected as error:
         raise OperationError(error.code, error.message) from error
     try:
-        key = PngKey(image, file) if facts.format == "png" else None
-        frame = image.tile[0].extents if facts.format == "gif" and image.tile else None
-        if facts.format == "tiff":
-            tiff_samples.prepare(image)
-        if facts.format != "jpeg":
-            # Reading a PNG's EXIF data would load it too, and hide that its pixels are damaged.
-            image.load()
-        orientation, exif = _exif_of(image)
-        sideways = orientation in _SIDEWAYS
-        size = image.size[::-1] if sideways else image.size
-        target = wanted(size) if wanted and facts.format == "jpeg" else None
-        shrunk = 1 if target is None else _draft(image, target[::-1] if sideways else target)
-        image.load()
-        picture = plain(tiff_samples.corrected(image) if facts.format == "tiff" else image)
-        if key is not None:
-            picture = key.apply(image, picture)
-        if frame is not None:
-            picture = clear_outside(picture, frame)
-        if orientation in _TO_UPRIGHT:
-            picture = picture.transpose(_TO_UPRIGHT[orientation])
-        icc_profile = image.info.get("icc_profile")
-        if facts.format == "png" and not icc_profile:
-            icc_profile = png_colours.profile_of(image.info, grey=picture.mode in ("L", "LA"))
+        picture, source = _decoded(image, file, facts, wanted)
     except _DECODING_ERRORS as error:
         raise _undecodable(filename, error) from error
-    described = profiles.space_of(icc_profile) in (profiles.RGB, profiles.GREY)
+    return picture, replace(source, filename=filename)
+
+
+def _decoded(
+    image: Image.Image, file: BinaryIO, facts: ImageFacts, wanted: WantedSize | None
+) -> tuple[Image.Image, SourceInfo]:
+    to_plain = _converter(image, file, facts.format)
+    if facts.format != "jpeg":
+        # Reading a PNG's EXIF data would load it too, and hide that its pixels are damaged.
+        image.load()
+    orientation, exif = _exif_of(image)
+    sideways = orientation in _SIDEWAYS
+    size = image.size[::-1] if sideways else image.size
+    target = wanted(size) if wanted and facts.format == "jpeg" else None
+    shrunk = 1 if target is None else _draft(image, target[::-1] if sideways else target)
+    image.load()
+    picture = to_plain(image)
+    if orientation in _TO_UPRIGHT:
+        picture = picture.transpose(_TO_UPRIGHT[orientation])
     return picture, SourceInfo(
         format=facts.format,
         size=size,
         bytes=facts.bytes,
-        icc_profile=icc_profile if described else None,
+        icc_profile=_profile_of(image, picture, facts.format),
         exif=exif,
-        filename=filename,
         shrunk=shrunk,
     )
+
+
+def _converter(image: Image.Image, file: BinaryIO, name: str) -> Callable[..., Image.Image]:
+    """Return the function that makes a plain picture of `image` once it is loaded."""
+    match name:
+        case "png":
+            return PngKey(image, file).plain
+        case "gif" if image.tile:
+            frame = image.tile[0].extents
+            return lambda loaded: clear_outside(plain(loaded), frame)
+        case "tiff":
+            tiff_samples.prepare(image)
+            return lambda loaded: plain(tiff_samples.corrected(loaded))
+        case _:
+            return plain
+
+
+def _profile_of(image: Image.Image, picture: Image.Image, name: str) -> bytes | None:
+    """Return the profile that the numbers of `picture` need, or None if they are sRGB's."""
+    profile = image.info.get("icc_profile")
+    if name == "png" and not profile:
+        profile = png_colours.profile_of(image.info, grey=picture.mode in ("L", "LA"))
+    return profile if profiles.space_of(profile) in (profiles.RGB, profiles.GREY) else None
 
 
 def _draft(image: Image.Image, target: tuple[int, int]) -> int:

@@ -80,15 +80,15 @@ class PngKey:
         self._raw_mode = _raw_mode(image)
         self._key = image.info.pop("transparency", None) if image.mode in _KEYED else None
 
-    def apply(self, image: Image.Image, plain_image: Image.Image) -> Image.Image:
-        """Return `plain_image`, made of the loaded `image`, with alpha 0 where it has the key.
+    def plain(self, image: Image.Image) -> Image.Image:
+        """Return plain(image) of the loaded `image`, with alpha 0 where it has the key.
 
         Raises:
             OSError: the file cannot be decoded a second time.
         """
         if self._key is None:
-            return plain_image
-        keyed = plain_image.convert("RGBA")
+            return plain(image)
+        keyed = plain(image).convert("RGBA")
         keyed.putalpha(ImageChops.invert(self._matches(image)))
         return keyed
 

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-# Part of a word between letters only: it's, well-known.
+# Part of a word if between letters: it's, well-known.
 _JOINERS = "'\u2019-"
 # Scripts written without spaces: each character counts as a word.
 _UNSPACED = ("CJK UNIFIED", "HIRAGANA", "KATAKANA")

@@ -39,7 +39,7 @@ class UnknownHead(ValueError):
 
 @dataclass(frozen=True)
 class HeadPlan:
-    """How to read one model's outputs; `outputs` names them in the order that decoding needs.
+    """The way to read one model's outputs; `outputs` names them in the order that decoding needs.
 
     For SSD: `background` is True if the first score is that of no object, None if the values
     decide, and `first` is the number of the first class after it, None for 1 after a background
