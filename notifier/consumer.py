@@ -70,7 +70,9 @@ class WatermarkConsumer:
         return self._offsets.behind()
 
     async def poll(self, capacity: int) -> list[Message]:
-        """Wait 0.2 s at most for messages; with a `capacity` of 0 or less, return none.
+        """Wait 0.2 s at most for messages; with a `capacity` of 0 or less, pause and return none.
+
+        One message may come all the same, of a partition that is assigned during this call.
 
         Raises:
             KafkaException: the consumer cannot go on.

@@ -50,26 +50,28 @@ class NotifierSettings(KafkaSettings, UrlSettings, ListenSettings, LogSettings):
         10_000,
         ge=1,
         le=1_000_000,
-        description="most deliveries read from webhooks.retry that wait until they are due; above, "
+        description="advanced: most deliveries read from webhooks.retry that wait until they are due; above, "
         "reading it pauses",
     )
     webhook_hold_s: float = Field(
         5.0,
         gt=0,
-        description="most seconds that a delivery waits in memory for a busy host or its next "
+        description="advanced: most seconds that a delivery waits in memory for a busy host or its next "
         "attempt; with a longer wait it goes to webhooks.retry",
     )
     webhook_turn_s: float = Field(
         24 * 3600.0,
         gt=0,
-        description="seconds on webhooks.retry after which a delivery is given up",
+        description="advanced: seconds on webhooks.retry after which a delivery is given up",
     )
     webhook_silent_s: float = Field(
-        600.0, gt=0, description="the same in seconds if its host has not answered for that long"
+        600.0,
+        gt=0,
+        description="advanced: the same in seconds if its host has not answered for that long",
     )
     webhook_repeats: int = Field(
         100_000,
         ge=1,
-        description="most results read beyond the first that is in flight, which are read again "
+        description="advanced: most results read beyond the first that is in flight, which are read again "
         "after a crash; above, reading pauses",
     )
