@@ -17,7 +17,7 @@ from imagemill.local.broker.process import LocalBroker
 from imagemill.settings import NotifierSettings
 from schemas.jobs import JobState, JobStatus, Webhook
 from schemas.webhooks import WebhookFailure
-from tests.integration.notifier.harness import (
+from tests.support.notifier import (
     NotifierProcess,
     Receiver,
     Results,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +16,7 @@ from schemas.jobs import Item, JobState, JobStatus, Progress, Webhook, WebhookEv
 
 AT = "2026-01-01T00:00:02.000Z"
 ALL = tuple(WebhookEvent)
+ROOT = Path(__file__).parents[3]
 
 
 def running(outcomes: str, events: tuple[str, ...] = ALL, **changes) -> JobState:
@@ -86,6 +88,11 @@ def test_every_event_but_the_end_is_due_in_the_course_of_a_job():
     assert due == set(WebhookEvent) - {WebhookEvent.FINISHED}
 
 
+@pytest.mark.parametrize("event", WebhookEvent)
+def test_every_event_has_a_row_in_the_documentation(event: WebhookEvent):
+    assert f"| `{event}` |" in (ROOT / "docs" / "webhooks.md").read_text()
+
+
 def test_items_and_tombstones_are_passed_over():
     item = Item(index=0, status=JobStatus.RUNNING, filename='"job.progress"')
     assert running_state(encode_item("job-1", item).value) is None
@@ -96,12 +103,13 @@ async def test_the_start_is_due_once_and_progress_is_posted_when_it_changes():
     posts = Posts()
     posts.let.set()
     progress = progress_posts(posts)
-    (started,) = progress.observe(running("r..."), AT)
+    events = (WebhookEvent.STARTED, WebhookEvent.PROGRESS)
+    (started,) = progress.observe(running("r...", events), AT)
     body = json.loads(started.body)
     assert (body["type"], body["timestamp"]) == ("job.started", AT)
     assert body["data"]["metadata"] == {"order": 7}
     for outcomes in ("rr..", "sr..", "srr.", "sfr."):
-        assert progress.observe(running(outcomes), AT) == []
+        assert progress.observe(running(outcomes, events), AT) == []
         await settled()
     assert posts.processed == [1, 2]
     assert posts.bodies[1]["data"]["progress"] == {"total": 4, "processed": 2, "failed": 1}

@@ -30,7 +30,7 @@ from schemas.webhooks import WebhookAttempt, WebhookDelivery
 from tests.support.api import Topics
 from tests.support.waiting import DEADLINE_S, wait_until
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 _AWAY = {KafkaError.NOT_COORDINATOR, KafkaError._TRANSPORT, KafkaError._TIMED_OUT}
 SECRET = "whsec_" + base64.b64encode(b"a key of more than 24 bytes").decode()
 
