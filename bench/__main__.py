@@ -11,13 +11,13 @@ FOLDER = Path(__file__).parent
 
 
 def scripts() -> dict[str, Path]:
-    """Every script by its name; files that begin with an underscore are shared parts."""
+    """Return the scripts by name; files that begin with an underscore are shared parts."""
     found = sorted(FOLDER.glob("[!_]*.py"))
     return {path.stem: path for path in found}
 
 
 def main(names: list[str]) -> int:
-    """Run those named, or all; returns 1 if any failed, after the others have run."""
+    """Run the named scripts, or all; return 1 if one failed, after the others have run."""
     known = scripts()
     unknown = [name for name in names if name not in known]
     if unknown:
@@ -27,7 +27,7 @@ def main(names: list[str]) -> int:
     for name in names or known:
         print(f"\n== {name}", flush=True)
         started = time.monotonic()
-        # A process each: no benchmark inherits another's memory, threads or settings.
+        # Each in a process of its own, so that none inherits memory, threads or settings.
         if subprocess.run([sys.executable, "-m", f"bench.{name}"], cwd=FOLDER.parent).returncode:
             failed.append(name)
         print(f"== {name} took {time.monotonic() - started:.0f} s", flush=True)

@@ -1,6 +1,6 @@
-"""The bare loops: what one writes with the same libraries alone, from a file's bytes to the result.
+"""Bare loops: the same work with the same libraries alone, from a file's bytes to the result.
 
-Each function loads what its loop needs, and gives the loop's body. All use one thread, and
+Each function loads the models of its loop and returns the loop's body. All use one thread, and
 onnxruntime's CPU provider.
 """
 
@@ -25,7 +25,11 @@ _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def model_file(name: str) -> Path:
-    """Where the model is: fetched, or in the shared folder. Raises FileNotFoundError."""
+    """Return the file of a fetched model, or of the shared folder.
+
+    Raises:
+        FileNotFoundError: the model is in neither.
+    """
     for folder in (home() / "models", SHARED / "models"):
         if (folder / f"{name}.onnx").is_file():
             return folder / f"{name}.onnx"
@@ -33,7 +37,7 @@ def model_file(name: str) -> Path:
 
 
 def remover() -> Body:
-    """rembg's steps with u2netp."""
+    """Cut out the subject in rembg's steps, with u2netp."""
     session = _session("u2netp")
 
     def body(data: bytes) -> object:
@@ -54,7 +58,7 @@ def remover() -> Body:
 
 
 def detector(name: str) -> Body:
-    """What the models' own demo scripts do: resize, pad, transpose, suppress class by class."""
+    """Detect as the models' own demo scripts do: resize, pad, transpose, suppress per class."""
     session, side = _session(name), SIDES[name]
     source = session.get_inputs()[0].name
     ssd, yolox = name.startswith("ssd"), name.startswith("yolox")
@@ -77,7 +81,7 @@ def detector(name: str) -> Body:
 
 
 def reader(**options: bool) -> Body:
-    """rapidocr as its front page shows it, with these options of a call."""
+    """Read text with rapidocr as its front page shows, with these options of a call."""
     from rapidocr import RapidOCR
 
     one_thread = {
@@ -88,14 +92,14 @@ def reader(**options: bool) -> Body:
 
 
 def reader_and_detector() -> Body:
-    """Both, as a picture and its text need: the places of characters, and objects."""
+    """Read the places of characters, and detect objects, as process-image-and-text does."""
     read = reader(return_word_box=True, return_single_char_box=True)
     detect = detector("ssdlite_mobilenet_v2")
     return lambda data: (read(data), detect(data))
 
 
 def shrinker() -> Body:
-    """Pillow's thumbnail(), which decodes JPEGs at a fraction of their size."""
+    """Shrink with Pillow's thumbnail(), which decodes JPEGs at a fraction of their size."""
 
     def body(data: bytes) -> object:
         image = Image.open(io.BytesIO(data))
@@ -107,7 +111,7 @@ def shrinker() -> Body:
 
 
 def filters() -> Body:
-    """Several steps of Pillow on every pixel."""
+    """Run several of Pillow's filters on every pixel."""
 
     def body(data: bytes) -> object:
         image = Image.open(io.BytesIO(data)).convert("RGB")
@@ -136,7 +140,7 @@ def _on_grey(pixels: np.ndarray, side: int) -> np.ndarray:
 
 
 def _on_grid(boxes: np.ndarray, side: int) -> np.ndarray:
-    """YOLOX boxes in pixels, as its demo decodes them."""
+    """Decode YOLOX boxes to pixels, as its demo does."""
     grids, strides = [], []
     for stride in (8, 16, 32):
         x, y = np.meshgrid(np.arange(side // stride), np.arange(side // stride))
@@ -148,7 +152,7 @@ def _on_grid(boxes: np.ndarray, side: int) -> np.ndarray:
 
 
 def _per_class(boxes: np.ndarray, scores: np.ndarray) -> list[tuple[int, list[int]]]:
-    """Suppression by OpenCV; boxes are left, top, width, height."""
+    """Suppress boxes with OpenCV; each is left, top, width, height."""
     kept = []
     for number in range(scores.shape[1]):
         sure = scores[:, number] > 0.25

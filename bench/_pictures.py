@@ -1,4 +1,4 @@
-"""The image files that benchmarks work on, as bytes."""
+"""Image files of the benchmarks, as bytes."""
 
 from __future__ import annotations
 
@@ -22,29 +22,29 @@ _INVOICE = (
 
 
 def photos(count: int) -> list[bytes]:
-    """That many photo files, PNG, a fifth of a megapixel each, taking turns."""
-    return _turns([path.read_bytes() for path in sorted((SHARED / "photos").glob("*.png"))], count)
+    """Return `count` PNG photos of 0.2 megapixels, the same few again and again."""
+    return _repeat([path.read_bytes() for path in sorted((SHARED / "photos").glob("*.png"))], count)
 
 
 def camera_photos(count: int) -> list[bytes]:
-    """The photos as JPEG files of 6 megapixels."""
-    return _turns([_jpeg(_opened(data).resize(_CAMERA)) for data in photos(3)], count)
+    """Return `count` photos as JPEG files of 6 megapixels."""
+    return _repeat([_jpeg(_opened(data).resize(_CAMERA)) for data in photos(3)], count)
 
 
 def invoices(count: int) -> list[bytes]:
-    """JPEG files with five lines of text on different papers."""
-    return _turns([_jpeg(_invoice(paper)) for paper in ("white", "#f4ecd8", "#dde6ee")], count)
+    """Return `count` JPEG files with five lines of text, on three colours of paper."""
+    return _repeat([_jpeg(_invoice(paper)) for paper in ("white", "#f4ecd8", "#dde6ee")], count)
 
 
 def scaled(data: bytes, scale: float, kind: str) -> bytes:
-    """A photo in another size, as PNG or JPEG."""
+    """Resize a photo by `scale`, and encode it as PNG or JPEG."""
     picture = _opened(data)
     picture = picture.resize((round(picture.width * scale), round(picture.height * scale)))
     picture.save(file := io.BytesIO(), kind)
     return file.getvalue()
 
 
-def _turns(files: list[bytes], count: int) -> list[bytes]:
+def _repeat(files: list[bytes], count: int) -> list[bytes]:
     return [files[number % len(files)] for number in range(count)]
 
 

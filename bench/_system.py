@@ -27,12 +27,12 @@ from imagemill.settings import KafkaSettings
 
 ROOT = Path(__file__).parents[1]
 _READY_S = 120
-# Of each benchmark its own: of two that start at once, both would find the same port free.
+# Each benchmark process has a range of its own: two that start at once would find the same port.
 _FIRST_PORT = 20_000 + os.getpid() % 1000 * 8
 
 
 def home() -> Path:
-    """The checkout's own home: jars and models are taken from there."""
+    """Return the checkout's own home, which has the jars and models."""
     return Path(os.environ.get("IMAGEMILL_HOME") or ROOT / ".imagemill")
 
 
@@ -46,7 +46,7 @@ class System:
 
     @property
     def kafka(self) -> KafkaSettings:
-        """Settings of clients of this system."""
+        """Settings for Kafka clients of this system."""
         return KafkaSettings(
             KAFKA_BOOTSTRAP_SERVERS=self.broker.bootstrap,
             topic_prefix=self.env["IMAGEMILL_TOPIC_PREFIX"],
@@ -58,9 +58,9 @@ class System:
         return f"http://127.0.0.1:{self.env['PORT']}"
 
     def start(self, service: str, ready_url: str, label: str = "", **settings: str) -> None:
-        """Start a service and wait until it says it is ready.
+        """Start a service and wait until it is ready.
 
-        A second one of its kind has a label, and settings that differ from the first one's.
+        A second one of its kind needs a label, and settings that differ from the first one's.
         """
         label = label or service
         log = Path(self.env["IMAGEMILL_HOME"]) / f"{label}.log"
@@ -75,14 +75,14 @@ class System:
         wait_ready(ready_url, log)
 
     def second_api(self, label: str) -> str:
-        """Another API, with a read side of its own, once that is filled; its base URL."""
+        """Start another API, wait until its read model is filled, and return its base URL."""
         port = next_free(int(self.env["PORT"]) + 1)
         url = f"http://127.0.0.1:{port}"
         self.start("api", f"{url}/readyz", label, PORT=str(port))
         return url
 
     def second_processor(self, label: str) -> None:
-        """Another worker of the group, once it serves its share of the partitions."""
+        """Start another worker, and wait until it has its share of the partitions."""
         port = next_free(int(self.env["PORT"]) + 1)
         self.start(
             "processor",
@@ -93,35 +93,39 @@ class System:
         )
 
     def stop(self, label: str) -> None:
-        """Stop a service as a supervisor would."""
+        """Stop a service with SIGTERM, as a supervisor would."""
         process = self.processes.pop(label)
         process.terminate()
         process.wait(30)
 
     def cpu_s(self, service: str) -> float:
-        """CPU seconds that a service and its living children have used."""
+        """Return the CPU seconds of a service and its living children."""
         process = self.processes[service]
         return sum(sum(p.cpu_times()[:2]) for p in [process, *process.children(recursive=True)])
 
     def own_cpu_s(self, service: str) -> float:
-        """CPU seconds of the service's own process."""
+        """Return the CPU seconds of the service's main process."""
         return sum(self.processes[service].cpu_times()[:2])
 
     def broker_rss_mb(self) -> float:
-        """Resident memory of the broker, in MB."""
+        """Return the broker's resident memory, in MB."""
         return psutil.Process(self.broker.pid).memory_info().rss / 1e6
 
     def results(self, *, hurried: bool = True) -> Results:
-        """A reader of `jobs.results` from now on; see Results."""
+        """Read `jobs.results` from its current end."""
         return Results(self.kafka, hurried=hurried)
 
     def producer(self, **config: object) -> Producer:
-        """A producer of this system's topics."""
+        """Create a producer for this system's topics."""
         return Producer(producer_config(self.kafka) | config)
 
 
 def wait_ready(url: str, log: Path) -> None:
-    """Poll a readiness URL; raises RuntimeError with the log's tail when the time is up."""
+    """Poll a readiness URL.
+
+    Raises:
+        RuntimeError: it was not ready in 120 s; the message has the end of the log.
+    """
     end = time.monotonic() + _READY_S
     while time.monotonic() < end:
         try:
@@ -134,9 +138,9 @@ def wait_ready(url: str, log: Path) -> None:
 
 
 class Results:
-    """Terminal events, or what else a topic holds, by a plain Kafka consumer on all partitions.
+    """Reads a topic, by default that of terminal events, with a plain consumer of all partitions.
 
-    One in no hurry has the broker gather them for 100 ms, as a consumer of many does.
+    With `hurried` false, the broker gathers messages for 100 ms, as for a consumer of many.
     """
 
     def __init__(
@@ -155,15 +159,19 @@ class Results:
         self._consumer.assign(partitions)
 
     def poll(self, timeout_s: float) -> list[Message]:
-        """What has come, waiting at most so long for a first one."""
+        """Return the messages that have arrived; wait `timeout_s` at most for the first."""
         first = self._consumer.poll(timeout_s)
         if first is None:
             return []
-        # consume() waits until a batch is full: for what is here already only.
+        # consume() waits until a batch is full; with 0 s it returns what was fetched already.
         return [m for m in [first, *self._consumer.consume(500, 0)] if not m.error()]
 
     def wait_for(self, job_ids: set[str], timeout_s: float) -> dict[str, dict]:
-        """The terminal events of these jobs; raises TimeoutError when some do not come."""
+        """Return the terminal events of these jobs.
+
+        Raises:
+            TimeoutError: some have not ended after `timeout_s`.
+        """
         found: dict[str, dict] = {}
         end = time.monotonic() + timeout_s
         while len(found) < len(job_ids):
@@ -178,9 +186,9 @@ class Results:
 
 @contextmanager
 def system(*services: str, **settings: str) -> Iterator[System]:
-    """Broker and the named services (api, processor), with settings by environment name."""
+    """Run a broker and the named services (api, processor); settings are environment names."""
     with tempfile.TemporaryDirectory(prefix="imagemill-bench-") as folder:
-        # What is fetched and prepared in the checkout is there already.
+        # Models that the checkout has fetched and prepared are used from there.
         (Path(folder) / "models").symlink_to(home().resolve() / "models")
         broker = LocalBroker(
             Path(folder) / "kafka",

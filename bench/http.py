@@ -1,15 +1,14 @@
-"""How many jobs a second the API takes: a 100 KB JPEG each, stored and published before the 202.
+"""Measure submits over HTTP, each of a 100 KB JPEG that is stored and published before the 202.
 
-Prints what the first job after the start takes longer than the next ones, jobs answered and ended a
-second, medians of the runs, the latency of one job at a time from HTTP to its result event, and the
-resident memory of all parts. The processor runs beside, so the cores are shared by broker, API,
-processor and client. The client writes ready-made bytes to kept-alive connections, so that little
-of the machine is its: 0.1 ms of CPU a job.
+Prints the time of the first job after the start beside the next ten, jobs answered and ended per
+second (medians of the runs), the latency of one job at a time from HTTP to its result event, and
+the resident memory of all parts. Broker, API, processor and client share the cores. The client
+writes prepared bytes to kept-alive connections, which costs it 0.1 ms of CPU per job.
 
-Two things make a run slow that are not imagemill. A young broker takes 4 ms of CPU a job until Java
-has compiled it, and 0.5 ms after some 20,000 jobs: hence the long warm-up, whose rate is printed
-too. And ext4 searches thousands of inodes for each new file within minutes of the removal of
-thousands, such as those of another run: 0.4 ms of system time a job. Wait a few minutes between
+Two causes outside imagemill make a run slow. A new broker takes 4 ms of CPU per job until Java has
+compiled it, and 0.5 ms after some 20,000 jobs: hence the long warm-up, whose rate is printed too.
+And for minutes after thousands of files were removed, such as those of another run, ext4 searches
+thousands of inodes for each new file: 0.4 ms of system time per job. Wait a few minutes between
 runs.
 """
 
@@ -35,7 +34,7 @@ _WARM_UP_S = 60
 
 
 def jpeg(target_bytes: int = 100_000) -> bytes:
-    """A JPEG of about that many bytes: noise, at the quality that comes nearest."""
+    """Make a JPEG of noise, at the quality whose size is nearest to `target_bytes`."""
     pixels = np.random.default_rng(7).integers(0, 255, (_SIDE, _SIDE, 3), dtype=np.uint8)
     sizes = {}
     for quality in range(30, 96, 5):
@@ -46,7 +45,7 @@ def jpeg(target_bytes: int = 100_000) -> bytes:
 
 
 def request_bytes(host: str, image: bytes, operation: str) -> bytes:
-    """A whole POST /v1/jobs request."""
+    """Return the bytes of a whole POST /v1/jobs request."""
     parts = [
         b'--%s\r\nContent-Disposition: form-data; name="operation"\r\n\r\n%s\r\n'
         % (_BOUNDARY, operation.encode()),
@@ -63,7 +62,7 @@ def request_bytes(host: str, image: bytes, operation: str) -> bytes:
 
 
 async def client(host: str, port: int, request: bytes, until: float, taken: list[float]) -> None:
-    """Send the request again and again; collects seconds from its first byte to the answer."""
+    """Send the request until `until`; append the seconds from its first byte to the answer."""
     reader, writer = await asyncio.open_connection(host, port)
     while time.perf_counter() < until:
         begun = time.perf_counter()
@@ -80,7 +79,7 @@ async def client(host: str, port: int, request: bytes, until: float, taken: list
 
 
 async def measure(url: str, seconds: float, clients: int, operation: str) -> list[float]:
-    """Seconds of every request, sorted."""
+    """Send requests with `clients` at once; return the seconds of each, sorted."""
     parts = urlsplit(url)
     host, port = parts.hostname or "127.0.0.1", parts.port or 80
     request = request_bytes(parts.netloc, jpeg(), operation)
@@ -90,8 +89,8 @@ async def measure(url: str, seconds: float, clients: int, operation: str) -> lis
     return sorted(taken)
 
 
-def through(running: System, seconds: float, clients: int) -> tuple[float, float, float]:
-    """Jobs answered a second, jobs ended a second, and CPU ms of the API a job."""
+def measure_rates(running: System, seconds: float, clients: int) -> tuple[float, float, float]:
+    """Measure jobs answered per second, jobs ended per second, and CPU ms of the API per job."""
     results, cpu = running.results(hurried=False), running.own_cpu_s("api")
     begun = time.perf_counter()
     taken = uvloop.run(measure(running.url, seconds, clients, "noop"))
@@ -104,7 +103,7 @@ def through(running: System, seconds: float, clients: int) -> tuple[float, float
 
 
 def one_at_a_time(running: System, jobs: int, image: bytes, operation: str) -> list[float]:
-    """Milliseconds from each request's first byte to its result event."""
+    """Measure the milliseconds from each request's first byte to its result event."""
     parts = urlsplit(running.url)
     request = request_bytes(parts.netloc, image, operation)
     results, taken = running.results(), []
@@ -121,7 +120,7 @@ def one_at_a_time(running: System, jobs: int, image: bytes, operation: str) -> l
 
 
 def first_job(running: System) -> str:
-    """The first cut-out of a system that has just said that it is ready, beside the next ten."""
+    """Time the first cut-out of a system that has just become ready, and the next ten."""
     photo = (ROOT / "assets" / "sample.jpg").read_bytes()
     first, *others = one_at_a_time(running, 11, photo, "remove-background")
     usual = statistics.median(others)
@@ -143,10 +142,12 @@ def main() -> None:
         print(first_job(running), flush=True)
         if options.first_only:
             return
-        _, ended, used = through(running, _WARM_UP_S, options.clients)
+        _, ended, used = measure_rates(running, _WARM_UP_S, options.clients)
         print(f"the first {_WARM_UP_S} s: {ended:.0f} jobs ended/s, API {used:.2f} CPU ms/job")
         print("run   answered/s   ended/s   API CPU ms/job")
-        rows = [through(running, options.seconds, options.clients) for _ in range(options.runs)]
+        rows = [
+            measure_rates(running, options.seconds, options.clients) for _ in range(options.runs)
+        ]
         for number, row in enumerate(rows, 1):
             print("{:>3} {:>12.0f} {:>9.0f} {:>16.2f}".format(number, *row))
         medians = [statistics.median(column) for column in zip(*rows, strict=True)]

@@ -1,8 +1,8 @@
-"""Images a second of each operation: through the whole system, and in a bare loop.
+"""Measure images per second of each operation: through the whole system, and in a bare loop.
 
-The bare loop is what one writes with the same libraries alone: the same files, from their bytes to
-the result, in as many processes as the system has. Both in one run, alternating; the ratio is what
-counts. CPU provider for the loops, the system's default for the system.
+The bare loop does the same with the same libraries alone: the same files, from their bytes to the
+result, in as many processes as the system has. Both alternate in one run, and their ratio is the
+figure to read. The loops use the CPU provider, the system its default.
 
 `python -m bench.images --operation transform` measures that one only.
 """
@@ -41,9 +41,9 @@ _FILTER = {
 
 @dataclass(frozen=True)
 class Work:
-    """A bare loop, and the params, each with a name, that make the system do the same.
+    """A bare loop, and named params that make the system do the same.
 
-    `files` makes so many files; a run takes `count`.
+    `files` makes as many files as asked; a run takes `count`.
     """
 
     loop: Callable[[], _bare.Body]
@@ -72,11 +72,11 @@ WORKS: dict[str, list[Work]] = {
 
 
 class JobsFailed(RuntimeError):
-    """Jobs of the benchmark failed; the message is the first one's."""
+    """Jobs of the benchmark failed; the message is that of the first."""
 
 
 def bare_rate(work: Work, files: list[bytes]) -> float:
-    """Images a second of all processes together."""
+    """Measure the images per second of a bare loop in all processes together."""
     context = multiprocessing.get_context("spawn")
     barrier, times = context.Barrier(PROCESSES), context.Array("d", PROCESSES * 2)
     running = [
@@ -113,7 +113,7 @@ def _bare_process(
 def system_rate(
     running: System, operation: str, params: dict[str, Any], files: list[bytes]
 ) -> float:
-    """Images a second from the first submit to the last result event."""
+    """Measure the images per second from the first submit to the last result event."""
     objects = Path(running.env["IMAGEMILL_HOME"]) / "objects"
     jobs = {}
     for data in files:
@@ -147,7 +147,7 @@ def system_rate(
 def measured(
     running: System, operation: str, work: Work, files: list[bytes], runs: int
 ) -> dict[str, list[float]]:
-    """The rates of the bare loop and of the variants that this machine can run, taking turns."""
+    """Measure the bare loop and the variants that this machine can run, in alternation."""
     possible = {}
     for name, params in work.variants.items():
         try:

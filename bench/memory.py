@@ -1,8 +1,8 @@
-"""Whether an inference process keeps its memory: resident MB over 2,000 mixed images.
+"""Check that an inference process does not grow: resident MB over 2,000 mixed images.
 
-One process does what each of the pool does: every operation, half of them transforms, on photos in
-several sizes and formats and on a page of text. Exits with 1 when memory has grown by more than a
-tenth since the first 200.
+One process does the work of a pool process: every operation, half of them transforms, on photos in
+several sizes and formats and on a page of text. Exits with 1 when memory has grown by more than
+10 % since the first 200.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from bench._system import home
 from imagemill.settings import ProcessorSettings
 from processor.run.item import ItemProcessor, ItemTask
 
-_EVERY = 200
-_MOST_GROWTH = 0.1
+_IMAGES_PER_ROW = 200
+_MAX_GROWTH = 0.1
 _SCALES = (0.3, 0.7, 1.0, 1.6)
-# In step with no number of files: each meets every file.
+# Their number has no divisor in common with that of the files, so each step gets every file.
 _STEPS = (
     ("remove-background", {}),
     ("transform", {"steps": [{"do": "resize", "width": 300}], "format": "webp"}),
@@ -43,7 +43,7 @@ _STEPS = (
 
 
 def variants() -> list[bytes]:
-    """The photos in several sizes, as PNG and JPEG, and a page of text."""
+    """Make the photos in several sizes, as PNG and JPEG, and a page of text."""
     made = invoices(1)
     for data in photos(3):
         for number, scale in enumerate(_SCALES):
@@ -52,7 +52,7 @@ def variants() -> list[bytes]:
 
 
 def main() -> int:
-    """Run and print the table; 1 when memory has grown too much."""
+    """Run and print the table; return 1 when memory has grown too much."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=int, default=2000)
     arguments = parser.parse_args()
@@ -73,12 +73,12 @@ def main() -> int:
             )
             if outcome.error is not None:
                 raise RuntimeError(f"{step[0]}: {outcome.error}")
-            if number % _EVERY == 0 or number == arguments.images:
+            if number % _IMAGES_PER_ROW == 0 or number == arguments.images:
                 seen.append(process.memory_info().rss / 1e6)
                 print(f"{number:>7} {seen[-1]:>6.0f}", flush=True)
     growth = seen[-1] / seen[0] - 1
-    print(f"from the first row to the last: {growth:+.1%}, at most {_MOST_GROWTH:+.0%} is right")
-    return int(growth > _MOST_GROWTH)
+    print(f"from the first row to the last: {growth:+.1%}, limit {_MAX_GROWTH:+.0%}")
+    return int(growth > _MAX_GROWTH)
 
 
 if __name__ == "__main__":

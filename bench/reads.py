@@ -1,7 +1,7 @@
-"""What reads, submits and big batches cost: rebuilds, status reads while jobs run, other APIs.
+"""Measure rebuilds, status reads while jobs run, submits, reads at another API, and big batches.
 
-Prints five tables. Latencies are from the moment a read was due, so that a stall of the server is
-told in full; client, API, processor and broker share the machine.
+Prints five tables. A read's latency counts from the moment it was due, so that a stall of the
+server counts in full; client, API, processor and broker share the machine.
 """
 
 from __future__ import annotations
@@ -48,14 +48,14 @@ Act = Callable[[], Awaitable[object]]
 
 
 def quantiles(taken: list[float]) -> str:
-    """p50, p99 and the largest of some milliseconds."""
+    """Format p50, p99 and the maximum of some milliseconds."""
     ordered = sorted(taken)
     p50, p99 = (ordered[int(len(ordered) * q)] for q in (0.5, 0.99))
     return f"{p50:>8.2f} {p99:>8.2f} {ordered[-1]:>8.2f}"
 
 
 async def at_rate(per_s: float, seconds: float, act: Act) -> list[float]:
-    """Milliseconds of each act from when it was due, however late the ones before it are."""
+    """Start `act` at a fixed rate; return the milliseconds from when each was due to its end."""
     taken: list[float] = []
     running = set()
 
@@ -75,25 +75,29 @@ async def at_rate(per_s: float, seconds: float, act: Act) -> list[float]:
 
 
 class Client:
-    """Requests on kept-alive connections."""
+    """Sends requests on kept-alive connections."""
 
     def __init__(self, session: aiohttp.ClientSession) -> None:
         self._session = session
 
     async def get(self, url: str) -> dict[str, Any]:
-        """The answer's document. Raises ClientResponseError unless it is a 2xx."""
+        """Return the answer's document.
+
+        Raises:
+            ClientResponseError: the status is no 2xx.
+        """
         async with self._session.get(url, raise_for_status=True) as answer:
             return await answer.json()
 
     async def submit(self, url: str, body: dict[str, Any], job_id: str | None = None) -> str:
-        """The id of the job that was queued, which the client may choose."""
+        """Submit a job, under an id of the client's if one is given; return its id."""
         method, path = ("POST", "/v1/jobs") if job_id is None else ("PUT", f"/v1/jobs/{job_id}")
         request = self._session.request(method, url + path, json=body, raise_for_status=True)
         async with request as answer:
             return (await answer.json())["id"]
 
     async def upload(self, url: str, content: bytes) -> str:
-        """The id of an uploaded PNG."""
+        """Upload a PNG; return the id of the upload."""
         wanted = {"content_type": "image/png"}
         async with self._session.post(f"{url}/v1/uploads", json=wanted) as answer:
             target = await answer.json()
@@ -102,8 +106,8 @@ class Client:
 
 
 @asynccontextmanager
-async def going_on(act: Act) -> AsyncIterator[None]:
-    """Do that again and again meanwhile."""
+async def repeated(act: Act) -> AsyncIterator[None]:
+    """Repeat `act` until the block ends."""
 
     async def always() -> None:
         while True:
@@ -119,7 +123,7 @@ async def going_on(act: Act) -> AsyncIterator[None]:
 
 
 async def status_reads(running: System, client: Client) -> None:
-    """Reads of known jobs at random: while nothing runs, while small jobs do, and cut-outs."""
+    """Read known jobs at random: while nothing runs, while small jobs run, and cut-outs."""
     known = [await client.submit(running.url, _NOOP) for _ in range(KNOWN_JOBS)]
     rng = random.Random(1)
     photo = {"upload_id": await client.upload(running.url, _png(600))}
@@ -145,12 +149,12 @@ async def status_reads(running: System, client: Client) -> None:
     if (home() / "models" / "u2netp.onnx").is_file():
         loads["while two cut-outs always run"] = cut_outs
     for name, load in loads.items():
-        async with going_on(load):
+        async with repeated(load):
             print(f"  {name:<31}{quantiles(await at_rate(READS_PER_S, READ_S, read))}")
 
 
 async def submits(running: System, client: Client) -> None:
-    """Submits one at a time, and with an id of the client's, that all APIs must agree on."""
+    """Submit one job at a time: without an id, and with one, on which all APIs must agree."""
     print(f"submits, one at a time{'p50 ms':>19} {'p99 ms':>8} {'max ms':>8}")
     for name, keyed in (("  ids of the server", False), ("  ids of the client", True)):
         taken = []
@@ -162,14 +166,14 @@ async def submits(running: System, client: Client) -> None:
 
 
 async def handovers(running: System, client: Client) -> None:
-    """From the answer of a submit at one API to the job's first read at the other."""
+    """Time from the answer of a submit at one API to the job's first read at the other."""
     other = running.second_api("api-2")
     taken = []
     for number in range(HANDOVERS):
         here, there = (running.url, other) if number % 2 else (other, running.url)
         job_id = await client.submit(here, _NOOP)
         start = time.perf_counter()
-        # Raises if it is a 404: the other API decides that only after it has caught up.
+        # Never a 404, which would raise: the other API answers one only after it has caught up.
         await client.get(f"{there}/v1/jobs/{job_id}")
         taken.append((time.perf_counter() - start) * 1000)
     running.stop("api-2")
@@ -178,7 +182,7 @@ async def handovers(running: System, client: Client) -> None:
 
 
 def rebuild(running: System, jobs: int) -> None:
-    """Fill the topics with ended jobs, then read them into new read sides, as an API does."""
+    """Fill the topics with ended jobs, then read them into new read models, as an API does."""
     results, producer = running.results(), running.producer(**{"linger.ms": 5})
     topic = running.kafka.topic("jobs.normal")
     batch = [message() for _ in range(jobs)]
@@ -189,7 +193,7 @@ def rebuild(running: System, jobs: int) -> None:
     producer.flush(60)
     results.wait_for({job_id for job_id, _ in batch}, 300)
     freeze_gc()
-    print(f"rebuild of the read side, {jobs} jobs {'s':>8} {'jobs/s':>8}")
+    print(f"rebuild of the read model, {jobs} jobs {'s':>8} {'jobs/s':>8}")
     rates = []
     for run in range(REBUILDS):
         took_s = asyncio.run(_read_all(running, f"rebuilt-{run}"))
@@ -199,21 +203,21 @@ def rebuild(running: System, jobs: int) -> None:
 
 
 async def _read_all(running: System, name: str) -> float:
-    """Seconds that a new read side takes to read the topics to their ends."""
+    """Return the seconds in which a new read model reads the topics to their ends."""
     kafka = running.kafka.model_dump(include={"kafka_bootstrap_servers", "topic_prefix"})
     file = Path(running.env["IMAGEMILL_HOME"]) / f"{name}.db"
-    projection = ReadModel(ApiSettings(**kafka, projection_path=file))
+    read_model = ReadModel(ApiSettings(**kafka, projection_path=file))
     start = time.perf_counter()
-    await projection.start()
+    await read_model.start()
     try:
-        await projection.wait_ready()
+        await read_model.wait_ready()
         return time.perf_counter() - start
     finally:
-        await projection.stop()
+        await read_model.stop()
 
 
 def big_batches(running: System, upload_id: str) -> None:
-    """A batch of tiny pictures beside as many jobs of one, and how long its fan-out takes."""
+    """Time a batch of tiny pictures, as many jobs of one picture, and the batch's fan-out."""
     image = ItemInput(key=loose_upload_key(upload_id), content_type="image/png")
     rows = []
     for _ in range(RUNS):
@@ -256,13 +260,13 @@ def _published(
 
 
 class _Queued:
-    """The messages of one batch on its priority topic, by the times that the broker has."""
+    """Reads the messages of one batch on its priority topic, with the broker's times."""
 
     def __init__(self, running: System) -> None:
         self._results = Results(running.kafka, "jobs.normal")
 
     def fan_out_s(self, job_id: str) -> float:
-        """Seconds between the submission's time and the last item's."""
+        """Return the seconds from the submission's message to the last item's."""
         submitted_ms, queued_ms = 0, 0
         while messages := self._results.poll(1.0):
             for found in messages:
@@ -283,7 +287,7 @@ def _png(side: int) -> bytes:
 
 
 async def over_http(running: System) -> str:
-    """The tables of what goes over HTTP; the id of an upload for what follows."""
+    """Print the tables of requests over HTTP; return the id of an upload for the batches."""
     connector = aiohttp.TCPConnector(limit=0)
     async with aiohttp.ClientSession(connector=connector) as session:
         client = Client(session)

@@ -1,8 +1,8 @@
-"""What remove-background costs over the bare library: images/s of both, one process, one thread.
+"""Compare remove-background with the bare libraries: images/s of each, one process, one thread.
 
-Both take the same photo files and give PNG files. The bare loop is rembg's recipe for u2netp with
-onnxruntime's CPU provider and Pillow alone, PNG at the same level as ours; "rembg" is that library
-itself, on the same file and provider. Precisions that this CPU cannot run are listed as such.
+All take the same photo files and return PNG files. The bare loop is rembg's recipe for u2netp with
+onnxruntime's CPU provider and Pillow alone, at the PNG level of ours; "rembg" is that library
+itself, on the same model file and provider. Precisions that this CPU cannot run are listed as such.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def main() -> None:
 
 
 def table(calls: dict[str, Call], files: list[bytes], refused: dict[str, str]) -> None:
-    """Time the calls in turns, so that a busy machine slows all alike, and print the medians."""
+    """Time the calls in alternation, so that a busy machine slows all alike; print the medians."""
     spent: dict[str, list[float]] = {name: [] for name in calls}
     for call in calls.values():
         call(files[0])
@@ -75,7 +75,7 @@ def table(calls: dict[str, Call], files: list[bytes], refused: dict[str, str]) -
 
 
 def operation(loader: ModelLoader, precision: str) -> Call:
-    """Decode, the operation and encode, as a pool process does them."""
+    """Decode, run and encode as a pool process does."""
     params = RemoveBackgroundParams.model_validate({"model": "u2netp", "precision": precision})
 
     def call(file: bytes) -> object:
@@ -89,7 +89,7 @@ def operation(loader: ModelLoader, precision: str) -> Call:
 
 
 def bare_loop(model: Path) -> Call:
-    """What one writes with onnxruntime and Pillow alone."""
+    """Cut out with onnxruntime and Pillow alone."""
     session = onnxruntime.InferenceSession(
         str(model), _one_thread(), providers=["CPUExecutionProvider"]
     )
@@ -109,8 +109,8 @@ def bare_loop(model: Path) -> Call:
 
 
 def rembg_loop(model: Path) -> Call:
-    """The rembg library, from file to file with its own PNG settings."""
-    # It looks for its models in this folder, and must not download one here.
+    """Cut out with the rembg library, from file to file, with its own PNG settings."""
+    # rembg looks for its models in this folder; it must not download one.
     os.environ["U2NET_HOME"] = str(model.parent)
     os.environ["OMP_NUM_THREADS"] = "1"
     import rembg

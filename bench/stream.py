@@ -1,9 +1,9 @@
-"""What the stream itself costs: jobs that do nothing, from a priority topic to the result event.
+"""Measure the stream itself: no-op jobs, from a priority topic to the result event.
 
-Prints jobs a second, and CPU milliseconds a job of the workers, with one worker and with two: the
-stream of a worker is one thread of Python, so two cores take two. And the latency of one job at a
-time. Medians of the runs; the broker and the client share the machine. A young broker takes three
-times the CPU until Java has compiled it: its first jobs are a warm-up, whose rate is printed too.
+Prints jobs per second and CPU milliseconds of the workers per job, with one worker and with two,
+since the stream of a worker is one thread of Python; and the latency of one job at a time. Figures
+are medians of the runs; broker and client share the machine. A new broker takes three times the CPU
+until Java has compiled it: its first jobs are a warm-up, whose rate is printed too.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ SINGLE_JOBS = 400
 
 
 def message() -> tuple[str, cloudevents.Encoded]:
-    """A job that does nothing."""
+    """Make a no-op job."""
     job_id = str(uuid.uuid4())
     job = JobSubmitted(job_id=job_id, operation="noop", total=1, created_at=now())
     return job_id, cloudevents.encode(job)
 
 
 def workers_cpu_s(running: System) -> float:
-    """CPU seconds that the workers' own processes have used."""
+    """Return the CPU seconds of the workers' main processes."""
     return sum(running.own_cpu_s(label) for label in running.processes)
 
 
 def throughput(running: System, jobs: int) -> tuple[float, float]:
-    """Jobs a second from the first send to the last result, and CPU ms a job of all workers."""
+    """Measure jobs per second, first send to last result, and CPU ms of all workers per job."""
     batch = [message() for _ in range(jobs)]
     results = running.results(hurried=False)
     producer = running.producer(**{"linger.ms": 5})
@@ -53,7 +53,7 @@ def throughput(running: System, jobs: int) -> tuple[float, float]:
 
 
 def latencies(running: System, jobs: int) -> list[float]:
-    """Milliseconds from the send to the result event, one job at a time."""
+    """Measure the milliseconds from the send to the result event, one job at a time."""
     results, producer = running.results(), running.producer()
     topic = running.kafka.topic("jobs.high")
     taken = []

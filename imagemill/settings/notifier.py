@@ -50,14 +50,14 @@ class NotifierSettings(KafkaSettings, UrlSettings, ListenSettings, LogSettings):
         10_000,
         ge=1,
         le=1_000_000,
-        description="advanced: most deliveries read from webhooks.retry that wait until they are due; above, "
-        "reading it pauses",
+        description="advanced: most deliveries read from webhooks.retry that wait until they are "
+        "due; above, reading it pauses",
     )
     webhook_hold_s: float = Field(
         5.0,
         gt=0,
-        description="advanced: most seconds that a delivery waits in memory for a busy host or its next "
-        "attempt; with a longer wait it goes to webhooks.retry",
+        description="advanced: most seconds that a delivery waits in memory for a busy host or its "
+        "next attempt; with a longer wait it goes to webhooks.retry",
     )
     webhook_turn_s: float = Field(
         24 * 3600.0,
@@ -72,6 +72,6 @@ class NotifierSettings(KafkaSettings, UrlSettings, ListenSettings, LogSettings):
     webhook_repeats: int = Field(
         100_000,
         ge=1,
-        description="advanced: most results read beyond the first that is in flight, which are read again "
-        "after a crash; above, reading pauses",
+        description="advanced: most results read beyond the first that is in flight, which are "
+        "read again after a crash; above, reading pauses",
     )
