@@ -24,8 +24,7 @@ from processor.faust_app import ProcessorApp
 from processor.faust_fixes.consumer import HardenedConsumer
 from processor.faust_fixes.thread import HardenedConsumerThread
 from processor.messages import admission
-from tests.support.edge import JOBS, settled
-from tests.support.faustparts import (
+from tests.integration.processor.faustparts import (
     CHANGELOG,
     OTHER,
     both,
@@ -35,6 +34,7 @@ from tests.support.faustparts import (
     message,
     receive,
 )
+from tests.support.edge import JOBS, settled
 
 consumers = both(driver.Consumer, HardenedConsumer)
 threads = both(driver.AIOKafkaConsumerThread, HardenedConsumerThread)

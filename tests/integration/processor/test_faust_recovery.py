@@ -22,8 +22,7 @@ from imagemill.kafka.load import LoadMeter
 from processor.faust_fixes.recovery import HardenedRecovery
 from processor.faust_fixes.table import HardenedTable
 from processor.faust_fixes.transport import HardenedProducer
-from tests.support.edge import JOBS, settled
-from tests.support.faustparts import (
+from tests.integration.processor.faustparts import (
     CHANGELOG,
     both,
     ignore,
@@ -31,6 +30,7 @@ from tests.support.faustparts import (
     make_consumer,
     message,
 )
+from tests.support.edge import JOBS, settled
 
 recoveries = both(Recovery, HardenedRecovery)
 

@@ -15,7 +15,7 @@ from schemas.jobs import ItemInput, Priority
 from schemas.times import from_epoch
 from tests.support.edge import JOBS, TOPICS, settled
 from tests.support.facts import accepted, item_fact, job
-from tests.support.trackerbench import Bench
+from tests.unit.processor.trackerbench import Bench
 
 RETRY = TP("jobs.retry", 0)
 

@@ -33,7 +33,7 @@ from tests.support.facts import (
     job,
     unreadable,
 )
-from tests.support.trackerbench import Bench, Disk
+from tests.unit.processor.trackerbench import Bench, Disk
 
 
 @pytest.fixture
