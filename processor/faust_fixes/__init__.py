@@ -4,7 +4,7 @@ consumer, thread, recovery, table and transport are for correctness: each class 
 Faust's whose stock behaviour loses or repeats work, or stops it. speed.py has all that is for
 speed alone. "Stock:" in a docstring names the defect of faust-streaming 0.15.3 or aiokafka 0.14.0,
 with its issue where there is one. A test shows the defect on the stock class
-(tests/integration/processor/test_faust_*.py), and fails when it is gone.
+(tests/unit/processor/faust_fixes/test_faust_*.py), and fails when it is gone.
 
 Admission (processor/messages/admission.py) keeps the order of messages whatever Faust does: it
 seeks back to any message that was lost on the way to it. So "Needed for:" says what each fix still

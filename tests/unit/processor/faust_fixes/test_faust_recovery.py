@@ -22,7 +22,8 @@ from imagemill.kafka.load import LoadMeter
 from processor.faust_fixes.recovery import HardenedRecovery
 from processor.faust_fixes.table import HardenedTable
 from processor.faust_fixes.transport import HardenedProducer
-from tests.integration.processor.faustparts import (
+from tests.support.edge import JOBS, settled
+from tests.unit.processor.faust_fixes.faustparts import (
     CHANGELOG,
     both,
     ignore,
@@ -30,7 +31,6 @@ from tests.integration.processor.faustparts import (
     make_consumer,
     message,
 )
-from tests.support.edge import JOBS, settled
 
 recoveries = both(Recovery, HardenedRecovery)
 

@@ -24,7 +24,8 @@ from processor.faust_app import ProcessorApp
 from processor.faust_fixes.consumer import HardenedConsumer
 from processor.faust_fixes.thread import HardenedConsumerThread
 from processor.messages import admission
-from tests.integration.processor.faustparts import (
+from tests.support.edge import JOBS, settled
+from tests.unit.processor.faust_fixes.faustparts import (
     CHANGELOG,
     OTHER,
     both,
@@ -34,7 +35,6 @@ from tests.integration.processor.faustparts import (
     message,
     receive,
 )
-from tests.support.edge import JOBS, settled
 
 consumers = both(driver.Consumer, HardenedConsumer)
 threads = both(driver.AIOKafkaConsumerThread, HardenedConsumerThread)
