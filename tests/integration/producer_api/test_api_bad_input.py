@@ -197,6 +197,20 @@ def test_another_kind_of_body(api: RunningApi) -> None:
     refused(answer, 415, "content_type_unsupported")
 
 
+@pytest.mark.parametrize("coding", ["br", "zstd", "foo", "gzip, gzip"])
+@pytest.mark.parametrize("path", ["/v1/jobs", "/v1/uploads", "/v1/templates", "/predict"])
+def test_a_content_coding_that_is_not_supported(api: RunningApi, path: str, coding: str) -> None:
+    headers = {"Content-Encoding": coding, "Content-Type": "application/json"}
+    if path == "/predict":
+        headers["Content-Type"] = "multipart/form-data; boundary=b"
+    answer = api.post(path, data=b"not decoded", headers=headers)
+    assert answer.headers["Accept-Encoding"] == "gzip, deflate, identity"
+    if path == "/predict":
+        assert (answer.status_code, list(answer.json())) == (400, ["error"])
+        return
+    refused(answer, 415, "content_encoding_unsupported", "gzip")
+
+
 @pytest.mark.parametrize("url", ["ftp://example.org/a.png", "cup.png", "http://u:p@example.org/"])
 def test_urls_of_another_form(api: RunningApi, url: str) -> None:
     answer = api.post("/v1/jobs", json={"operation": "detect-objects", "inputs": [{"url": url}]})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import threading
 import time
 import uuid
@@ -170,6 +171,56 @@ def test_results_are_served_as_they_are(api: RunningApi, kafka: Topics) -> None:
     assert api.get(path, headers={"Range": "bytes=0-7"}).content == cut_out[:8]
     for index in ("1", "x", "9" * 5000):
         assert api.get(f"/v1/jobs/{job['id']}/items/{index}/result").status_code == 404
+
+
+def test_a_file_is_downloaded_again_only_where_it_changed(api: RunningApi) -> None:
+    """RFC 9110, 13 and 14, on a signed URL of the folder store, as browsers and curl ask."""
+    photo = picture()
+    job = api.post(
+        "/v1/jobs", data={"operation": "remove-background"}, files={"image": ("cup.jpg", photo)}
+    ).json()
+    path = job["items"][0]["links"]["input"]
+    whole = api.get(path)
+    etag, modified = whole.headers["ETag"], whole.headers["Last-Modified"]
+    for headers, status, body in (
+        ({"If-None-Match": etag}, 304, b""),
+        ({"If-Modified-Since": modified}, 304, b""),
+        ({"If-None-Match": '"zz"'}, 200, photo),
+        ({"If-Range": etag, "Range": "bytes=0-3"}, 206, photo[:4]),
+        ({"If-Range": modified, "Range": "bytes=0-3"}, 206, photo[:4]),
+        ({"If-Range": '"zz"', "Range": "bytes=0-3"}, 200, photo),
+        ({"Range": "bytes=0-1,4-5"}, 200, photo),
+        ({"Range": "bytes=-4"}, 206, photo[-4:]),
+    ):
+        answer = api.get(path, headers=headers)
+        assert (answer.status_code, answer.content) == (status, body), headers
+    assert api.get(path, headers={"If-Match": '"zz"'}).json()["code"] == "precondition_failed"
+    past = api.get(path, headers={"Range": "bytes=9999999-"})
+    assert (past.status_code, past.json()["code"]) == (416, "range_unsatisfiable")
+    assert past.headers["Content-Range"] == f"bytes */{len(photo)}"
+    head = api.session.head(api.url + path, headers={"Range": "bytes=0-3"}, timeout=20)
+    assert (head.status_code, head.headers["Content-Length"]) == (200, str(len(photo)))
+
+
+@pytest.mark.parametrize("name", [b"caf\xe9.jpg", "caf\u00e9.jpg".encode()], ids=["latin", "utf-8"])
+def test_a_file_name_in_any_charset_is_readable(api: RunningApi, name: bytes) -> None:
+    parts = [
+        b'name="operation"\r\n\r\nremove-background',
+        b'name="image"; filename="' + name + b'"\r\n\r\n' + picture(),
+    ]
+    body = b"".join(b"--b\r\nContent-Disposition: form-data; " + part + b"\r\n" for part in parts)
+    headers = {"Content-Type": "multipart/form-data; boundary=b"}
+    answer = api.post("/v1/jobs", data=body + b"--b--\r\n", headers=headers)
+    assert (answer.status_code, answer.json()["items"][0]["filename"]) == (202, "caf\u00e9.jpg")
+    given = api.get(answer.json()["items"][0]["links"]["input"])
+    assert given.headers["Content-Disposition"] == "inline; filename*=UTF-8''caf%C3%A9.jpg"
+
+
+def test_a_body_may_be_compressed(api: RunningApi) -> None:
+    body = gzip.compress(b'{"operation": "noop", "metadata": {"order": 7}}')
+    headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
+    answer = api.post("/v1/jobs", data=body, headers=headers)
+    assert (answer.status_code, answer.json()["metadata"]) == (202, {"order": 7})
 
 
 def test_a_result_that_is_data_is_json(api: RunningApi, kafka: Topics) -> None:
