@@ -17,6 +17,7 @@ from imagemill.storage import ObjectNotFound
 from imagemill.storage.asynchronous import AsyncStore
 from producer_api.http.conditions import Selection, Validators, select
 from producer_api.http.problems import Problem
+from producer_api.http.routing import TEXT
 
 # Seconds that a redirect's URL is valid: the client follows it at once.
 _REDIRECT_S = 300
@@ -27,6 +28,16 @@ _SAFE = {
     "X-Content-Type-Options": "nosniff",
     "Content-Security-Policy": "default-src 'none'; sandbox",
 }
+
+# Documentation of the routes that answer with an object.
+CONDITIONAL_HEADERS = {
+    name: TEXT
+    for name in (
+        hdrs.IF_MATCH, hdrs.IF_NONE_MATCH, hdrs.IF_MODIFIED_SINCE, hdrs.IF_UNMODIFIED_SINCE,
+        hdrs.IF_RANGE, hdrs.RANGE,
+    )
+}  # fmt: skip
+FILE_ANSWERS = {200: "image/*", 206: "image/*", 304: None}
 
 
 async def serve_object(

@@ -16,6 +16,16 @@ from producer_api.http.routing import TEXT, Docs, Route
 
 _PLACEHOLDER = re.compile(r"{(\w+)(?::[^{}]*)?}")
 _REFERENCE = "#/components/schemas/{model}"
+_DESCRIPTION = """\
+Images in over HTTP, models run on them as a stream on Apache Kafka.
+
+Values are taken as documented, and never converted: a number in a query or a form is written in \
+decimal digits, a time has a zone, and a field, a query parameter or a JSON member that is given \
+twice is refused. Bodies may have the content coding gzip or deflate; another one is answered 415.
+
+Every error of `/v1` is a problem document (RFC 9457). Files are answered with an `ETag` and \
+`Last-Modified`; conditional requests and byte ranges work as RFC 9110 says, where several ranges \
+are answered with the whole file."""
 
 
 def openapi_document(routes: Iterable[Route]) -> dict[str, Any]:
@@ -30,7 +40,7 @@ def openapi_document(routes: Iterable[Route]) -> dict[str, Any]:
         "info": {
             "title": "imagemill",
             "version": __version__,
-            "description": "Images in over HTTP, models run on them as a stream on Apache Kafka.",
+            "description": _DESCRIPTION,
         },
         "tags": [{"name": tag} for tag in dict.fromkeys(route.tag for route in table)],
         "paths": paths,

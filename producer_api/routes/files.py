@@ -10,7 +10,7 @@ from imagemill.storage import InvalidKey, SignatureRefused
 from imagemill.storage.signing import SignedRequest
 from producer_api.context import API, Api
 from producer_api.http.body import body_chunks
-from producer_api.http.files import serve_object
+from producer_api.http.files import CONDITIONAL_HEADERS, FILE_ANSWERS, serve_object
 from producer_api.http.problems import Problem
 from producer_api.http.routing import TEXT, Docs, Route
 from producer_api.jobs.staging import Staging
@@ -63,7 +63,7 @@ def _verified(request: web.Request, api: Api) -> SignedRequest:
 
 
 _SIGNED = {"expires": {"type": "integer"}, "signature": TEXT}
-_GET_DOCS = Docs(query=_SIGNED, answers={200: "image/*"})
+_GET_DOCS = Docs(query=_SIGNED, headers=CONDITIONAL_HEADERS, answers=FILE_ANSWERS)
 _PUT_DOCS = Docs(query=_SIGNED, answers={204: None})
 
 ROUTES = (

@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 from aiohttp import web
 
 from producer_api.context import API
-from producer_api.http.files import serve_object
+from producer_api.http.files import CONDITIONAL_HEADERS, FILE_ANSWERS, serve_object
 from producer_api.http.problems import Problem
 from producer_api.http.query import job_id_of, json_answer, unknown_job, whole_number
 from producer_api.http.routing import Docs, Route
@@ -94,13 +94,15 @@ def _wants_json(request: web.Request) -> bool:
     return "application/json" in request.headers.get("Accept", "")
 
 
+_FILE_DOCS = Docs(headers=CONDITIONAL_HEADERS, answers={**FILE_ANSWERS, 302: None})
+
 ROUTES = (
     Route(
         "GET", "/v1/jobs/{job_id}/items/{index}/result", get_result,
-        "The result of one item itself", "jobs", Docs(answers={200: "image/*", 302: None}),
+        "The result of one item itself", "jobs", _FILE_DOCS,
     ),
     Route(
         "GET", "/v1/jobs/{job_id}/items/{index}/input", get_input,
-        "The image of one item as it came in", "jobs", Docs(answers={200: "image/*", 302: None}),
+        "The image of one item as it came in", "jobs", _FILE_DOCS,
     ),
 )  # fmt: skip
