@@ -120,6 +120,32 @@ async def test_what_is_not_there_is_a_404(client: TestClient) -> None:
         assert (answer.status, (await answer.json())["code"]) == (404, "not_found")
 
 
+class Elsewhere(LocalStore):
+    """A store that serves its objects itself, as S3 does."""
+
+    remote = True
+
+    def local_path(self, key: str) -> None:  # type: ignore[override]
+        return None
+
+
+async def test_an_object_of_another_server_is_a_redirect(tmp_path: Path) -> None:
+    local = Elsewhere(tmp_path, "http://store.example", UrlSigner("a secret of tests"))
+    store = AsyncStore(local)
+
+    async def get(request: web.Request) -> web.StreamResponse:
+        return await serve_object(request, store, "results/a/0.png", "image/png", "a.png")
+
+    app = web.Application(middlewares=[problems_middleware])
+    app.router.add_get("/", get)
+    async with TestClient(TestServer(app)) as client:
+        headers = {"Range": "bytes=0-3"}
+        async with client.get("/", headers=headers, allow_redirects=False) as answer:
+            assert answer.status == 302
+    assert answer.headers["Location"].startswith("http://store.example/files/results/a/0.png?")
+    assert answer.headers["Cache-Control"] == "no-store"
+
+
 async def test_every_file_is_closed(client: TestClient) -> None:
     before = len(os.listdir("/dev/fd"))
     for key in FILES:
