@@ -1,4 +1,4 @@
-"""How far the processors are behind the ends of the priority topics."""
+"""The lag of the processors behind the ends of the priority topics."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a batch of messages changes in the file; pure, so that order and repeats can be tested.
+"""Turns a batch of messages into changes of the file; pure, so that order and repeats are testable.
 
 Anyone may write to a topic. A message that cannot be used is skipped and reported, never raised:
 one bad message must not stop reads. What goes into a column is checked here; the rest of a message

@@ -47,7 +47,7 @@ _AWAITED_GATHER_S = 0.001
 _SLICE_S = 0.002
 _HIGH_LOAD_SLICE_S = 0.01
 _RETRY_S = 1.0
-# How often the file's origin is compared with the cluster.
+# How often the file's origin is compared with the cluster, once the ends were reached.
 _ORIGIN_CHECK_S = 600.0
 _MAX_LOGGED_SKIPS = 5
 
@@ -93,7 +93,7 @@ class Feed:
 
     @property
     def alive(self) -> bool:
-        """Whether the thread runs; once it does not, only a restart of the process helps."""
+        """True while the thread runs; once it does not, only a restart of the process helps."""
         return self._thread.is_alive()
 
     def start(self) -> None:
@@ -134,11 +134,11 @@ class Feed:
         self._on_change(set())
         with closing(TopicReader(self._settings)) as reader:
             reader.assign(self._collector.topics, self.visible_offsets)
-            check_at_s = time.monotonic() + _ORIGIN_CHECK_S
+            check_at_s = time.monotonic()
             while not self._stopping.is_set():
                 self._step(reader)
-                if time.monotonic() >= check_at_s:
-                    if self._is_outdated(reader):
+                if not reader.unread and time.monotonic() >= check_at_s:
+                    if self._is_outdated():
                         return
                     check_at_s = time.monotonic() + _ORIGIN_CHECK_S
 
@@ -156,8 +156,8 @@ class Feed:
             # Its rows are as old as they were.
             self._writer.write_origin(replace(present, current_at_s=known.current_at_s))
 
-    def _is_outdated(self, reader: TopicReader) -> bool:
-        """Compare the origin again, and note that the file is as new as the topics."""
+    def _is_outdated(self) -> bool:
+        """Compare the origin again; if it fits, note that the file is as new as the topics now."""
         try:
             present = self._present_origin()
         except KafkaException as error:
@@ -166,8 +166,7 @@ class Feed:
         known = self._writer.origin()
         if known is not None and known.outdated_reason(replace(present, current_at_s=0.0)):
             return True
-        if not reader.unread:
-            self._writer.write_origin(present)
+        self._writer.write_origin(present)
         return False
 
     def _present_origin(self) -> Origin:

@@ -1,4 +1,4 @@
-"""Where the rows of a file came from, and why they may no longer fit what the topics hold."""
+"""The origin of a file's rows, and the reasons why they no longer fit the topics."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ class ReadModel:
         self._writer = ReadModelWriter(settings.projection_file)
         reader = self._writer.open_reader()
         self.queries = ReadModelQueries(reader)
-        """What is in the file, by short queries on the loop."""
+        """Short queries of the file, on the loop."""
         self.claims = Claims(reader)
         # Another connection for long queries, which run in threads.
         self._long_queries = ReadModelQueries(self._writer.open_reader())
@@ -89,7 +89,7 @@ class ReadModel:
 
     @property
     def ready(self) -> bool:
-        """Whether everything that was in the topics at the start has been read."""
+        """True once everything that was in the topics at the start has been read."""
         return self._ready.is_set()
 
     async def wait_ready(self) -> None:
@@ -127,7 +127,7 @@ class ReadModel:
     ) -> tuple[list[JobRecord], Cursor | None]:
         """Return a page of jobs, newest first, and the next page's cursor if there is one.
 
-        What this process accepted until now is in it. Raises as `find`.
+        It includes all that this process accepted until now. Raises as `find`.
         """
         if self._unread:
             await self.catch_up()

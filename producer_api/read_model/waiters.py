@@ -60,7 +60,7 @@ class TransactionWaiters:
 
     @property
     def count(self) -> int:
-        """How many wait; any thread may ask."""
+        """Requests that wait; any thread may ask."""
         return len(self._waiting)
 
     @contextmanager

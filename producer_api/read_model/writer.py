@@ -82,7 +82,7 @@ class ReadModelWriter:
 
     @property
     def is_complete(self) -> bool:
-        """Whether the file was filled to the topics' ends once."""
+        """True once the file was filled to the topics' ends."""
         return schema.is_complete(self._connection)
 
     def complete(self) -> None:

@@ -1,4 +1,4 @@
-"""Old jobs go from everywhere, newer ones stay; a dry run only tells."""
+"""Old jobs are removed everywhere, newer ones stay; a dry run only lists."""
 
 from __future__ import annotations
 
@@ -81,10 +81,10 @@ def test_what_is_old_goes_and_what_is_newer_stays(
     files = set(api.stored_files())
 
     assert main(["retention", "--dry-run"]) == 0
-    told = capsys.readouterr().out
-    assert old in told and short in told and upload_key("never-used", 0) in told
-    assert recent not in told and running not in told
-    assert "2 jobs and 1 files without a job would be removed" in told
+    listed = capsys.readouterr().out
+    assert old in listed and short in listed and upload_key("never-used", 0) in listed
+    assert recent not in listed and running not in listed
+    assert "2 jobs and 1 files without a job would be removed" in listed
     assert set(api.stored_files()) == files
     assert api.get(f"/v1/jobs/{old}").status_code == 200
 

@@ -1,4 +1,4 @@
-"""The read model's file across restarts: what is kept, and when it is filled again."""
+"""The read model's file across restarts: kept, or filled again."""
 
 from __future__ import annotations
 

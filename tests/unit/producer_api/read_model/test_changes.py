@@ -1,4 +1,4 @@
-"""What messages change, in whatever order and number they come."""
+"""Messages change the same rows in whatever order, number and batches they come."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Why a file must be filled again: another cluster, another topic, too long ago."""
+"""Reasons to fill a file again: another cluster, another topic, too long ago."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lists, counts and what a read sees while the file changes."""
+"""Lists and counts, and reads while the file changes."""
 
 from __future__ import annotations
 
