@@ -10,7 +10,7 @@ from confluent_kafka import KafkaError, KafkaException, Message
 from confluent_kafka import TopicPartition as KafkaPartition
 from confluent_kafka.aio import AIOConsumer
 
-from imagemill.kafka.offsets import OrderedCommits
+from imagemill.kafka.offsets import OffsetTracker
 from imagemill.kafka.topic_partition import TopicPartition
 
 log = logging.getLogger(__name__)
@@ -39,7 +39,7 @@ class WatermarkConsumer:
     def __init__(self, config: Mapping[str, Any], release: Release) -> None:
         """`release` is awaited before partitions go to another consumer, and on `close`."""
         self._release = release
-        self._offsets: OrderedCommits[TopicPartition] = OrderedCommits()
+        self._offsets: OffsetTracker[TopicPartition] = OffsetTracker()
         self._paused = False
         self.ready = False
         self._consumer = AIOConsumer(

@@ -1,7 +1,7 @@
 """Faust's consumer and producer as the parts use them, looked up at every call.
 
-Faust makes both when its loop runs, long after the parts are built, and makes the consumer anew
-when it restarts it. So the parts get these objects, which know where the present one is.
+Faust makes both when its loop runs, long after the parts are built. So the parts get these objects,
+which look the present one up.
 """
 
 from __future__ import annotations

@@ -35,9 +35,9 @@ class Handover:
         4. Wait for the running messages, for the grace at most.
         """
         # Steps 1 to 3 without an await in between: no agent or slot may run until they are done.
-        self._admission.close()
-        self._queue.clear()
+        self._admission.close()  # 1
+        self._queue.clear()  # 2
         self._retries.clear()
-        self._tracker.flush_all()
-        await self._admission.drain()
+        self._tracker.flush_all()  # 3
+        await self._admission.drain()  # 4
         self._tables.persist_offsets()

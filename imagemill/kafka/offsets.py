@@ -100,7 +100,3 @@ class OffsetTracker(Generic[P]):
         """Forget a partition that another consumer reads now; return its watermark if it moved."""
         known = self._partitions.pop(partition, None)
         return known.watermark if known and known.watermark != known.first else None
-
-
-# The notifier's name for it.
-OrderedCommits = OffsetTracker

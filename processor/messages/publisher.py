@@ -39,8 +39,8 @@ class Publisher:
     """Owns the topics' names and the source of events; publishes, and settles messages.
 
     A send that is awaited is only buffered, so every method that publishes returns a delivery. A
-    message is acked when the deliveries of all that follows from it have ended (guarantee 1, link
-    3). Nobody waits for them: the sends of many messages are in flight at once.
+    message is acked when the deliveries of all that follows from it have ended: guarantee 1, link
+    3 for items, links 4 and 5 for facts. Nobody waits for them: many are in flight at once.
 
     A send or a delivery that fails for good crashes the worker. Its restart reads again every
     message that was not acked.
@@ -152,7 +152,7 @@ class Publisher:
         Work that gives None has kept the message, to settle it later.
 
         Raises:
-            BaseException: whatever the work raised, after the worker was told to crash.
+            BaseException: whatever the work raised, after the worker was crashed with it.
         """
         self._admission.begin()
         await self.finish((admitted,), work)

@@ -131,7 +131,7 @@ def items_of(job: JobSubmitted) -> Iterator[ItemQueued]:
 def events_of(
     attempt: Attempt, outcome: ItemOutcome, ended: float, retry: RetryPolicy, source: str
 ) -> tuple[Encoded, ItemQueued | None]:
-    """Turn an outcome into its event, and into the next attempt if there is one.
+    """Make the event of an outcome, and the next attempt if there is one.
 
     Args:
         ended: Unix time of the outcome, seconds.

@@ -145,8 +145,9 @@ class Tracker:
     ) -> list[Delivery]:
         """Publish the terminal event, and delete the items' records: the job's has them all now.
 
-        The event's delivery is awaited before the fact's ack, so it is published at least once;
-        its id is made of job and outcome, so that a repeat is recognisable (guarantee 2).
+        The event goes with the state, and both are delivered before the fact is acked (guarantee
+        1, link 5), so it is published at least once. Its id is made of job and outcome, so that a
+        repeat is recognisable (guarantee 2).
         """
         deliveries = [await self._publisher.finished(JobFinished.of(state), partition)]
         for item in state.items if state.total > 1 else ():
