@@ -9,6 +9,7 @@ from typing import Any
 from PIL import Image
 
 from imagemill.operations import SourceInfo
+from processor.imaging.profiles import in_srgb
 
 Colour = tuple[int, int, int]
 
@@ -45,17 +46,18 @@ def image_facts(image: Image.Image, source: SourceInfo) -> dict[str, Any]:
         "height": image.height,
         "format": source.format.lower(),
         "bytes": source.bytes,
-        "colours": dominant_colours(image),
+        "colours": dominant_colours(image, source.icc_profile),
     }
 
 
-def dominant_colours(image: Image.Image) -> list[dict[str, Any]]:
+def dominant_colours(image: Image.Image, profile: bytes | None = None) -> list[dict[str, Any]]:
     """Return up to five colours of the opaque part, each with its share of it, 0 to 1.
 
-    Their names differ; `hex` is the mean of all colours that have the name.
+    Their names differ; `hex` is the mean, in sRGB, of all colours that have the name.
     """
     rgba = image.convert("RGBA")
     rgba.thumbnail(_SAMPLE_SIZE, Image.Resampling.BOX)
+    rgba = in_srgb(rgba, profile)
     mask = rgba.getchannel("A").point(lambda alpha: 255 if alpha >= _MIN_ALPHA else 0)
     opaque = mask.histogram()[255]
     if not opaque:

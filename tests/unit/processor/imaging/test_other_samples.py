@@ -135,6 +135,28 @@ def test_a_gif_is_clear_where_its_first_frame_does_not_reach() -> None:
     assert image.getpixel((15, 15)) == (200, 0, 0, 255)
 
 
+def test_an_animated_webp_is_clear_where_its_first_frame_does_not_reach() -> None:
+    file = io.BytesIO()
+    Image.new("RGB", (20, 20), (200, 0, 0)).save(file, "WEBP", lossless=True)
+    still = file.getvalue()[12:]
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return kind + struct.pack("<I", len(data)) + data + b"\0" * (len(data) % 2)
+
+    def three(number: int) -> bytes:
+        return number.to_bytes(3, "little")
+
+    canvas = chunk(b"VP8X", b"\x12\0\0\0" + three(39) + three(39))
+    background = chunk(b"ANIM", b"\xff\x00\x00\xff" + b"\0\0")
+    # Offsets count in steps of two pixels.
+    frame = three(5) + three(5) + three(19) + three(19) + three(90) + b"\0" + still
+    body = b"WEBP" + canvas + background + chunk(b"ANMF", frame) * 2
+    image = decoded(b"RIFF" + struct.pack("<I", len(body)) + body)
+    assert (image.mode, image.size) == ("RGBA", (40, 40))
+    assert image.getchannel("A").getbbox() == (10, 10, 30, 30)
+    assert image.getpixel((15, 15)) == (200, 0, 0, 255)
+
+
 @pytest.mark.parametrize("header", [40, 108, 124])
 def test_alpha_in_a_bmp_counts_where_its_header_names_it(header: int) -> None:
     rows = CUTOUT[::-1, :, [2, 1, 0, 3]].tobytes()

@@ -8,6 +8,7 @@ from PIL import Image, ImageDraw
 from processor.operations.describing.image_facts import colour_name, dominant_colours
 from processor.operations.describing.sentence import message
 from processor.operations.describing.text_facts import language, text_facts, words
+from tests.support.pictures import in_srgb, of_gamma
 
 
 @pytest.mark.parametrize(
@@ -74,6 +75,14 @@ def test_dominant_colours_have_their_shares():
         "#ffffff",
     )
     assert (red["name"], red["share"]) == ("red", pytest.approx(0.3, abs=0.02))
+
+
+def test_colours_are_srgbs_whatever_the_pictures_profile():
+    image = Image.new("RGB", (40, 40), (200, 100, 60))
+    profile = of_gamma(2.2, b"RGB ", "Display P3")
+    (found,) = dominant_colours(image, profile)
+    shown = bytes.fromhex(found["hex"][1:])
+    assert tuple(shown) == pytest.approx(in_srgb((200, 100, 60), 2.2, "Display P3"), abs=3)
 
 
 def test_transparent_parts_have_no_colour():
