@@ -6,6 +6,7 @@ import io
 import logging
 from functools import lru_cache
 
+import numpy as np
 from PIL import Image, ImageCms
 
 log = logging.getLogger(__name__)
@@ -14,6 +15,8 @@ _CMS_ERRORS = (ImageCms.PyCMSError, OSError, ValueError, TypeError)
 # Colour spaces, as profiles name them, of the pictures that operations get.
 RGB, GREY, INKS = "RGB", "GRAY", "CMYK"
 _GREYS = bytes(range(256))
+# Levels by which a conversion from sRGB to sRGB may differ.
+_ROUNDING = 2
 
 Rgba = tuple[int, int, int, int]
 
@@ -40,11 +43,22 @@ def in_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
         return image
     try:
         if space == RGB and image.mode in ("RGB", "RGBA"):
+            if _is_srgb(profile):
+                return image
             return _transformed(image, profile, image.mode)
         return _with_tones(image, profile, "RGB" if space == RGB else "L")
     except _CMS_ERRORS as error:
         log.info("the colour profile of an image is not used: %s", error)
         return image
+
+
+@lru_cache(maxsize=16)
+def _is_srgb(profile: bytes) -> bool:
+    """Return True if the profile changes no colour by more than rounding: most photos have one."""
+    levels = np.linspace(0, 255, 9, dtype=np.uint8)
+    colours = np.stack(np.meshgrid(levels, levels, levels), axis=-1).reshape(1, -1, 3)
+    found = np.asarray(_transformed(Image.fromarray(colours), profile, "RGB"), dtype=int)
+    return bool(np.abs(found - colours).max() <= _ROUNDING)
 
 
 @lru_cache(maxsize=16)

@@ -150,6 +150,13 @@ def test_a_profile_that_describes_nothing_counts_as_none(
     assert not result.info.get("icc_profile")
 
 
+def test_numbers_under_an_srgb_profile_stay_as_they_are_without_it() -> None:
+    ramp = np.random.default_rng(2).integers(0, 256, (40, 40, 3), dtype=np.uint8)
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    result = written(*read(stored(Image.fromarray(ramp), "PNG", srgb)), strip_metadata=True)
+    np.testing.assert_array_equal(np.asarray(result), ramp)
+
+
 def test_alpha_stays_where_colours_are_converted() -> None:
     profile = of_gamma(2.2, b"RGB ", "Display P3")
     file = stored(Image.new("RGBA", (16, 16), (*COLOUR, 77)), "PNG", profile)
