@@ -53,10 +53,11 @@ test-extra: setup-dev ## the tests that need files of IMAGEMILL_SHARED (by defau
 bench: setup-dev ## the benchmark tables; only=<name> runs one
 	@$(BIN)/python -m bench $(only)
 
-lint: setup-dev ## style, imports and package borders
+lint: setup-dev ## style, package borders and how docstrings begin
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/lint-imports
+	@$(BIN)/python docs/check_sentences.py
 
 format: setup-dev ## rewrite the code in the project's style
 	@$(BIN)/ruff check --fix

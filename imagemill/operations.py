@@ -134,7 +134,7 @@ class Models(Protocol):
 
 @dataclass
 class RunContext:
-    """What an operation may use besides its image; one per item."""
+    """The models and facts that an operation may use beside its image; one per item."""
 
     models: Models
     source: SourceInfo
@@ -144,7 +144,7 @@ class RunContext:
 
 @dataclass(frozen=True)
 class EncodeOptions:
-    """How the result picture is written; None means the encoder's choice for the picture.
+    """The encoding of the result picture; None means the encoder's choice for the picture.
 
     `format` is one of png, webp, jpeg, tiff, gif, bmp; None keeps PNG for pictures with alpha and
     the source's format otherwise. `quality` is 1 to 100 (jpeg, webp, avif). `is_mask` says that the
@@ -160,7 +160,7 @@ class EncodeOptions:
 
 @dataclass
 class Output:
-    """What an operation made: a picture, JSON data, or both."""
+    """The result of an operation: a picture, JSON data, or both."""
 
     image: Image.Image | None = None
     data: dict[str, Any] | None = None
