@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import ssl
 from typing import Any
 
 import faust
 from yarl import URL
 
+from imagemill.kafka.security import aiokafka_security, ssl_context, token_provider
 from imagemill.settings import ProcessorSettings
 from processor.faust_fixes.consumer import Offsets, RevokeListener
 from processor.faust_fixes.speed import RawSchema
@@ -26,51 +26,34 @@ _ROCKSDB = {
 _MAX_POLL_RECORDS = 50
 
 
-def _ssl_context(settings: ProcessorSettings) -> ssl.SSLContext | None:
-    if "SSL" not in settings.kafka_security_protocol.split("_"):
-        return None
-    context = ssl.create_default_context(
-        cafile=str(settings.kafka_ssl_ca_location) if settings.kafka_ssl_ca_location else None
-    )
-    if settings.kafka_ssl_certificate_location:
-        password = settings.kafka_ssl_key_password
-        context.load_cert_chain(
-            settings.kafka_ssl_certificate_location,
-            settings.kafka_ssl_key_location,
-            password.get_secret_value() if password else None,
-        )
-    return context
-
-
 def credentials(settings: ProcessorSettings) -> Any:
-    """Make Faust's credentials for the cluster; None without security."""
-    context = _ssl_context(settings)
-    if settings.kafka_security_protocol.startswith("SASL"):
-        password = settings.kafka_sasl_password
-        return faust.SASLCredentials(
-            username=settings.kafka_sasl_username or "",
-            password=password.get_secret_value() if password else "",
-            ssl_context=context,
-            mechanism=settings.kafka_sasl_mechanism,
-        )
-    return faust.SSLCredentials(context) if context else None
+    """Make Faust's credentials for the cluster; None without security.
+
+    Raises:
+        SettingsInvalid: the settings of the SASL mechanism do not work.
+    """
+    context = ssl_context(settings)
+    if not settings.kafka_uses_sasl:
+        return faust.SSLCredentials(context) if context else None
+    provider = token_provider(settings)
+    if provider is not None:
+        return faust.OAuthCredentials(oauth_cb=provider, ssl_context=context)
+    password = settings.kafka_sasl_password
+    return faust.SASLCredentials(
+        username=settings.kafka_sasl_username or "",
+        password=password.get_secret_value() if password else "",
+        ssl_context=context,
+        mechanism=settings.kafka_sasl_mechanism,
+    )
 
 
 def client_options(settings: ProcessorSettings) -> dict[str, Any]:
     """Make the options of a plain aiokafka client, with the same credentials."""
-    options: dict[str, Any] = {
+    return {
         "bootstrap_servers": settings.kafka_bootstrap_servers,
-        "security_protocol": settings.kafka_security_protocol,
-        "ssl_context": _ssl_context(settings),
+        "client_id": settings.kafka_client_id,
+        **aiokafka_security(settings),
     }
-    if settings.kafka_security_protocol.startswith("SASL"):
-        password = settings.kafka_sasl_password
-        options |= {
-            "sasl_mechanism": settings.kafka_sasl_mechanism,
-            "sasl_plain_username": settings.kafka_sasl_username or "",
-            "sasl_plain_password": password.get_secret_value() if password else "",
-        }
-    return options
 
 
 class ProcessorApp(faust.App):
@@ -108,6 +91,7 @@ def _options(settings: ProcessorSettings) -> dict[str, Any]:
     return {
         "broker": _brokers(settings),
         "broker_credentials": credentials(settings),
+        "broker_client_id": settings.kafka_client_id,
         "datadir": settings.table_dir,
         "store": "rocksdb://",
         "topic_partitions": partitions,

@@ -27,14 +27,22 @@ class Topic:
 
     def config(self) -> Mapping[str, str]:
         """Return the topic's Kafka configuration."""
+        if self.retention_ms is not None:
+            return self.required_config()
+        return self.required_config() | {
+            "min.cleanable.dirty.ratio": "0.2",
+            "segment.ms": str(DAY_MS // 4),
+            "delete.retention.ms": str(TOMBSTONE_RETENTION_MS),
+        }
+
+    def required_config(self) -> dict[str, str]:
+        """Return the part of it without which messages are lost or refused.
+
+        The rest makes compaction prompt; clusters such as MSK Serverless do not let it be set.
+        """
         common = {"max.message.bytes": str(MAX_MESSAGE_BYTES)}
         if self.retention_ms is None:
-            return common | {
-                "cleanup.policy": "compact",
-                "min.cleanable.dirty.ratio": "0.2",
-                "segment.ms": str(DAY_MS // 4),
-                "delete.retention.ms": str(TOMBSTONE_RETENTION_MS),
-            }
+            return common | {"cleanup.policy": "compact"}
         return common | {"cleanup.policy": "delete", "retention.ms": str(self.retention_ms)}
 
 

@@ -4,31 +4,24 @@ from __future__ import annotations
 
 from typing import Any
 
+from imagemill.kafka.security import librdkafka_security
 from imagemill.settings import KafkaSettings
+from imagemill.settings.kafka import parse_client_config
 from schemas.topics import MAX_MESSAGE_BYTES
 
 
 def client_config(settings: KafkaSettings) -> dict[str, Any]:
-    """Return the settings of every librdkafka client: brokers and security."""
-    config: dict[str, Any] = {
+    """Return the options that every librdkafka client has: address, security, KAFKA_CLIENT_CONFIG.
+
+    Raises:
+        SettingsInvalid: the settings of the SASL mechanism do not work.
+    """
+    return {
         "bootstrap.servers": settings.kafka_bootstrap_servers,
-        "security.protocol": settings.kafka_security_protocol,
+        "client.id": settings.kafka_client_id,
+        **librdkafka_security(settings),
+        **parse_client_config(settings.kafka_client_config),
     }
-    if settings.kafka_security_protocol.startswith("SASL"):
-        password = settings.kafka_sasl_password
-        config |= {
-            "sasl.mechanism": settings.kafka_sasl_mechanism,
-            "sasl.username": settings.kafka_sasl_username or "",
-            "sasl.password": password.get_secret_value() if password else "",
-        }
-    key_password = settings.kafka_ssl_key_password
-    optional = {
-        "ssl.ca.location": settings.kafka_ssl_ca_location,
-        "ssl.certificate.location": settings.kafka_ssl_certificate_location,
-        "ssl.key.location": settings.kafka_ssl_key_location,
-        "ssl.key.password": key_password.get_secret_value() if key_password else None,
-    }
-    return config | {name: str(value) for name, value in optional.items() if value is not None}
 
 
 def producer_config(settings: KafkaSettings, *, delivery_timeout_s: float = 30.0) -> dict[str, Any]:
@@ -47,13 +40,18 @@ def producer_config(settings: KafkaSettings, *, delivery_timeout_s: float = 30.0
 
 def consumer_config(settings: KafkaSettings, group: str) -> dict[str, Any]:
     """Configure a consumer of a group that commits by hand and starts at the first offset."""
-    return client_config(settings) | {
-        "group.id": settings.group(group),
-        "enable.auto.commit": False,
-        "enable.auto.offset.store": False,
-        "auto.offset.reset": "earliest",
-        "fetch.wait.max.ms": 50,
-        "session.timeout.ms": 10_000,
-        "reconnect.backoff.max.ms": 1000,
-        "topic.metadata.refresh.interval.ms": 30_000,
-    }
+    rack = {"client.rack": settings.kafka_client_rack} if settings.kafka_client_rack else {}
+    return (
+        client_config(settings)
+        | rack
+        | {
+            "group.id": settings.group(group),
+            "enable.auto.commit": False,
+            "enable.auto.offset.store": False,
+            "auto.offset.reset": "earliest",
+            "fetch.wait.max.ms": 50,
+            "session.timeout.ms": 10_000,
+            "reconnect.backoff.max.ms": 1000,
+            "topic.metadata.refresh.interval.ms": 30_000,
+        }
+    )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,6 +18,12 @@ from imagemill.kafka.topic_config import differing
 from imagemill.settings import KafkaSettings
 from imagemill.settings.environment import SettingsInvalid
 from schemas.topics import TOPICS, Topic
+
+log = logging.getLogger(__name__)
+
+_OPTIONAL = sorted(
+    {name for topic in TOPICS for name in topic.config().keys() - topic.required_config()}
+)
 
 
 def admin(settings: KafkaSettings, heard: list[KafkaError] | None = None) -> AdminClient:
@@ -89,8 +96,7 @@ def create_topics(settings: KafkaSettings, *, timeout_s: float = 30.0) -> list[s
         present = _partitions(client, timeout_s)
     missing = [topic for topic in TOPICS if settings.topic(topic.name) not in present]
     created = [settings.topic(topic.name) for topic in missing]
-    failures = [failure for failure in _create(settings, missing, timeout_s) if failure]
-    if failures:
+    if failures := _create(settings, missing, timeout_s):
         raise TopicsMissing("topics could not be created: " + "; ".join(failures))
     _await_topics(settings, timeout_s)
     return created
@@ -110,26 +116,65 @@ def _await_topics(settings: KafkaSettings, timeout_s: float) -> None:
             time.sleep(0.05)
 
 
-def _create(settings: KafkaSettings, topics: Iterable[Topic], timeout_s: float) -> Iterable[str]:
-    new = [
-        NewTopic(
-            settings.topic(topic.name),
-            num_partitions=settings.topic_partitions,
-            replication_factor=settings.topic_replication_factor,
-            config=dict(topic.config()),
-        )
-        for topic in topics
-    ]
-    if not new:
-        return
+def _create(settings: KafkaSettings, topics: Sequence[Topic], timeout_s: float) -> list[str]:
+    """Create topics; return a sentence for each that failed."""
     client = admin(settings)  # kept until the futures are done: its end cancels them
+    failures = _try_to_create(client, settings, [(t, t.config()) for t in topics], timeout_s)
+    reduced = [
+        (topic, topic.required_config())
+        for topic in topics
+        if topic in failures and may_create_reduced(topic, failures[topic])
+    ]
+    if reduced:
+        names = ", ".join(topic.name for topic, _ in reduced)
+        log.warning("the cluster sets no %s; creating %s without", ", ".join(_OPTIONAL), names)
+        for topic, _ in reduced:
+            del failures[topic]
+        failures |= _try_to_create(client, settings, reduced, timeout_s)
+    return [f"{settings.topic(topic.name)}: {error.str()}" for topic, error in failures.items()]
+
+
+def may_create_reduced(topic: Topic, error: KafkaError) -> bool:
+    """Return True if the cluster may take the topic without the settings it can do without."""
+    refused = error.code() in (
+        KafkaError.INVALID_CONFIG,
+        KafkaError.INVALID_REQUEST,
+        KafkaError.POLICY_VIOLATION,
+    )
+    return refused and topic.config() != topic.required_config()
+
+
+def _try_to_create(
+    client: AdminClient,
+    settings: KafkaSettings,
+    topics: Iterable[tuple[Topic, Mapping[str, str]]],
+    timeout_s: float,
+) -> dict[Topic, KafkaError]:
+    """Ask once for the topics with these configurations; return the errors of those that failed."""
+    asked = {
+        settings.topic(topic.name): (
+            topic,
+            NewTopic(
+                settings.topic(topic.name),
+                num_partitions=settings.topic_partitions,
+                replication_factor=settings.topic_replication_factor,
+                config=dict(config),
+            ),
+        )
+        for topic, config in topics
+    }
+    failures: dict[Topic, KafkaError] = {}
+    if not asked:
+        return failures
+    new = [topic for _, topic in asked.values()]
     for name, future in client.create_topics(new, operation_timeout=timeout_s).items():
         try:
             future.result(timeout_s)
         except KafkaException as error:
             # Another process may create the topic at the same moment; that is as good.
             if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
-                yield f"{name}: {error.args[0].str()}"
+                failures[asked[name][0]] = error.args[0]
+    return failures
 
 
 def check_topics(settings: KafkaSettings, *, timeout_s: float = 10.0) -> None:
