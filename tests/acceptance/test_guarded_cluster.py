@@ -68,7 +68,9 @@ class TokenServer:
         """Sign a token that names the client as its subject."""
         self.issued += 1
         now = int(time.time())
-        claims = {"sub": client, "iss": "tests", "iat": now, "exp": now + lifetime_s, "scope": ""}
+        claims = {"sub": client, "iss": "tests", "iat": now, "exp": now + lifetime_s}
+        # Kafka refuses a token without a scope.
+        claims["scope"] = "kafka"
         return jwt.encode({"alg": "RS256", "kid": "tests"}, claims, self.key)
 
 
