@@ -26,8 +26,7 @@ from joserfc.jwk import RSAKey
 from imagemill.local.broker.install import KafkaInstall
 from imagemill.local.broker.process import LocalBroker
 from tests.acceptance.support.system import System
-from tests.support.servers import QuietHandler, http_server
-from tests.support.tls import certificate
+from tests.support.servers import QuietHandler, certificate, http_server
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.longest
