@@ -43,11 +43,12 @@ def plain(image: Image.Image) -> Image.Image:
 
 
 def _stretched(image: Image.Image) -> Image.Image:
-    values = np.asarray(image, dtype=np.float64)
+    # Not float64: a copy of 50 megapixels would take 400 MB.
+    values = np.asarray(image, dtype=np.float32)
     finite = np.isfinite(values)
     if not finite.any():
         return Image.new("L", image.size)
-    low, high = values[finite].min(), values[finite].max()
+    low, high = float(values[finite].min()), float(values[finite].max())
     scale = 255 / (high - low) if high > low else 1
     # Not a number is black; infinities are the ends of the range.
     shown = np.clip(np.nan_to_num(values, nan=low, posinf=high, neginf=low), low, high)
