@@ -6,7 +6,7 @@ import json
 import time
 from base64 import b64decode
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from confluent_kafka.admin import (
@@ -24,9 +24,9 @@ from joserfc import jwt
 from joserfc.jwk import RSAKey
 
 from imagemill.local.broker.install import KafkaInstall
-from imagemill.local.broker.process import LocalBroker
 from tests.acceptance.support.system import System
-from tests.support.servers import QuietHandler, certificate, http_server
+from tests.support.guarded_broker import GuardedBroker
+from tests.support.servers import QuietHandler, http_server
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.longest
@@ -104,41 +104,17 @@ def token_server() -> Iterator[TokenServer]:
         yield state
 
 
-class GuardedBroker(LocalBroker):
-    """A broker with a second port, for SCRAM and OAuth over TLS; what no ACL lists is denied."""
+class RentedBroker(GuardedBroker):
+    """A broker with a further port, for SCRAM and OAuth over TLS; what no ACL lists is denied."""
 
-    sealed_port: int
+    protocols: ClassVar = {"SEALED": "SASL_SSL"}
     tokens: TokenServer
 
-    @property
-    def sealed(self) -> str:
-        """The address that asks who one is."""
-        return f"localhost:{self.sealed_port}"
-
-    @property
-    def ca(self) -> Path:
-        """The certificate of that address, signed by itself."""
-        return self.folder / "cert.pem"
-
-    def prepare(self) -> list[str]:
-        command = super().prepare()
-        listeners = f"PLAINTEXT://{self.bootstrap},SEALED://{self.sealed}"
-        cert, key = certificate(self.folder, "localhost")
-        store = self.folder / "store.pem"
-        store.write_bytes(key.read_bytes() + cert.read_bytes())
+    def options(self) -> str:
         security = "org.apache.kafka.common.security"
         mechanism = "listener.name.sealed"
-        with (self.folder / "server.properties").open("a") as config:
-            config.write(
-                f"""
-listeners={listeners},CONTROLLER://127.0.0.1:{self._ports[1]}
-advertised.listeners={listeners}
-listener.security.protocol.map=SEALED:SASL_SSL,PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
-ssl.keystore.type=PEM
-ssl.keystore.location={store}
+        return f"""
 sasl.enabled.mechanisms=SCRAM-SHA-512,OAUTHBEARER
-authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
-super.users=User:ANONYMOUS
 allow.everyone.if.no.acl.found=false
 connections.max.reauth.ms={REAUTHENTICATE_MS}
 {mechanism}.scram-sha-512.sasl.jaas.config={security}.scram.ScramLoginModule required;
@@ -147,10 +123,12 @@ connections.max.reauth.ms={REAUTHENTICATE_MS}
 {security}.oauthbearer.OAuthBearerValidatorCallbackHandler
 sasl.oauthbearer.jwks.endpoint.url={self.tokens.url}/keys
 """
-            )
+
+    def prepare(self) -> list[str]:
+        program, *arguments = super().prepare()
         # Kafka fetches keys from listed addresses only.
         allowed = f"-Dorg.apache.kafka.sasl.oauthbearer.allowed.urls={self.tokens.url}/keys"
-        return [command[0], allowed, *command[1:]]
+        return [program, allowed, *arguments]
 
 
 @pytest.fixture(scope="module")
@@ -159,11 +137,11 @@ def guarded(
     kafka_install: KafkaInstall,
     free_port: Callable[[], int],
     token_server: TokenServer,
-) -> Iterator[GuardedBroker]:
+) -> Iterator[RentedBroker]:
     """The broker, with a SCRAM user for each service."""
     folder = tmp_path_factory.mktemp("guarded")
-    local = GuardedBroker(folder, kafka_install, ports=(free_port(), free_port()))
-    local.sealed_port, local.tokens = free_port(), token_server
+    local = RentedBroker(folder, kafka_install, ports=(free_port(), free_port()))
+    local.ports, local.tokens = {"SEALED": free_port()}, token_server
     local.start()
     try:
         client = AdminClient({"bootstrap.servers": local.bootstrap})
@@ -176,7 +154,7 @@ def guarded(
         local.kill()
 
 
-def allow_as_documented(broker: GuardedBroker, prefix: str) -> None:
+def allow_as_documented(broker: RentedBroker, prefix: str) -> None:
     """Give each service what docs/events.md says that it needs, and nothing else."""
     client = AdminClient({"bootstrap.servers": broker.bootstrap})
 
@@ -220,7 +198,7 @@ class GuardedSystem(System):
         super().launch(name, label, **(self.access(service) | env))
 
 
-def by_scram(broker: GuardedBroker, service: str) -> dict[str, str]:
+def by_scram(broker: RentedBroker, service: str) -> dict[str, str]:
     """Settings of a service with a password."""
     return {
         "KAFKA_SASL_MECHANISM": "SCRAM-SHA-512",
@@ -229,7 +207,7 @@ def by_scram(broker: GuardedBroker, service: str) -> dict[str, str]:
     }
 
 
-def by_oauth(broker: GuardedBroker, service: str) -> dict[str, str]:
+def by_oauth(broker: RentedBroker, service: str) -> dict[str, str]:
     """Settings of a service that fetches tokens."""
     return {
         "KAFKA_SASL_MECHANISM": "OAUTHBEARER",
@@ -242,7 +220,7 @@ def by_oauth(broker: GuardedBroker, service: str) -> dict[str, str]:
 @pytest.fixture(params=[by_scram, by_oauth], ids=["scram", "oauth"], scope="module")
 def system(
     request: pytest.FixtureRequest,
-    guarded: GuardedBroker,
+    guarded: RentedBroker,
     tmp_path_factory: pytest.TempPathFactory,
     free_port: Callable[[], int],
 ) -> Iterator[GuardedSystem]:
@@ -252,7 +230,7 @@ def system(
         guarded.bootstrap, home, home / "models", free_port, IMAGEMILL_URL_ALLOW="127.0.0.1"
     )
     running.access = lambda service: {
-        "KAFKA_BOOTSTRAP_SERVERS": guarded.sealed,
+        "KAFKA_BOOTSTRAP_SERVERS": guarded.address("SEALED"),
         "KAFKA_SECURITY_PROTOCOL": "SASL_SSL",
         "KAFKA_SSL_CA_LOCATION": str(guarded.ca),
         **request.param(guarded, service),
@@ -264,7 +242,7 @@ def system(
         running.stop()
 
 
-def member(broker: GuardedBroker, system: System) -> str:
+def member(broker: RentedBroker, system: System) -> str:
     """The id of the group's only member: another one after every rejoin."""
     client = AdminClient({"bootstrap.servers": broker.bootstrap})
     group = system.environ["IMAGEMILL_TOPIC_PREFIX"] + "processor"
@@ -274,7 +252,7 @@ def member(broker: GuardedBroker, system: System) -> str:
 
 
 def test_jobs_go_on_while_connections_end_for_want_of_reauthentication(
-    guarded: GuardedBroker, system: GuardedSystem
+    guarded: RentedBroker, system: GuardedSystem
 ) -> None:
     first = system.finished(system.submitted(operation="noop"))
     assert first["status"] == "succeeded"
@@ -290,7 +268,7 @@ def test_jobs_go_on_while_connections_end_for_want_of_reauthentication(
 
 
 def test_a_webhook_is_delivered_under_the_documented_acls(
-    guarded: GuardedBroker, system: GuardedSystem
+    guarded: RentedBroker, system: GuardedSystem
 ) -> None:
     received: list[bytes] = []
 

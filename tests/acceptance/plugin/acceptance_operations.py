@@ -24,7 +24,7 @@ class HoldParams(BaseModel):
 
 
 class StumbleParams(BaseModel):
-    """How the first `times` attempts fail; `folder` has a file for each attempt."""
+    """Manner in which the first `times` attempts fail; `folder` has a file for each attempt."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     folder: str

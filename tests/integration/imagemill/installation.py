@@ -42,7 +42,7 @@ class Installation:
 
     @property
     def host(self) -> str:
-        """Where the services listen."""
+        """The address that the services listen on."""
         return self.environ.setdefault("IMAGEMILL_HOST", "127.0.0.1")
 
     def run(self, *words: str) -> subprocess.CompletedProcess[str]:
@@ -63,13 +63,13 @@ class Installation:
         )
 
     def up(self) -> str:
-        """Bring it up; what it printed."""
+        """Bring the system up; return what that printed."""
         done = self.run("up")
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
     def status(self) -> dict[str, dict]:
-        """The services by name."""
+        """Return the report of each service by name."""
         report = json.loads(self.run("status", "--json").stdout)
         assert set(report) == {"services", "logs"}
         return {service["name"]: service for service in report["services"]}
@@ -80,6 +80,6 @@ class Installation:
             return answer.read()
 
     def ready(self) -> bool:
-        """Whether all services say that they are."""
+        """Return True if all services say that they are ready."""
         names = ("PORT", "IMAGEMILL_WORKER_PORT", "IMAGEMILL_NOTIFIER_PORT")
         return all(answers_ready(self.host, int(self.environ[name])) for name in names)

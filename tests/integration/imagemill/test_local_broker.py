@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from aiokafka import AIOKafkaConsumer
@@ -27,68 +27,29 @@ from imagemill.kafka.errors import KafkaUnavailable, TopicsMissing
 from imagemill.kafka.topics import admin, check_topics, create_topics
 from imagemill.local.broker.clients import plain_clients, wait_until_served
 from imagemill.local.broker.install import KafkaInstall
-from imagemill.local.broker.process import LocalBroker
 from imagemill.local.errors import LocalError
 from imagemill.settings import KafkaSettings, ProcessorSettings
 from processor.faust_app import client_options, credentials
 from schemas.topics import TOPICS
-from tests.support.servers import certificate
+from tests.support.guarded_broker import GuardedBroker
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.longest
 
 
-class GuardedBroker(LocalBroker):
-    """One that has two ports beside, for a user with a password: in the clear, and over TLS."""
+class PasswordBroker(GuardedBroker):
+    """A broker with two further ports for a user with a password: in the clear, and over TLS."""
 
-    guarded_port: int
-    sealed_port: int
+    protocols: ClassVar = {"GUARDED": "SASL_PLAINTEXT", "SEALED": "SASL_SSL"}
 
-    @property
-    def guarded(self) -> str:
-        """The address that asks for the password."""
-        return f"127.0.0.1:{self.guarded_port}"
-
-    @property
-    def sealed(self) -> str:
-        """The same over TLS."""
-        return f"localhost:{self.sealed_port}"
-
-    @property
-    def ca(self) -> Path:
-        """What it shows there, signed by itself."""
-        return self.folder / "cert.pem"
-
-    def prepare(self) -> list[str]:
-        command = super().prepare()
-        listeners = f"PLAINTEXT://{self.bootstrap},GUARDED://{self.guarded},SEALED://{self.sealed}"
-        cert, key = certificate(self.folder, "localhost")
-        store = self.folder / "store.pem"
-        store.write_bytes(key.read_bytes() + cert.read_bytes())
-        protocols = (
-            "GUARDED:SASL_PLAINTEXT",
-            "SEALED:SASL_SSL",
-            "PLAINTEXT:PLAINTEXT",
-            "CONTROLLER:PLAINTEXT",
-        )
+    def options(self) -> str:
         module = "org.apache.kafka.common.security.plain.PlainLoginModule"
-        with (self.folder / "server.properties").open("a") as config:
-            config.write(
-                f"""
-listeners={listeners},CONTROLLER://127.0.0.1:{self._ports[1]}
-advertised.listeners={listeners}
-listener.security.protocol.map={",".join(protocols)}
-ssl.keystore.type=PEM
-ssl.keystore.location={store}
+        return f"""
 sasl.enabled.mechanisms=PLAIN
-authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
-super.users=User:ANONYMOUS
 allow.everyone.if.no.acl.found=true
 listener.name.guarded.plain.sasl.jaas.config={module} required user_mill="opens";
 listener.name.sealed.plain.sasl.jaas.config={module} required user_mill="opens";
 """
-            )
-        return command
 
 
 @pytest.fixture(scope="module")
@@ -99,8 +60,8 @@ def guarded_broker(
 ) -> Iterator[GuardedBroker]:
     """One for the tests here, which leave it running."""
     folder = tmp_path_factory.mktemp("kafka")
-    local = GuardedBroker(folder, kafka_install, ports=(free_port(), free_port()))
-    local.guarded_port, local.sealed_port = free_port(), free_port()
+    local = PasswordBroker(folder, kafka_install, ports=(free_port(), free_port()))
+    local.ports = {"GUARDED": free_port(), "SEALED": free_port()}
     local.start()
     try:
         yield local
@@ -147,7 +108,7 @@ def guarded(guarded_broker: GuardedBroker, topic_prefix: str) -> ProcessorSettin
     """Settings of one who knows the password, with topics of its own."""
     return ProcessorSettings(
         _env_file=None,
-        kafka_bootstrap_servers=guarded_broker.guarded,
+        kafka_bootstrap_servers=guarded_broker.address("GUARDED"),
         kafka_security_protocol="SASL_PLAINTEXT",
         kafka_sasl_username="mill",
         kafka_sasl_password="opens",
@@ -159,7 +120,7 @@ def guarded(guarded_broker: GuardedBroker, topic_prefix: str) -> ProcessorSettin
 def sealed(broker: GuardedBroker) -> dict[str, object]:
     """The settings that reach it over TLS."""
     return {
-        "kafka_bootstrap_servers": broker.sealed,
+        "kafka_bootstrap_servers": broker.address("SEALED"),
         "kafka_security_protocol": "SASL_SSL",
         "kafka_ssl_ca_location": broker.ca,
     }

@@ -10,7 +10,7 @@ from processor.models.batching import BatchBarrier, current
 
 
 def run_all(barrier: BatchBarrier, *items: Callable[[], Any]) -> list[Any]:
-    """What each item returned or raised, each in a thread of the barrier."""
+    """Run each item in a thread of the barrier; return its value or the exception it raised."""
     results: list[Any] = [None] * len(items)
 
     def run(place: int) -> None:
