@@ -38,12 +38,12 @@ status: setup ## show which processes run
 	@$(BIN)/imagemill status
 
 test: setup-dev lint ## style, imports, and every test that a clone alone can run
-	@$(BIN)/python -m pytest -n 2 tests/unit
+	@$(BIN)/python -m pytest -n 3 tests/unit
 	@$(PYTHON) deploy/local/dev_programs.py chromium
 	@$(BIN)/python -m pytest $(BY_FILE) -m "not extra" tests --ignore=tests/unit
 
 test-fast: setup-dev ## the tests that need no broker, browser or network
-	@$(BIN)/python -m pytest -n 2 tests/unit
+	@$(BIN)/python -m pytest -n 3 tests/unit
 
 test-extra: setup-dev ## the tests that need files of IMAGEMILL_SHARED (by default ../shared)
 	@test -d "$(SHARED)" || { echo "make test-extra needs the models and documents in $(SHARED), which is missing: set IMAGEMILL_SHARED to the folder that has them." >&2; exit 1; }

@@ -1,4 +1,4 @@
-"""Deliveries to real local receivers, recorded on librdkafka's mock broker."""
+"""Deliveries to real local receivers, recorded on the broker."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from schemas.cloudevents import decode_webhook
 from schemas.times import from_epoch, to_epoch
 from schemas.topics import MAX_MESSAGE_BYTES
 from schemas.webhooks import WebhookAttempt, WebhookDelivery, WebhookFailure
-from tests.support.mock_broker import MockBroker
 from tests.support.notifier import SECRET, Receiver
+from tests.support.topic_log import TopicLog
 
 POLICY = RetryPolicy(attempts=3, base_s=0.01, max_s=30, hold_s=5, busy_s=3600, silent_s=60)
 
@@ -52,7 +52,7 @@ class Parts:
 
 
 @pytest.fixture
-async def parts(settings: NotifierSettings, kafka: MockBroker) -> AsyncIterator[Parts]:
+async def parts(settings: NotifierSettings, kafka: TopicLog) -> AsyncIterator[Parts]:
     guard = UrlGuard(AddressPolicy.parse("127.0.0.1"))
     producer = AsyncProducer(producer_config(settings))
     records = DeliveryRecords(producer, settings)

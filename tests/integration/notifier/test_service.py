@@ -1,4 +1,4 @@
-"""A whole notifier in this process, on librdkafka's mock broker, with a real receiver."""
+"""A whole notifier in this process, on the broker, with a real receiver."""
 
 from __future__ import annotations
 
@@ -14,17 +14,14 @@ from imagemill.settings import NotifierSettings
 from notifier.service import Notifier
 from schemas.cloudevents import decode_webhook, encode, encode_state
 from schemas.jobs import JobState, JobStatus, Webhook, WebhookEvent
-from schemas.topics import TOPICS
-from tests.support.mock_broker import MockBroker
 from tests.support.notifier import Receiver, finished, ok
+from tests.support.topic_log import TopicLog
 from tests.support.waiting import wait_until_async
 
 
 @pytest.fixture
-def settings(settings: NotifierSettings, kafka: MockBroker) -> NotifierSettings:
-    """The settings, with a health port that is free, and all topics."""
-    for topic in TOPICS:
-        kafka.create(settings.topic(topic.name))
+def settings(settings: NotifierSettings) -> NotifierSettings:
+    """The settings, with a health port that is free."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return settings.model_copy(update={"notifier_port": listener.getsockname()[1]})
@@ -41,13 +38,13 @@ async def running(settings: NotifierSettings) -> AsyncIterator[None]:
         await asyncio.wait_for(run, 30)
 
 
-def publish_end(kafka: MockBroker, settings: NotifierSettings, job_id: str, url: str) -> None:
+def publish_end(kafka: TopicLog, settings: NotifierSettings, job_id: str, url: str) -> None:
     value, headers = encode(finished(job_id, Webhook(url=url)))
     kafka.publish(settings.topic("jobs.results"), value, headers)
 
 
 async def test_messages_are_committed_once_they_are_delivered_or_dead_letters(
-    settings: NotifierSettings, kafka: MockBroker
+    settings: NotifierSettings, kafka: TopicLog
 ):
     kafka.publish(settings.topic("jobs.results"), b"{", [("ce_type", b"unheard of")])
     async with Receiver() as receiver:
@@ -63,7 +60,7 @@ async def test_messages_are_committed_once_they_are_delivered_or_dead_letters(
 
 
 async def test_deliveries_to_a_busy_host_wait_on_the_retry_topic_and_arrive(
-    settings: NotifierSettings, kafka: MockBroker
+    settings: NotifierSettings, kafka: TopicLog
 ):
     release = asyncio.Event()
 
@@ -94,7 +91,7 @@ async def test_deliveries_to_a_busy_host_wait_on_the_retry_topic_and_arrive(
 
 
 async def test_a_running_job_posts_its_start_and_its_progress(
-    settings: NotifierSettings, kafka: MockBroker
+    settings: NotifierSettings, kafka: TopicLog
 ):
     async with Receiver() as receiver:
         for outcomes in ("r.", "sr"):

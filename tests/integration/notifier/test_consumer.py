@@ -1,4 +1,4 @@
-"""WatermarkConsumer on librdkafka's mock broker: pauses, watermarks, partitions that move."""
+"""WatermarkConsumer on the broker: pauses, watermarks, partitions that move."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from imagemill.kafka.config import consumer_config
 from imagemill.kafka.topic_partition import TopicPartition
 from imagemill.settings import NotifierSettings
 from notifier.consumer import Release, WatermarkConsumer, place_of
-from tests.support.mock_broker import MockBroker
+from tests.support.topic_log import TopicLog
 from tests.support.waiting import DEADLINE_S
 
 GROUP = "readers"
 
 
 @pytest.fixture
-def topic(settings: NotifierSettings, kafka: MockBroker) -> str:
+def topic(settings: NotifierSettings, kafka: TopicLog) -> str:
     name = settings.topic("jobs.results")
     for number in range(5):
         kafka.publish(name, b"%d" % number)
@@ -49,7 +49,7 @@ async def read(
 
 
 async def test_nothing_is_committed_past_a_message_that_is_not_done(
-    settings: NotifierSettings, topic: str, kafka: MockBroker
+    settings: NotifierSettings, topic: str, kafka: TopicLog
 ):
     consumer = await reading(settings, topic)
     messages = await read(consumer, lambda got: len(got) == 5)
@@ -74,7 +74,7 @@ async def test_without_capacity_nothing_is_read_and_later_nothing_is_missing(
 
 
 async def test_work_is_released_and_committed_before_another_consumer_reads(
-    settings: NotifierSettings, topic: str, kafka: MockBroker
+    settings: NotifierSettings, topic: str, kafka: TopicLog
 ):
     messages: list[Message] = []
     released: list[list[TopicPartition]] = []
