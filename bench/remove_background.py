@@ -18,6 +18,7 @@ import numpy as np
 import onnxruntime
 from PIL import Image
 
+from bench._pictures import photos
 from imagemill.operations import OperationError, RunContext, SourceInfo
 from processor.imaging.encoding import encode
 from processor.models.loader import ModelLoader
@@ -35,10 +36,9 @@ Call = Callable[[bytes], object]
 def main() -> None:
     """Measure and print the table."""
     root = Path(__file__).parents[1]
-    shared = Path(os.environ.get("IMAGEMILL_SHARED") or root.parent / "shared")
     home = Path(os.environ.get("IMAGEMILL_HOME") or root / ".imagemill") / "models"
     loader = ModelLoader(ModelStore(home))
-    files = [path.read_bytes() for path in sorted((shared / "photos").glob("*.png"))]
+    files = photos(3)
     model = home / "u2netp.onnx"
     if not model.is_file():
         raise SystemExit("u2netp is not here: imagemill models fetch u2netp")

@@ -219,6 +219,7 @@ class ItemProcessor:
     def _store_result(self, task: ItemTask, data: bytes, format_name: str) -> dict[str, Any]:
         known = FORMATS[format_name]
         key = result_key(task.job_id, task.index, known.extension)
+        # Guarantee 3: stored before this outcome becomes the fact that ends the item.
         stored = self._store.put(key, data, known.content_type)
         return {
             "key": key,

@@ -24,7 +24,9 @@ NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 class TemplateBody(Template):
     """A template with its name."""
 
-    name: str = Field(pattern=NAME_PATTERN)
+    name: str = Field(
+        pattern=NAME_PATTERN, description="name of the template, for `template` of a job"
+    )
 
 
 async def create_template(request: web.Request) -> web.Response:
