@@ -58,9 +58,7 @@ class OperationList(Document):
 class ProblemDocument(BaseModel):
     """The reason why a request failed (RFC 9457): `code` for programs, `detail` for people."""
 
-    type: str = Field(
-        description="URI of the kind: `urn:imagemill:problem:` and the code"
-    )
+    type: str = Field(description="URI of the kind: `urn:imagemill:problem:` and the code")
     title: str = Field(description="name of the status, as in RFC 9110")
     status: int = Field(ge=400, le=599, description="HTTP status code")
     code: str = Field(description="code of the problem, for programs")

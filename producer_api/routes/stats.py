@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 from aiohttp import web
-from pydantic import ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from imagemill.kafka.errors import KafkaUnavailable
 from producer_api.context import API, Api
@@ -19,14 +19,21 @@ from producer_api.read_model.errors import ReadModelBehind
 from producer_api.read_model.queries import Totals
 from schemas import topics
 from schemas.jobs import JobStatus, Priority
-from schemas.times import elapsed_ms, from_epoch, now, to_epoch
-from schemas.workers import Heartbeat
+from schemas.times import Timestamp, elapsed_ms, from_epoch, now, to_epoch
 
 _RATE_WINDOW_S = 60.0
 # Seconds without a heartbeat after which a worker is not alive; it sends one every few seconds.
 _ALIVE_S = 15.0
 # Seconds without a heartbeat after which a worker is not listed.
 _FORGOTTEN_S = 3600.0
+
+
+class _Counted(BaseModel):
+    """The fields of a heartbeat that statistics are made of."""
+
+    at: Timestamp
+    slots: int = Field(ge=0)
+    busy: int = Field(ge=0)
 
 
 async def stats(request: web.Request) -> web.Response:
@@ -95,13 +102,13 @@ def workers_view(api: Api) -> list[dict[str, Any]]:
 def heartbeats_view(heartbeats: Iterable[tuple[str, bytes]], now_s: float) -> list[dict[str, Any]]:
     """Show the last heartbeat of each worker with its age, none older than an hour.
 
-    Anyone may write to the topic, so invalid heartbeats are left out. Fields that only newer
-    workers send are shown as they came.
+    Anyone may write to the topic, so a heartbeat without the fields that are counted here is left
+    out. Other fields are shown as they came: workers of other versions send others.
     """
     seen = []
     for name, document in heartbeats:
         try:
-            at = Heartbeat.model_validate_json(document).at
+            at = _Counted.model_validate_json(document).at
             fields = orjson.loads(document)
         except (ValidationError, orjson.JSONDecodeError):
             continue

@@ -11,7 +11,14 @@ from typing import Any
 
 import requests
 from aiohttp import web
-from confluent_kafka import OFFSET_BEGINNING, Consumer, Producer, TopicPartition
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Producer,
+    TopicPartition,
+)
 from confluent_kafka.admin import OffsetSpec
 
 from imagemill.kafka.config import client_config, producer_config
@@ -168,10 +175,7 @@ class Topics:
             for name in names
             for number in partitions
         }
-        ends = {
-            where: answer.result(DEADLINE_S).offset
-            for where, answer in self._admin.list_offsets(wanted).items()
-        }
+        ends = wait_until(lambda: self._ends(wanted), lambda found: found is not None)
         left = {(where.topic, where.partition): end for where, end in ends.items() if end}
         self._consumer.assign([TopicPartition(*where, OFFSET_BEGINNING) for where in left])
         found = []
@@ -184,6 +188,18 @@ class Topics:
                 self._consumer.incremental_unassign([TopicPartition(*where)])
                 del left[where]
         return found
+
+    def _ends(self, wanted: dict[TopicPartition, OffsetSpec]) -> dict[TopicPartition, int] | None:
+        """Return the end offsets; None while the broker elects a leader, as after a pause of it."""
+        try:
+            return {
+                where: answer.result(DEADLINE_S).offset
+                for where, answer in self._admin.list_offsets(wanted).items()
+            }
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.FENCED_LEADER_EPOCH:
+                raise
+            return None
 
     def submissions(self) -> list[JobSubmitted]:
         """Read all jobs in the priority topics."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from producer_api.routes.operations import models_view
 
 
@@ -28,3 +30,8 @@ def test_a_model_is_here_when_one_living_worker_has_it():
 
 def test_a_worker_of_another_version_tells_of_no_models():
     assert models_view([{"worker_id": "old", "alive": True}]) == []
+
+
+@pytest.mark.parametrize("models", [["u2netp"], [{}], "u2netp", None, [{"name": 1, "task": "x"}]])
+def test_models_that_are_none_are_left_out(models: object) -> None:
+    assert models_view([{"worker_id": "a", "alive": True, "models": models}]) == []

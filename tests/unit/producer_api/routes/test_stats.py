@@ -37,7 +37,7 @@ def test_fields_of_newer_workers_are_shown() -> None:
 
 @pytest.mark.parametrize(
     "document",
-    [b"{", b"[]", b"{}", heartbeat(slots="two"), heartbeat(at="soon"), heartbeat(models=[{}])],
+    [b"{", b"[]", b"{}", heartbeat(slots="two"), heartbeat(at="soon")],
 )
 def test_an_invalid_heartbeat_is_left_out(document: bytes) -> None:
     assert heartbeats_view([("a", document)], NOW_S) == []
