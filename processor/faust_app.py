@@ -7,7 +7,12 @@ from typing import Any
 import faust
 from yarl import URL
 
-from imagemill.kafka.security import aiokafka_security, ssl_context, token_provider
+from imagemill.kafka.security import (
+    aiokafka_security,
+    ssl_context,
+    token_provider,
+    user_and_password,
+)
 from imagemill.settings import ProcessorSettings
 from processor.faust_fixes.consumer import Offsets, RevokeListener
 from processor.faust_fixes.speed import RawSchema
@@ -38,10 +43,10 @@ def credentials(settings: ProcessorSettings) -> Any:
     provider = token_provider(settings)
     if provider is not None:
         return faust.OAuthCredentials(oauth_cb=provider, ssl_context=context)
-    password = settings.kafka_sasl_password
+    username, password = user_and_password(settings)
     return faust.SASLCredentials(
-        username=settings.kafka_sasl_username or "",
-        password=password.get_secret_value() if password else "",
+        username=username,
+        password=password,
         ssl_context=context,
         mechanism=settings.kafka_sasl_mechanism,
     )

@@ -26,10 +26,11 @@ def librdkafka_security(settings: KafkaSettings) -> dict[str, Any]:
     if settings.kafka_uses_sasl:
         source = token_source(settings)
         if source is None:
+            username, password = user_and_password(settings)
             options |= {
                 "sasl.mechanism": settings.kafka_sasl_mechanism,
-                "sasl.username": settings.kafka_sasl_username or "",
-                "sasl.password": _revealed(settings.kafka_sasl_password) or "",
+                "sasl.username": username,
+                "sasl.password": password,
             }
         else:
             options |= {"sasl.mechanism": "OAUTHBEARER", "oauth_cb": _callback(source)}
@@ -56,10 +57,11 @@ def aiokafka_security(settings: KafkaSettings) -> dict[str, Any]:
     if settings.kafka_uses_sasl:
         provider = token_provider(settings)
         if provider is None:
+            username, password = user_and_password(settings)
             options |= {
                 "sasl_mechanism": settings.kafka_sasl_mechanism,
-                "sasl_plain_username": settings.kafka_sasl_username or "",
-                "sasl_plain_password": _revealed(settings.kafka_sasl_password) or "",
+                "sasl_plain_username": username,
+                "sasl_plain_password": password,
             }
         else:
             options |= {
@@ -67,6 +69,11 @@ def aiokafka_security(settings: KafkaSettings) -> dict[str, Any]:
                 "sasl_oauth_token_provider": provider,
             }
     return options
+
+
+def user_and_password(settings: KafkaSettings) -> tuple[str, str]:
+    """Return the SASL user and password, empty where unset."""
+    return settings.kafka_sasl_username or "", _revealed(settings.kafka_sasl_password) or ""
 
 
 def ssl_context(settings: KafkaSettings) -> ssl.SSLContext | None:

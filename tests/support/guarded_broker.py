@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from pathlib import Path
 
 from imagemill.local.broker.process import LocalBroker
 from tests.support.servers import certificate
 
 
-class GuardedBroker(LocalBroker):
+class GuardedBroker(LocalBroker, ABC):
     """A broker with further listeners, one of them over TLS, and ACLs.
 
     Clients of the plain port may do everything. A subclass gives `ports` of its listeners by name
@@ -18,9 +19,9 @@ class GuardedBroker(LocalBroker):
     protocols: dict[str, str]
     ports: dict[str, int]
 
+    @abstractmethod
     def options(self) -> str:
         """Return the lines of server.properties that the listeners need."""
-        raise NotImplementedError
 
     def address(self, listener: str) -> str:
         """Return the value for KAFKA_BOOTSTRAP_SERVERS; the certificate names localhost."""
