@@ -27,6 +27,8 @@ JobId = Annotated[str, Field(pattern=JOB_ID)]
 MAX_ITEMS = 2_000
 # Far above any setting: others may publish events with numbers of thousands of digits.
 MAX_ATTEMPTS = 1_000_000
+# The largest share of one owner beside one of weight 1.
+MAX_WEIGHT = 100
 
 
 class JobStatus(StrEnum):
@@ -172,6 +174,22 @@ class Job(Frozen):
     )
     traceparent: str | None = Field(
         None, description="W3C trace context of the request; null if it had none."
+    )
+    owner: str | None = Field(
+        None,
+        description=(
+            "Account of the key or token that the job was submitted with; null where none is asked "
+            "for."
+        ),
+    )
+    weight: int = Field(
+        1,
+        ge=1,
+        le=MAX_WEIGHT,
+        description=(
+            f"Share of the workers' time that the owner's jobs get beside other owners' jobs of "
+            f"the same priority, 1 to {MAX_WEIGHT}."
+        ),
     )
     fingerprint: str | None = Field(
         None,
@@ -349,12 +367,13 @@ class FinishedJob(Frozen):
     webhook: Webhook | None = _optional("webhook")
     dialect: str | None = _optional("dialect")
     traceparent: str | None = _optional("traceparent")
+    owner: str | None = _optional("owner")
 
 
 # Fields of JobState that its terminal event does not show: `progress` counts `total` and
 # `outcomes`, and the others are of use to imagemill alone.
 NOT_PUBLISHED = frozenset(
-    {"total", "outcomes", "revision", "template", "expires_at", "fingerprint"}
+    {"total", "outcomes", "revision", "template", "expires_at", "fingerprint", "weight"}
 )
 
 

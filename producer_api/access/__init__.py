@@ -1,0 +1,1 @@
+"""Access to the API: who calls, and what that caller may do."""
