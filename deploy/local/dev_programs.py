@@ -1,6 +1,6 @@
-"""Install the programs that tests run beside Python: a browser and its driver, and Node.js.
+"""Install the programs that tests run beside Python: a browser and its driver, Node.js, and Go.
 
-`dev_programs.py chromium node` installs both, and returns at once when both are there. It runs on
+`dev_programs.py chromium node go` installs them, and returns at once when all are there. It runs on
 the system's Python with the standard library only.
 """
 
@@ -19,6 +19,7 @@ _PROGRAMS = {
         (("chromedriver",), "chromium-driver"),
     ),
     "node": ((("node",), "nodejs"),),
+    "go": ((("go",), "golang-go"),),
 }
 
 
