@@ -249,13 +249,16 @@ def _envelope() -> dict[str, Any]:
         "ce_time": {"description": "time at which it was written, UTC", "format": "date-time"},
         "ce_subject": {"description": "job id"},
         "content-type": {"const": "application/json"},
+        "ce_owner": {"description": "account of a queued job or item; common to all if missing"},
+        "ce_weight": {"description": "weight of that account, 1 to 100; 1 if missing"},
         "traceparent": {"description": "W3C trace context of the request that began the job"},
     }
+    optional = ("ce_owner", "ce_weight", "traceparent")
     return {
         "type": "object",
         "description": "CloudEvents 1.0 in Kafka's binary content mode.",
         "properties": {name: {"type": "string"} | facts for name, facts in described.items()},
-        "required": [name for name in described if name != "traceparent"],
+        "required": [name for name in described if name not in optional],
     }
 
 

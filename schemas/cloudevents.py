@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 
-from schemas.events import EVENTS, AnyEvent, JobFinished, JobSubmitted
-from schemas.jobs import Item, JobState
+from schemas.events import EVENTS, AnyEvent, ItemQueued, JobFinished, JobSubmitted
+from schemas.jobs import MAX_WEIGHT, Item, Job, JobState
 from schemas.times import now
 from schemas.topics import MAX_MESSAGE_BYTES
 from schemas.webhooks import WEBHOOK_EVENTS, WebhookAttempt, WebhookDelivery
@@ -25,6 +25,7 @@ _MAX_VALUE_BYTES = MAX_MESSAGE_BYTES - (64 << 10)
 # submission when they carry it.
 _MAX_LEVELS = 200
 _RESERVED_LEVELS = 16
+_MAX_WEIGHT_DIGITS = len(str(MAX_WEIGHT))
 # Characters; a traceparent of W3C's version 00 has 55.
 _MAX_TRACEPARENT_CHARS = 256
 
@@ -34,6 +35,16 @@ class Encoded(NamedTuple):
 
     value: bytes
     headers: Headers
+
+
+class Share(NamedTuple):
+    """The owner of a message of a priority topic, and the owner's weight; None has no owner."""
+
+    owner: str | None
+    weight: int
+
+
+_COMMON_SHARE = Share(None, 1)
 
 
 class DecodeError(ValueError):
@@ -48,10 +59,12 @@ def encode(event: AnyEvent, source: str = SOURCE_DEFAULT) -> Encoded:
     """Encode an event."""
     # JobFinished is public: its readers find every field, also those that are null.
     terminal = isinstance(event, JobFinished)
-    return Encoded(
-        event.model_dump_json(exclude_none=not terminal).encode(),
-        _headers(event.TYPE, event.event_id, event.job_id, source, event.trace),
-    )
+    headers = _headers(event.TYPE, event.event_id, event.job_id, source, event.trace)
+    if isinstance(event, ItemQueued):
+        headers += _share_headers(event.job)
+    elif isinstance(event, JobSubmitted):
+        headers += _share_headers(event)
+    return Encoded(event.model_dump_json(exclude_none=not terminal).encode(), headers)
 
 
 def encode_state(state: JobState, source: str = SOURCE_DEFAULT) -> Encoded:
@@ -90,6 +103,30 @@ def _headers(
     if traceparent and len(traceparent) <= _MAX_TRACEPARENT_CHARS:
         headers.append(("traceparent", traceparent.encode()))
     return headers
+
+
+def _share_headers(job: Job) -> Headers:
+    """Make the extension attributes `owner` and `weight`; none for the common owner's weight 1."""
+    headers = []
+    if job.owner is not None:
+        headers.append(("ce_owner", job.owner.encode()))
+    if job.weight != 1:
+        headers.append(("ce_weight", str(job.weight).encode()))
+    return headers
+
+
+def share_of(headers: Iterable[tuple[str, bytes]] | None) -> Share:
+    """Return the owner and weight of a message, by its headers alone: its value is not decoded.
+
+    A message without them belongs to one common owner of weight 1, as does one of another writer.
+    """
+    owner, weight = None, 1
+    for name, value in headers or ():
+        if name == "ce_owner" and value:
+            owner = value.decode("utf-8", "replace")
+        elif name == "ce_weight" and value and len(value) <= _MAX_WEIGHT_DIGITS:
+            weight = min(max(int(value), 1), MAX_WEIGHT) if value.isdigit() else 1
+    return _COMMON_SHARE if owner is None and weight == 1 else Share(owner, weight)
 
 
 def event_type(headers: Iterable[tuple[str, bytes]] | None) -> str:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter, deque
+from collections import Counter
 from typing import Protocol
 
 from faust.types import TP
 
 from processor.messages.admission import AdmittedMessage
+from processor.queues.fair_queue import FairQueue
+from schemas.cloudevents import share_of
 from schemas.jobs import Priority
 
 # Every 16th start takes the lowest priority first, so that low jobs are slow under load, never
@@ -26,6 +28,8 @@ class Partitions(Protocol):
 class PriorityQueue:
     """Admitted messages by priority; high first, then normal, then low.
 
+    Within a priority the owners of the messages share the starts by weight: see `FairQueue`.
+
     A partition that has `prefetch_per_partition` messages in here is paused, alone, and resumed at
     half of it: a long low queue never blocks a high one.
     """
@@ -33,7 +37,9 @@ class PriorityQueue:
     def __init__(self, prefetch_per_partition: int, partitions: Partitions) -> None:
         self._prefetch = prefetch_per_partition
         self._partitions = partitions
-        self._queues: dict[Priority, deque[AdmittedMessage]] = {p: deque() for p in Priority}
+        self._queues: dict[Priority, FairQueue[AdmittedMessage]] = {
+            priority: FairQueue() for priority in Priority
+        }
         self._order = tuple(self._queues.values())
         self._held: Counter[TP] = Counter()
         self._filled = asyncio.Event()
@@ -44,7 +50,7 @@ class PriorityQueue:
 
     def put(self, priority: Priority, admitted: AdmittedMessage) -> None:
         """Queue an admitted message; pause its partition when that has enough."""
-        self._queues[priority].append(admitted)
+        self._queues[priority].put(*share_of(admitted.message.headers), admitted)
         self._held[admitted.tp] += 1
         self._filled.set()
         if self._held[admitted.tp] >= self._prefetch:
@@ -61,8 +67,9 @@ class PriorityQueue:
         self._starts += 1
         queues = self._order if self._starts % FAIR_EVERY else reversed(self._order)
         for queue in queues:
-            if queue:
-                return self._release(queue.popleft())
+            admitted = queue.pop()
+            if admitted is not None:
+                return self._release(admitted)
         return None
 
     def _release(self, admitted: AdmittedMessage) -> AdmittedMessage:

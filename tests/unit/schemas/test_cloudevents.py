@@ -22,7 +22,7 @@ from schemas.events import (
     JobFinished,
     JobSubmitted,
 )
-from schemas.jobs import Item, JobState, JobStatus
+from schemas.jobs import Item, ItemInput, JobState, JobStatus
 from schemas.times import to_epoch
 from schemas.topics import MAX_MESSAGE_BYTES
 from tests.support.facts import Reader, cancel, histories, interleaved, item_fact, job
@@ -49,6 +49,31 @@ def test_every_fact_survives_the_way(data: st.DataObject) -> None:
     for fact in [*data.draw(interleaved(items)), cancel(submitted), submitted]:
         encoded = cloudevents.encode(fact)
         assert cloudevents.decode(encoded.headers, encoded.value) == fact
+
+
+def test_a_queued_job_and_item_say_their_owner_and_weight_in_headers() -> None:
+    submitted = JobSubmitted(job_id="j", total=1, owner="acm\u00e9", weight=7)
+    item = ItemQueued(job_id="j", index=0, job=submitted.header(), input=ItemInput())
+    for event in (submitted, item):
+        encoded = cloudevents.encode(event)
+        assert cloudevents.share_of(encoded.headers) == ("acm\u00e9", 7)
+        read = _read_by_others(encoded)
+        assert (read.get_extension("owner"), read.get_extension("weight")) == ("acm\u00e9", "7")
+
+
+def test_a_job_without_an_owner_has_the_headers_that_it_always_had() -> None:
+    encoded = cloudevents.encode(JobSubmitted(job_id="j", total=1))
+    assert not {"ce_owner", "ce_weight"} & dict(encoded.headers).keys()
+    assert cloudevents.share_of(encoded.headers) == cloudevents.share_of(None) == (None, 1)
+
+
+@pytest.mark.parametrize(
+    ("weight", "read"),
+    [(b"3", 3), (b"0", 1), (b"999", 100), (b"1" * 5000, 1), (b"-3", 1), (b"x", 1), (None, 1)],
+)
+def test_a_weight_of_another_writer_is_brought_into_its_range(weight: Any, read: int) -> None:
+    headers = [("ce_owner", b"\xff"), ("ce_weight", weight)]
+    assert cloudevents.share_of(headers) == ("\ufffd", read)
 
 
 def test_params_and_metadata_come_back_as_they_were_sent() -> None:

@@ -37,9 +37,12 @@ def _queue(prefetch: int = 32) -> tuple[PriorityQueue, Partitions]:
     return PriorityQueue(prefetch, partitions), partitions
 
 
-def _admitted(offset: int, priority: Priority, partition: int = 0) -> AdmittedMessage:
+def _admitted(
+    offset: int, priority: Priority, partition: int = 0, owner: str = "", weight: int = 1
+) -> AdmittedMessage:
     tp = TP(TPS[priority].topic, partition)
-    return AdmittedMessage(Client().message(offset, tp), tp, 0)
+    headers = [("ce_owner", owner.encode()), ("ce_weight", str(weight).encode())]
+    return AdmittedMessage(Client().message(offset, tp, headers=headers), tp, 0)
 
 
 def _offsets(queue: PriorityQueue, count: int) -> list[tuple[str, int]]:
@@ -83,6 +86,24 @@ def test_everything_starts_once_and_in_order_within_its_priority(order: list[Pri
     for priority in Priority:
         mine = [offset for topic, offset in started if topic == f"jobs.{priority}"]
         assert mine == sorted(mine)
+
+
+def test_owners_share_the_starts_of_a_priority_by_weight() -> None:
+    queue, _ = _queue(prefetch=1000)
+    for offset in range(400):
+        queue.put(Priority.NORMAL, _admitted(offset, Priority.NORMAL, owner="a", weight=3))
+    for offset in range(400, 800):
+        queue.put(Priority.NORMAL, _admitted(offset, Priority.NORMAL, owner="b"))
+    first = [offset for _, offset in _offsets(queue, 400)]
+    assert sum(offset < 400 for offset in first) == 300
+
+
+def test_a_high_job_overtakes_every_owner_of_a_lower_priority() -> None:
+    queue, _ = _queue()
+    queue.put(Priority.NORMAL, _admitted(0, Priority.NORMAL, owner="a", weight=100))
+    queue.put(Priority.HIGH, _admitted(1, Priority.HIGH, owner="b"))
+    queue.put(Priority.HIGH, _admitted(2, Priority.HIGH, owner="b"))
+    assert [topic for topic, _ in _offsets(queue, 3)] == ["jobs.high", "jobs.high", "jobs.normal"]
 
 
 def test_a_full_partition_pauses_alone_and_goes_on_at_half() -> None:
