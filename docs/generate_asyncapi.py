@@ -183,7 +183,7 @@ def _channel(topic: Topic, messages: tuple[Message, ...]) -> dict[str, Any]:
         },
         "bindings": {
             "kafka": {
-                "partitions": _default("topic_partitions"),
+                "partitions": topic.partition_count(_default("topic_partitions")),
                 "replicas": _default("topic_replication_factor"),
                 "topicConfiguration": configuration,
                 "bindingVersion": _BINDING,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import Enum
 
 from schemas.jobs import Priority
 from schemas.times import DAY_MS
@@ -15,15 +16,38 @@ MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 TOMBSTONE_RETENTION_MS = DAY_MS
 
 
+class Partitions(Enum):
+    """The number of partitions that a topic is created with."""
+
+    BY_SETTING = "as many as IMAGEMILL_TOPIC_PARTITIONS"
+    ONE = "1"
+
+
 @dataclass(frozen=True)
 class Topic:
-    """One topic. `name` is without the prefix; `retention_ms` None means compacted only."""
+    """One topic. `name` is without the prefix; `retention_ms` None means compacted only.
+
+    A topic takes part in the count of the setting only where workers share its messages, or where
+    a job must be in the same partition of several topics. Rented clusters bill partitions.
+    """
 
     name: str
     key: str
     holds: str
     retention_ms: int | None
     public: bool = False
+    partitions: Partitions = Partitions.BY_SETTING
+
+    def partition_count(self, by_setting: int) -> int:
+        """Return the partitions to create it with, where the setting has that number."""
+        return 1 if self.partitions is Partitions.ONE else by_setting
+
+    def accepts_partitions(self, found: int, by_setting: int) -> bool:
+        """Return True if the services work on a topic that has that many partitions.
+
+        A topic of one partition may have more: earlier versions created all with the same number.
+        """
+        return self.partitions is Partitions.ONE or found == by_setting
 
     def config(self) -> Mapping[str, str]:
         """Return the topic's Kafka configuration."""
@@ -61,14 +85,31 @@ JOBS_DEAD_LETTER = Topic(
     "as source",
     "messages that could not be decoded, with reason headers",
     30 * DAY_MS,
+    partitions=Partitions.ONE,
 )
 WEBHOOKS_RETRY = Topic("webhooks.retry", "delivery id", "deliveries to try again", 30 * DAY_MS)
 WEBHOOKS_DEAD_LETTER = Topic(
-    "webhooks.dead-letter", "delivery id", "deliveries given up", 30 * DAY_MS
+    "webhooks.dead-letter",
+    "delivery id",
+    "deliveries given up",
+    30 * DAY_MS,
+    partitions=Partitions.ONE,
 )
-WEBHOOKS_ATTEMPTS = Topic("webhooks.attempts", "delivery id", "every attempt", 30 * DAY_MS)
-WORKERS_HEARTBEATS = Topic("workers.heartbeats", "worker id", "slots, busy, models, version", None)
-TEMPLATES = Topic("templates", "name", "job templates", None)
+WEBHOOKS_ATTEMPTS = Topic(
+    "webhooks.attempts",
+    "delivery id",
+    "every attempt",
+    30 * DAY_MS,
+    partitions=Partitions.ONE,
+)
+WORKERS_HEARTBEATS = Topic(
+    "workers.heartbeats",
+    "worker id",
+    "slots, busy, models, version",
+    None,
+    partitions=Partitions.ONE,
+)
+TEMPLATES = Topic("templates", "name", "job templates", None, partitions=Partitions.ONE)
 
 TOPICS: tuple[Topic, ...] = (
     JOBS_HIGH,

@@ -28,7 +28,9 @@ def run(args: argparse.Namespace) -> int:
     if args.action == "list":
         for topic in TOPICS:
             days = "compacted" if topic.retention_ms is None else f"{_days(topic.retention_ms)} d"
-            print(f"{settings.topic(topic.name):32} {days:>10}  {topic.holds}")
+            count = topic.partition_count(settings.topic_partitions)
+            partitions = f"{count} partition{'s' if count > 1 else ''}"
+            print(f"{settings.topic(topic.name):32} {days:>10} {partitions:>15}  {topic.holds}")
         return 0
     if args.action == "create":
         ensure_topics(settings)

@@ -156,7 +156,7 @@ def _try_to_create(
             topic,
             NewTopic(
                 settings.topic(topic.name),
-                num_partitions=settings.topic_partitions,
+                num_partitions=topic.partition_count(settings.topic_partitions),
                 replication_factor=settings.topic_replication_factor,
                 config=dict(config),
             ),
@@ -178,7 +178,7 @@ def _try_to_create(
 
 
 def check_topics(settings: KafkaSettings, *, timeout_s: float = 10.0) -> None:
-    """Check that every topic exists, with its number of partitions and its retention.
+    """Check that every topic exists, with a number of partitions and a retention that work.
 
     Raises:
         KafkaUnavailable: no broker answered in time.
@@ -191,7 +191,7 @@ def check_topics(settings: KafkaSettings, *, timeout_s: float = 10.0) -> None:
         name = settings.topic(topic.name)
         if name not in present:
             problems.append(f"{name} is missing")
-        elif present[name] != settings.topic_partitions:
+        elif not topic.accepts_partitions(present[name], settings.topic_partitions):
             problems.append(
                 f"{name} has {present[name]} partitions, not {settings.topic_partitions}"
             )

@@ -171,8 +171,8 @@ class KafkaSettings(HomeSettings):
         8,
         ge=1,
         le=1024,
-        description="partitions of every topic; all have the same number, since a worker reads the "
-        "same partition of several topics",
+        description="partitions of the topics that workers and notifiers share; these have the "
+        "same number, since a worker reads the same partition of several; the other topics have 1",
     )
     topic_replication_factor: int = Field(
         1,

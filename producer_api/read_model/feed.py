@@ -25,8 +25,9 @@ from imagemill.settings import ApiSettings
 from producer_api.read_model import schema
 from producer_api.read_model.changes import ChangeCollector, Changes, RetentionCutoff
 from producer_api.read_model.origin import Origin, present_origin
+from producer_api.read_model.partitions import ReadPartitions
 from producer_api.read_model.rebuild import Rebuild
-from producer_api.read_model.topic_reader import TopicReader, partitions_of
+from producer_api.read_model.topic_reader import TopicReader
 from producer_api.read_model.waiters import TransactionWaiters
 from producer_api.read_model.writer import ReadModelWriter
 
@@ -73,6 +74,8 @@ class Feed:
         self._readers = readers
         self._on_change = on_change
         self._collector = ChangeCollector(settings.topic_prefix)
+        self.partitions = ReadPartitions(admin, self._collector.topics)
+        """All partitions that are read."""
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="read-model-feed", daemon=True)
         self._load = LoadMeter()
@@ -85,11 +88,6 @@ class Feed:
         """The same once the file is complete; empty before, since lists and counts lack rows."""
         self.skipped = 0
         """Messages that could not be used."""
-
-    @property
-    def partitions(self) -> list[TopicPartition]:
-        """All partitions that are read."""
-        return partitions_of(self._settings, self._collector.topics)
 
     @property
     def alive(self) -> bool:
@@ -127,6 +125,7 @@ class Feed:
             self._writer.replace()
             self._damaged = False
         self._settle_origin()
+        self.partitions.refresh()
         if not self._writer.is_complete and not self._rebuild():
             return
         self.read_offsets = self.visible_offsets = self._writer.offsets()

@@ -3,6 +3,7 @@
 The path of a message, module by module:
 
     topics -> feed.py        a thread reads all partitions, without a consumer group
+                             (their number: partitions.py)
            -> changes.py     messages become changes of rows (pure)
            -> writer.py      one transaction: the rows, and the offsets after them
            -> queries.py     rows become JobRecords again, for request handlers
@@ -23,7 +24,6 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from imagemill.kafka.errors import KafkaUnavailable
-from imagemill.kafka.partitions import partition_of
 from imagemill.kafka.topic_partition import TopicPartition
 from imagemill.kafka.topics import admin
 from imagemill.settings import ApiSettings
@@ -181,13 +181,15 @@ class ReadModel:
         """
         try:
             async with asyncio.timeout(self._settings.catch_up_timeout_s):
-                await self._reach(await self._ends.ask(self._partitions_of(key)))
+                partitions = self.feed.partitions
+                asked = await (partitions.all() if key is None else partitions.of_key(key))
+                await self._reach(await self._ends.ask(asked))
         except TimeoutError:
             raise ReadModelBehind from None
 
     async def end_offsets(self) -> dict[TopicPartition, int]:
         """Return the end offsets of all partitions read, as of now. Raises KafkaUnavailable."""
-        return await self._ends.ask(self.feed.partitions)
+        return await self._ends.ask(await self.feed.partitions.all())
 
     async def wait_for(self, query: Callable[[], Found | None], timeout_s: float) -> Found | None:
         """Repeat the query after each transaction until it finds something; None after that time.
@@ -229,13 +231,6 @@ class ReadModel:
     async def totals(self, since: str) -> Totals:
         """Return statistics; jobs made and ended are counted from that timestamp on."""
         return await asyncio.to_thread(self._long_queries.totals, since)
-
-    def _partitions_of(self, key: str | None) -> list[TopicPartition]:
-        """Return the partitions where messages with that key can be; all of them for None."""
-        if key is None:
-            return self.feed.partitions
-        number = partition_of(key.encode(), self._settings.topic_partitions)
-        return [where for where in self.feed.partitions if where.partition == number]
 
     async def _reach(self, ends: dict[TopicPartition, int]) -> None:
         while True:

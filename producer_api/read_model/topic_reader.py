@@ -12,6 +12,7 @@ from confluent_kafka.cimpl import Message
 from imagemill.kafka.config import consumer_config
 from imagemill.kafka.topic_partition import TopicPartition
 from imagemill.settings import ApiSettings
+from producer_api.read_model.partitions import partitions_in
 
 log = logging.getLogger(__name__)
 
@@ -22,17 +23,10 @@ _METADATA_TIMEOUT_S = 5.0
 _MAX_FETCHED_KB = 32 * 1024
 
 
-def partitions_of(settings: ApiSettings, topics: Iterable[str]) -> list[TopicPartition]:
-    """Return all partitions of these topics."""
-    numbers = range(settings.topic_partitions)
-    return [TopicPartition(topic, number) for topic in topics for number in numbers]
-
-
 class TopicReader:
     """The messages of some topics, for one thread; `assign` before use, `close` at the end."""
 
     def __init__(self, settings: ApiSettings) -> None:
-        self._settings = settings
         self._consumer = Consumer(
             consumer_config(settings, _GROUP)
             | {
@@ -51,11 +45,11 @@ class TopicReader:
         """Read all partitions of these topics, from the given offsets or else from the beginning.
 
         Raises:
-            KafkaException: the cluster does not answer in time.
+            KafkaException: the cluster does not answer in time, or lacks a topic.
         """
         # Without metadata, librdkafka asks for the partitions' leaders half a second later.
-        self._consumer.list_topics(timeout=_METADATA_TIMEOUT_S)
-        partitions = partitions_of(self._settings, topics)
+        cluster = self._consumer.list_topics(timeout=_METADATA_TIMEOUT_S)
+        partitions = partitions_in(cluster, topics)
         self.unread = set(partitions)
         self._consumer.assign(
             [

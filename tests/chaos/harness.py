@@ -274,8 +274,9 @@ class Reader:
             }
         )
         name = stage.kafka.topic(topic)
+        known = self._consumer.list_topics(name, timeout=10).topics[name]
         self._consumer.assign(
-            [TopicPartition(name, number, OFFSET_BEGINNING) for number in range(stage.partitions)]
+            [TopicPartition(name, number, OFFSET_BEGINNING) for number in known.partitions]
         )
 
     def read(self, timeout_s: float = 0.1) -> list[Any]:
@@ -365,7 +366,7 @@ def _watermarks(stage: Stage, topic: str) -> dict[int, tuple[int, int]]:
     name = stage.kafka.topic(topic)
     found = {
         number: client.get_watermark_offsets(TopicPartition(name, number), timeout=10)
-        for number in range(stage.partitions)
+        for number in client.list_topics(name, timeout=10).topics[name].partitions
     }
     client.close()
     return found

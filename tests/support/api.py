@@ -169,11 +169,11 @@ class Topics:
 
     def messages(self, *names: str) -> list[Any]:
         """Read the topics to their ends; return all messages."""
-        partitions = range(self._settings.topic_partitions)
+        known = self._admin.list_topics(timeout=DEADLINE_S).topics
         wanted = {
-            TopicPartition(self._settings.topic(name), number): OffsetSpec.latest()
-            for name in names
-            for number in partitions
+            TopicPartition(name, number): OffsetSpec.latest()
+            for name in map(self._settings.topic, names)
+            for number in known[name].partitions
         }
         ends = wait_until(lambda: self._ends(wanted), lambda found: found is not None)
         left = {(where.topic, where.partition): end for where, end in ends.items() if end}

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
 
-from imagemill.kafka.topics import admin, create_topics
+from imagemill.kafka.errors import TopicsMissing
+from imagemill.kafka.topics import admin, check_topics, create_topics
 from imagemill.settings import ApiSettings
 from producer_api.read_model import rebuild
 from schemas import cloudevents, topics
@@ -88,20 +90,61 @@ def test_a_topic_that_was_created_again_is_read_from_its_start(
     publish(kafka, *names("old", 4))
     wait_until(lambda: len(listed(api)), lambda count: count == 4)
     api.stop()
-    create_again(api.settings, topics.JOBS_NORMAL.name)
+    create_again(api.settings, topics.JOBS_NORMAL)
     # More than were there: the old offsets are valid ones of the new topic.
     publish(kafka, *names("new", 12))
     again = restart(api.settings)
     assert sorted(listed(again)) == names("new", 12)
 
 
-def create_again(settings: ApiSettings, name: str) -> None:
+def create_again(settings: ApiSettings, wanted: topics.Topic, *, partitions: int = 0) -> None:
+    """Delete a topic and create it as imagemill does, or with that many partitions."""
     client: AdminClient = admin(settings)
-    topic = settings.topic(name)
+    topic = settings.topic(wanted.name)
     (deleted,) = client.delete_topics([topic], operation_timeout=20).values()
     deleted.result(20)
     wait_until(lambda: topic not in client.list_topics(timeout=5).topics)
-    assert create_topics(settings) == [topic]
+    if partitions:
+        new = NewTopic(topic, partitions, 1, config=dict(wanted.config()))
+        (created,) = client.create_topics([new]).values()
+        created.result(20)
+    assert create_topics(settings) == ([] if partitions else [topic])
+
+
+def test_templates_of_a_cluster_where_each_topic_has_several_partitions_are_all_read(
+    serve: Serve, restart: Restart
+) -> None:
+    """Earlier versions created every topic with as many partitions as the setting has."""
+    api, kafka = serve()
+    api.stop()
+    create_again(api.settings, topics.TEMPLATES, partitions=4)
+    again = restart(api.settings)
+    for name in names("template", 8):
+        body = {"name": name, "operation": "noop"}
+        assert again.post("/v1/templates", json=body).status_code == 201
+    used = {message.partition() for message in kafka.messages(topics.TEMPLATES.name)}
+    assert len(used) > 1, "the keys are not spread"
+    listed_now = again.get("/v1/templates").json()["templates"]
+    assert sorted(template["name"] for template in listed_now) == names("template", 8)
+    for name in names("template", 8):
+        assert again.get(f"/v1/templates/{name}").json()["name"] == name
+
+
+def test_only_topics_that_workers_share_have_several_partitions(serve: Serve) -> None:
+    api, _ = serve()
+    found = admin(api.settings).list_topics(timeout=5).topics
+    counts = {t.name: len(found[api.settings.topic(t.name)].partitions) for t in topics.TOPICS}
+    assert counts == {t.name: t.partition_count(2) for t in topics.TOPICS}
+    assert counts["jobs.normal"] == 2 and counts["templates"] == 1
+
+
+def test_a_topic_of_jobs_with_another_number_of_partitions_is_refused(serve: Serve) -> None:
+    api, _ = serve()
+    api.stop()
+    other = api.settings.model_copy(update={"topic_partitions": 3})
+    with pytest.raises(TopicsMissing, match=r"jobs\.events has 2 partitions, not 3") as caught:
+        check_topics(other)
+    assert "templates" not in str(caught.value)
 
 
 @pytest.mark.parametrize(("age_s", "kept"), [(3600, True), (25 * 3600, False)])
