@@ -226,6 +226,8 @@ class Item(Frozen):
         description=(
             "Result of the item, null until it succeeded: `key`, `url`, `content_type`, `bytes`, "
             "`width` and `height` in pixels and `sha256` of the file, and `data`, the JSON result. "
+            "`url` answers the file without a key until the time that is in it, `key` names it in "
+            "the store. "
             "A truncated one says so: `data_omitted`, `url_omitted`, `filename_omitted`, "
             "`result_omitted`."
         ),

@@ -110,7 +110,8 @@ class StoreSettings(HomeSettings, ListenSettings):
     public_url: str | None = Field(
         None,
         description="URL at which clients reach the API; if unset http://localhost:<PORT>, or the "
-        "IMAGEMILL_HOST in place of localhost if it is one address",
+        "IMAGEMILL_HOST in place of localhost if it is one address. Where it is set, result URLs "
+        "are the API's with every store; where not, a bucket's are presigned",
     )
     signing_secret: SecretStr | None = Field(
         None,
@@ -118,7 +119,11 @@ class StoreSettings(HomeSettings, ListenSettings):
         "processors; if unset, generated once into <home>/signing.secret",
     )
     url_expires_s: int = Field(
-        7 * 24 * 3600, ge=60, le=7 * 24 * 3600, description="seconds that signed URLs are valid"
+        7 * 24 * 3600,
+        ge=60,
+        le=7 * 24 * 3600,
+        description="seconds that the signed URL of a result is valid; one "
+        "that the store presigns ends with the store's credentials if that is earlier",
     )
     port: int = Field(
         8080, ge=0, le=65535, validation_alias=named("PORT"), description="TCP port of the API"
@@ -137,6 +142,11 @@ class StoreSettings(HomeSettings, ListenSettings):
     def _a_store_is_chosen(self) -> Self:
         locate(self)
         return self
+
+    @property
+    def shares_signing_secret(self) -> bool:
+        """True if a URL that one service signs is certainly valid at all APIs."""
+        return bool(revealed(self.signing_secret)) or self.on_one_machine
 
     @property
     def public_base_url(self) -> str:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from imagemill.process.secrets import own_secret
-from imagemill.settings.storage import locate, revealed
+from imagemill.settings.storage import locate
 from imagemill.storage.base import (
     ObjectStat,
     ObjectStore,
@@ -27,7 +25,8 @@ from imagemill.storage.keys import (
     upload_prefix,
 )
 from imagemill.storage.local import LocalStore
-from imagemill.storage.signing import SignatureRefused, UrlSigner
+from imagemill.storage.signing import SignatureRefused, UrlSigner, open_signer
+from imagemill.storage.urls import ResultUrls, open_result_urls
 
 if TYPE_CHECKING:
     from imagemill.settings import StoreSettings
@@ -39,6 +38,7 @@ __all__ = [
     "ObjectStat",
     "ObjectStore",
     "ObjectWriter",
+    "ResultUrls",
     "SignatureRefused",
     "StoreError",
     "StoreUnavailable",
@@ -49,6 +49,7 @@ __all__ = [
     "guess_content_type",
     "job_of_key",
     "loose_upload_key",
+    "open_result_urls",
     "open_signer",
     "open_store",
     "result_key",
@@ -73,16 +74,3 @@ def open_store(settings: StoreSettings) -> ObjectStore:
     from imagemill.storage.s3 import S3Store  # boto3 takes 0.2 s to import
 
     return S3Store(where, settings)
-
-
-def open_signer(settings: StoreSettings) -> UrlSigner:
-    """Return the signer of the folder store's URLs; without a setting, its secret is generated.
-
-    Raises:
-        ValueError: the secret is too short.
-        OSError: the secret's file can neither be read nor created.
-    """
-    return UrlSigner(
-        revealed(settings.signing_secret)
-        or own_secret(settings, "signing.secret", "IMAGEMILL_SIGNING_SECRET", secrets.token_urlsafe)
-    )

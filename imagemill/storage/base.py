@@ -134,11 +134,12 @@ class ObjectStore(Protocol):
     ) -> str:
         """Return a URL that anyone may read the object at for `expires_s` seconds.
 
-        S3 limits that to 7 days. With `filename` browsers save it under that name;
+        One that a remote store presigns lives 7 days at most, and no longer than the credentials
+        that it is signed with. With `filename` browsers save it under that name;
         `content_type` replaces the stored one. The object need not exist yet.
         """
         ...
 
     def upload_url(self, key: str, expires_s: int, content_type: str) -> UploadTarget:
-        """Return a request that stores the object, valid for `expires_s` seconds (S3: 7 days)."""
+        """Return a request that stores the object, valid for as long as a URL of `url`."""
         ...

@@ -17,7 +17,7 @@ from typing import BinaryIO
 from imagemill.storage.base import ObjectStat, ObjectWriter, StoredObject, UploadTarget
 from imagemill.storage.errors import InvalidKey, ObjectNotFound, StoreUnavailable
 from imagemill.storage.keys import OCTET_STREAM, check_key, check_prefix, guess_content_type
-from imagemill.storage.signing import UrlSigner
+from imagemill.storage.signing import ApiUrls, UrlSigner
 
 # A valid key never begins with a dot, so no object can lie in here.
 _DRAFTS = ".drafts"
@@ -50,8 +50,7 @@ class LocalStore:
         self._drafts = self.root / _DRAFTS
         self._draft_prefix = f"{self._drafts}/{os.getpid()}-"
         self._prefix = f"{self.root}/"
-        self._public_url = public_url.rstrip("/")
-        self._signer = signer
+        self._urls = ApiUrls(public_url, signer)
         self._sync = sync_to_disk
         with _storing():
             self._drafts.mkdir(parents=True, exist_ok=True)
@@ -136,19 +135,12 @@ class LocalStore:
         content_type: str | None = None,
     ) -> str:
         """Return a signed URL of the API's files route, valid for `expires_s` seconds."""
-        return self._signed("GET", key, expires_s, filename, content_type)
+        return self._urls.get(key, expires_s, filename, content_type)
 
     def upload_url(self, key: str, expires_s: int, content_type: str) -> UploadTarget:
         """Return a PUT to the API's files route, valid for `expires_s` seconds."""
-        url = self._signed("PUT", key, expires_s, None, content_type)
+        url = self._urls.put(key, expires_s, content_type)
         return UploadTarget(url, "PUT", {"Content-Type": content_type})
-
-    def _signed(
-        self, method: str, key: str, expires_s: int, filename: str | None, content_type: str | None
-    ) -> str:
-        expires = int(time.time()) + expires_s
-        path = self._signer.path(method, check_key(key), expires, filename, content_type)
-        return f"{self._public_url}/files/{path}"
 
     def _path(self, key: str) -> str:
         return self._prefix + check_key(key)

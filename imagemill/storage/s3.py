@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,23 +12,20 @@ from urllib.parse import quote
 
 import boto3
 from boto3.s3.transfer import TransferConfig
-from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from imagemill.settings.storage import S3Location
 from imagemill.storage.base import ObjectStat, ObjectWriter, StoredObject, UploadTarget
 from imagemill.storage.errors import ObjectNotFound, StoreUnavailable
 from imagemill.storage.keys import OCTET_STREAM, check_key, check_prefix, guess_content_type
+from imagemill.storage.s3_client import open_client
+from imagemill.storage.spooled import MEMORY_BYTES, SpooledWriter
 
 if TYPE_CHECKING:
     from imagemill.settings import StoreSettings
 
-# Bytes of an object that are held in memory; a larger one is gathered in a temporary file.
-_MEMORY_BYTES = 1024 * 1024
 # Keys that S3 takes in one DeleteObjects call.
 _MAX_DELETED_KEYS = 1000
-# Seconds that S3 lets a presigned URL live.
-_MAX_URL_S = 7 * 24 * 3600
 # Bytes that are read from the server at a time.
 _CHUNK_BYTES = 256 * 1024
 # Without threads: an inference process stores one object at a time, in limited memory.
@@ -47,11 +43,12 @@ class S3Store:
         self._bucket = location.bucket
         self._prefix = f"{location.prefix}/" if location.prefix else ""
         self._server = location.endpoint_url or "AWS"
-        self._client = _client(location, location.endpoint_url, settings)
-        self._public_client = (
-            _client(location, location.public_endpoint_url, settings)
+        here = open_client(location, location.endpoint_url, settings)
+        self._client = here.calls
+        self._presigning = (
+            open_client(location, location.public_endpoint_url, settings)
             if location.public_endpoint_url
-            else self._client
+            else here
         )
 
     def prepare(self) -> str | None:
@@ -78,13 +75,12 @@ class S3Store:
 
     def writer(self, key: str, memory: int | None = None) -> ObjectWriter:
         """Begin an object; beyond `memory` bytes it is gathered in a temporary file."""
-        most = _MEMORY_BYTES if memory is None else min(memory, _MEMORY_BYTES)
-        return _S3Writer(self, check_key(key), most)
+        return SpooledWriter(self, check_key(key), memory)
 
     def put(self, key: str, data: bytes, content_type: str) -> StoredObject:
         """Store a whole object and replace any of that key."""
         digest = hashlib.sha256(data).hexdigest()
-        self._upload(key, io.BytesIO(data), len(data), digest, content_type)
+        self.upload(key, io.BytesIO(data), len(data), digest, content_type)
         return StoredObject(key, len(data), digest)
 
     def get(self, key: str) -> bytes:
@@ -94,7 +90,7 @@ class S3Store:
 
     def open(self, key: str) -> BinaryIO:
         """Open an object, in memory or in a temporary file by its size. Raises ObjectNotFound."""
-        file = tempfile.SpooledTemporaryFile(_MEMORY_BYTES)  # noqa: SIM115 the caller closes it
+        file = tempfile.SpooledTemporaryFile(MEMORY_BYTES)  # noqa: SIM115 the caller closes it
         try:
             with self._asking(key):
                 body = self._client.get_object(**self._at(key))["Body"]
@@ -152,7 +148,7 @@ class S3Store:
         filename: str | None = None,
         content_type: str | None = None,
     ) -> str:
-        """Return a presigned URL, valid for `expires_s` seconds and at most 7 days."""
+        """Return a presigned URL, valid for `expires_s` seconds if the credentials are."""
         params = self._at(key)
         if filename is not None:
             quoted = quote(filename, safe="", errors="replace")
@@ -162,7 +158,7 @@ class S3Store:
         return self._presigned("get_object", params, expires_s)
 
     def upload_url(self, key: str, expires_s: int, content_type: str) -> UploadTarget:
-        """Return a presigned PUT, valid for `expires_s` seconds and at most 7 days."""
+        """Return a presigned PUT, valid for `expires_s` seconds if the credentials are."""
         params = self._at(key) | {"ContentType": content_type}
         url = self._presigned("put_object", params, expires_s)
         return UploadTarget(url, "PUT", {"Content-Type": content_type})
@@ -171,7 +167,8 @@ class S3Store:
         with self._asking("bucket"):
             self._client.head_bucket(Bucket=self._bucket)
 
-    def _upload(self, key: str, file: BinaryIO, size: int, digest: str, content_type: str) -> None:
+    def upload(self, key: str, file: BinaryIO, size: int, digest: str, content_type: str) -> None:
+        """Store an object of known size and digest."""
         extra: dict[str, Any] = {"ContentType": content_type, "Metadata": {"sha256": digest}}
         with self._asking(key):
             if size < _TRANSFER.multipart_threshold:
@@ -186,8 +183,8 @@ class S3Store:
 
     def _presigned(self, call: str, params: dict[str, str], expires_s: int) -> str:
         with self._asking():
-            return self._public_client.generate_presigned_url(
-                call, Params=params, ExpiresIn=min(expires_s, _MAX_URL_S)
+            return self._presigning.calls.generate_presigned_url(
+                call, Params=params, ExpiresIn=self._presigning.url_life_s(expires_s)
             )
 
     @contextmanager
@@ -225,113 +222,3 @@ class S3Store:
             f"there is no bucket {self._bucket} at the object server {self._server}: create it, "
             "or name another one"
         )
-
-
-class _S3Writer:
-    """An ObjectWriter that gathers the object and uploads it whole at its commit."""
-
-    def __init__(self, store: S3Store, key: str, most_held: int) -> None:
-        self._store = store
-        self._key = key
-        self._most_held = most_held
-        self._digest = hashlib.sha256()
-        self._bytes = 0
-        self._memory = bytearray()
-        self._path = ""
-        self._disk: Any = None
-
-    def write(self, chunk: bytes) -> None:
-        self._digest.update(chunk)
-        self._bytes += len(chunk)
-        if not self._path and self._bytes <= self._most_held:
-            self._memory += chunk
-            return
-        with _keeping():
-            if self._disk is None:
-                self._disk = self._opened()
-            self._disk.write(chunk)
-
-    @property
-    def held(self) -> int:
-        return len(self._memory)
-
-    def digest(self) -> str:
-        return self._digest.hexdigest()
-
-    def file(self) -> BinaryIO:
-        if not self._path:
-            return io.BytesIO(self._memory)
-        with _keeping():
-            # A request may have a hundred images, so none keeps a descriptor until more bytes come.
-            self._close()
-            return open(self._path, "rb")
-
-    def commit(self, content_type: str) -> StoredObject:
-        try:
-            with self.file() as file:
-                self._store._upload(self._key, file, self._bytes, self.digest(), content_type)
-        finally:
-            self.abort()
-        return StoredObject(self._key, self._bytes, self.digest())
-
-    def abort(self) -> None:
-        self._memory.clear()
-        try:
-            self._close()
-        finally:
-            if self._path:
-                os.unlink(self._path)
-                self._path = ""
-
-    def _opened(self) -> Any:
-        """Open the temporary file to append to, created with the bytes that were in memory."""
-        if self._path:
-            return open(self._path, "ab")
-        disk = tempfile.NamedTemporaryFile(prefix="imagemill-", delete=False)  # noqa: SIM115
-        self._path = disk.name
-        disk.write(self._memory)
-        self._memory.clear()
-        return disk
-
-    def _close(self) -> None:
-        disk, self._disk = self._disk, None
-        if disk is not None:
-            disk.close()
-
-
-@contextmanager
-def _keeping() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise StoreUnavailable(
-            f"an upload cannot be kept in the temporary folder: {error.strerror}"
-        ) from error
-
-
-def _client(location: S3Location, endpoint_url: str | None, settings: StoreSettings) -> Any:
-    session = boto3.session.Session(
-        aws_access_key_id=location.access_key_id or None,
-        aws_secret_access_key=location.secret_access_key or None,
-        aws_session_token=location.session_token or None,
-        region_name=location.region or None,
-    )
-    path_style = settings.s3_path_style
-    if path_style is None:
-        path_style = bool(endpoint_url)
-    return session.client(
-        "s3",
-        endpoint_url=endpoint_url or None,
-        region_name=session.region_name or "us-east-1",
-        config=Config(
-            signature_version="s3v4",
-            s3={"addressing_style": "path" if path_style else "auto"},
-            connect_timeout=settings.s3_connect_timeout_s,
-            read_timeout=settings.s3_read_timeout_s,
-            retries={"mode": "standard", "total_max_attempts": settings.s3_attempts},
-            max_pool_connections=32,
-            # boto3's default adds checksum trailers that R2 and older servers refuse.
-            request_checksum_calculation="when_required",
-            response_checksum_validation="when_required",
-        ),
-    )

@@ -1,15 +1,21 @@
-"""Signed, expiring URLs to the API's files route, for stores that cannot presign."""
+"""Signed URLs of the API's files route that expire."""
 
 from __future__ import annotations
 
 import hashlib
 import hmac
+import secrets
 import time
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote, urlencode
 
-from imagemill.settings.storage import MIN_SIGNING_SECRET_CHARS
+from imagemill.process.secrets import own_secret
+from imagemill.settings.storage import MIN_SIGNING_SECRET_CHARS, revealed
+from imagemill.storage.keys import check_key
+
+if TYPE_CHECKING:
+    from imagemill.settings import StoreSettings
 
 # Proxies and trackers may add other query parameters; those are ignored.
 _SIGNED_EXTRAS = ("content_type", "filename")
@@ -92,3 +98,46 @@ class UrlSigner:
         # Each field ends with a byte that no quoted field contains, so no two lists sign alike.
         message = "".join(quote(field, safe="/=", errors="replace") + "\n" for field in fields)
         return hmac.new(self._secret, message.encode(), hashlib.sha256).hexdigest()
+
+
+class ApiUrls:
+    """Makes signed URLs of the API's files route, whatever store the objects lie in."""
+
+    def __init__(self, base_url: str, signer: UrlSigner) -> None:
+        """Make URLs that begin with `base_url`, at which clients reach the API."""
+        self._base_url = base_url.rstrip("/")
+        self._signer = signer
+
+    def get(
+        self,
+        key: str,
+        expires_s: int,
+        filename: str | None = None,
+        content_type: str | None = None,
+    ) -> str:
+        """Return a URL to read an object at for `expires_s` seconds. Raises InvalidKey."""
+        return self._signed("GET", key, expires_s, filename, content_type)
+
+    def put(self, key: str, expires_s: int, content_type: str) -> str:
+        """Return a URL to upload an object to for `expires_s` seconds. Raises InvalidKey."""
+        return self._signed("PUT", key, expires_s, None, content_type)
+
+    def _signed(
+        self, method: str, key: str, expires_s: int, filename: str | None, content_type: str | None
+    ) -> str:
+        expires = int(time.time()) + expires_s
+        path = self._signer.path(method, check_key(key), expires, filename, content_type)
+        return f"{self._base_url}/files/{path}"
+
+
+def open_signer(settings: StoreSettings) -> UrlSigner:
+    """Return the signer of the API's URLs; without a setting, its secret is generated.
+
+    Raises:
+        ValueError: the secret is too short.
+        OSError: the secret's file can neither be read nor created.
+    """
+    return UrlSigner(
+        revealed(settings.signing_secret)
+        or own_secret(settings, "signing.secret", "IMAGEMILL_SIGNING_SECRET", secrets.token_urlsafe)
+    )

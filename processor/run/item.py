@@ -29,7 +29,13 @@ from imagemill.operations import (
     UsedModel,
 )
 from imagemill.settings import ProcessorSettings
-from imagemill.storage import ObjectNotFound, StoreUnavailable, open_store, result_key
+from imagemill.storage import (
+    ObjectNotFound,
+    StoreUnavailable,
+    open_result_urls,
+    open_store,
+    result_key,
+)
 from processor.imaging.decoding import WantedSize, decode
 from processor.imaging.encoding import encode
 from processor.models.batching import BatchBarrier
@@ -91,7 +97,7 @@ class ItemProcessor:
 
     def __init__(self, settings: ProcessorSettings) -> None:
         self._store = open_store(settings)
-        self._url_expires_s = settings.url_expires_s
+        self._result_urls = open_result_urls(settings, self._store)
         self.models = ModelLoader.from_settings(settings)
         self._limits = ImageLimits(
             max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels
@@ -223,7 +229,7 @@ class ItemProcessor:
         stored = self._store.put(key, data, known.content_type)
         return {
             "key": key,
-            "url": self._store.url(key, self._url_expires_s, content_type=known.content_type),
+            "url": self._result_urls.sign(key, known.content_type),
             "content_type": known.content_type,
             "bytes": stored.bytes,
             "sha256": stored.sha256,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from typing import Any
@@ -160,9 +161,6 @@ async def result_url(api: Api, item: Item) -> str | None:
     """Return an absolute URL that answers the item's picture without a key; None without one."""
     if item.result is None or item.status is not JobStatus.SUCCEEDED:
         return None
-    if item.result.get("url"):
-        return str(item.result["url"])
-    key = item.result.get("key")
-    if key is None:
-        return None
-    return await api.store.url(key, api.settings.url_expires_s)
+    if api.result_urls.blocks:
+        return await asyncio.to_thread(api.result_urls.current, item.result)
+    return api.result_urls.current(item.result)

@@ -56,6 +56,9 @@ async def serve_object(
         Problem: 412 when a precondition of the request fails, 416 for a range past the end.
     """
     path = store.local_path(key)
+    if path is None and request.method == hdrs.METH_HEAD:
+        # The method is part of a presigned URL: one for GET answers HEAD with 403.
+        return await _head(store, key, content_type)
     if path is None:
         url = await store.url(key, _REDIRECT_S, filename, content_type)
         return web.Response(status=302, headers={"Location": url, "Cache-Control": "no-store"})
@@ -68,6 +71,14 @@ async def serve_object(
         return await asyncio.to_thread(_answer, request, path, headers)
     except FileNotFoundError as error:
         raise ObjectNotFound(key) from error
+
+
+async def _head(store: AsyncStore, key: str, content_type: str | None) -> web.StreamResponse:
+    facts = await store.stat(key)
+    head = web.StreamResponse(headers={hdrs.CONTENT_TYPE: content_type or facts.content_type})
+    head.content_length = facts.bytes
+    head.last_modified = facts.modified
+    return head
 
 
 def _answer(request: web.Request, path: Path, headers: dict[str, str]) -> web.StreamResponse:

@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
+from imagemill.storage import ResultUrls
 from producer_api.read_model.records import JobRecord
 from schemas.errors import JobError
 from schemas.jobs import Item, ItemInput, JobState, JobStatus, Priority, Progress
@@ -49,8 +50,8 @@ class ItemDocument(Document):
     )
 
     @classmethod
-    def all_of(cls, record: JobRecord) -> list[dict[str, Any]]:
-        """Make the documents of a job's items, as JSON values."""
+    def all_of(cls, record: JobRecord, urls: ResultUrls | None = None) -> list[dict[str, Any]]:
+        """Make the documents of a job's items, as JSON values; `urls` renews those of results."""
         path = f"/v1/jobs/{record.state.job_id}/items/"
         inputs, known_inputs = record.inputs, len(record.inputs)
         documents = []
@@ -68,6 +69,8 @@ class ItemDocument(Document):
                 links["input"] = f"{path}{item.index}/input"
             if document["result"] is not None:
                 links["result"] = f"{path}{item.index}/result"
+                if urls is not None:
+                    document["result"] = urls.renewed(document["result"])
             document["links"] = links
             documents.append(document)
         return documents
@@ -102,11 +105,14 @@ class _JobFields(Document):
     )
 
     @classmethod
-    def of(cls, record: JobRecord) -> dict[str, Any]:
-        """Make the document of a job, as JSON values; optional fields only where they are set."""
+    def of(cls, record: JobRecord, urls: ResultUrls | None = None) -> dict[str, Any]:
+        """Make the document of a job, as JSON values; optional fields only where they are set.
+
+        `urls` renews the URLs of results, which may have expired since they were signed.
+        """
         known = record.state.__dict__
         document = {
-            name: known[name] if derive is None else derive(record)
+            name: known[name] if derive is None else derive(record, urls)
             for name, derive in _ALWAYS_SHOWN
         }
         if record.state.pipeline:
@@ -129,14 +135,16 @@ JobDocument = create_model(
     "JobDocument", __base__=_JobFields, __doc__=_JobFields.__doc__, **_OPTIONAL
 )
 
-_DERIVED: dict[str, Callable[[JobRecord], Any]] = {
-    "id": lambda record: record.state.job_id,
-    "progress": lambda record: record.state.progress.__dict__,
+_DERIVED: dict[str, Callable[[JobRecord, ResultUrls | None], Any]] = {
+    "id": lambda record, _: record.state.job_id,
+    "progress": lambda record, _: record.state.progress.__dict__,
     "items": ItemDocument.all_of,
-    "error": lambda record: _error(record.state.error) if record.state.error else None,
+    "error": lambda record, _: _error(record.state.error) if record.state.error else None,
     # While items run it is the latest end of any, which says nothing about the job.
-    "finished_at": lambda record: record.state.finished_at if record.state.status.ended else None,
-    "links": lambda record: _links(record.state.job_id),
+    "finished_at": lambda record, _: (
+        record.state.finished_at if record.state.status.ended else None
+    ),
+    "links": lambda record, _: _links(record.state.job_id),
 }
 _ALWAYS_SHOWN = tuple(
     (name, _DERIVED.get(name))

@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 from aiohttp import web
 
+from imagemill.storage import ResultUrls
 from producer_api.context import API, Api
 from producer_api.http.job_documents import JobDocument
 from producer_api.http.query import job_id_of, unknown_job, whole_number
@@ -63,7 +64,7 @@ async def _stream(api: Api, response: web.StreamResponse, record: JobRecord, see
             if now is None:
                 return
             if now.state.revision > seen:
-                await response.write(_event(now, sent))
+                await response.write(_event(now, sent, api.result_urls))
                 sent, seen = now, now.state.revision
             if now.state.status.ended or change is None:
                 await response.write_eof()
@@ -73,9 +74,9 @@ async def _stream(api: Api, response: web.StreamResponse, record: JobRecord, see
                 await response.write(b": waiting\n\n")
 
 
-def _event(record: JobRecord, before: JobRecord | None) -> bytes:
+def _event(record: JobRecord, before: JobRecord | None, urls: ResultUrls) -> bytes:
     """Make an event: `finished` at the end, `status` when that changed, else `progress`."""
-    view = JobDocument.of(record)
+    view = JobDocument.of(record, urls)
     if record.state.status.ended:
         name: str = "finished"
     elif before is None or before.state.status is not record.state.status:

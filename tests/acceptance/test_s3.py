@@ -13,9 +13,9 @@ from PIL import Image
 
 from imagemill.storage import result_key, upload_key
 from tests.acceptance.conftest import StartSystem
-from tests.acceptance.support.s3 import Bucket, s3_bucket
 from tests.acceptance.support.system import System
 from tests.support.pictures import picture, png_header
+from tests.support.s3 import Bucket, s3_bucket
 
 PNG = picture("png", 50, 40)
 GRAY = {"operation": "transform", "params": '{"steps": [{"do": "grayscale"}]}'}

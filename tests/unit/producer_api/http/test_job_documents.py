@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import time
+from pathlib import Path
+from urllib.parse import parse_qsl
+
 import orjson
 import pytest
 
+from imagemill.storage import LocalStore, ResultUrls, UrlSigner
+from imagemill.storage.signing import ApiUrls
 from producer_api.http.job_documents import _NOT_SHOWN, ItemDocument, JobDocument
 from producer_api.read_model.records import JobRecord
 from schemas.errors import ErrorCode, JobError
@@ -12,11 +18,13 @@ from schemas.jobs import Item, JobState, JobStatus, Step
 from tests.support.messages import CREATED, submitted
 
 
-def ended(**fields: object) -> JobRecord:
-    """A job of two images, of which the second failed."""
+def ended(url: str | None = None, **fields: object) -> JobRecord:
+    """A job of two images, of which the second failed; `url` is that of the first's result."""
     job = submitted("job-00001", total=2, **fields)
     error = JobError.of(ErrorCode.IMAGE_UNDECODABLE, "It is no image.")
     result = {"key": "results/job-00001/0.png", "width": 5, "data": {"text": "a"}}
+    if url is not None:
+        result["url"] = url
     items = (
         Item(
             index=0, filename="0.jpg", status=JobStatus.SUCCEEDED, attempts=1, result=result,
@@ -86,3 +94,18 @@ def test_a_job_has_no_end_while_items_run() -> None:
     document = JobDocument.of(JobRecord(running, record.items, record.inputs))
     assert document["finished_at"] is None
     assert JobDocument.of(record)["finished_at"] == CREATED
+
+
+def test_an_expired_url_of_a_result_is_renewed_in_the_document(tmp_path: Path) -> None:
+    signer = UrlSigner("sixteen letters!")
+    store = LocalStore(tmp_path, "https://images.example", signer)
+    expired = ApiUrls("https://images.example", signer).get("results/job-00001/0.png", -60)
+    record = ended(url=expired)
+    urls = ResultUrls(store, None, 3600)
+
+    renewed = JobDocument.of(record, urls)["items"][0]["result"]["url"]
+
+    key, _, query = renewed.removeprefix("https://images.example/files/").partition("?")
+    assert signer.verify("GET", key, dict(parse_qsl(query))).expires > time.time() + 3500
+    assert record.items[0].result["url"] == expired
+    assert JobDocument.of(record)["items"][0]["result"]["url"] == expired
