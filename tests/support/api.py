@@ -114,6 +114,10 @@ class RunningApi:
         return [Path(folder, name) for folder, _, names in walk for name in names]
 
 
+# Answers of a broker that stood still and elects leaders again.
+_NO_LEADER_YET = (KafkaError.FENCED_LEADER_EPOCH, KafkaError._NOENT)
+
+
 class Topics:
     """A Kafka client that writes and reads the topics of one set of settings."""
 
@@ -197,7 +201,7 @@ class Topics:
                 for where, answer in self._admin.list_offsets(wanted).items()
             }
         except KafkaException as error:
-            if error.args[0].code() != KafkaError.FENCED_LEADER_EPOCH:
+            if error.args[0].code() not in _NO_LEADER_YET:
                 raise
             return None
 

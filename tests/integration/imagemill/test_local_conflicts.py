@@ -28,7 +28,10 @@ SERVICES = {
 
 @dataclass
 class Rivals:
-    """Two systems that were started at once with one set of ports, and what the later one said."""
+    """Two systems with one set of ports: the second lost them to the first.
+
+    `said` is what `up` of the second wrote to stderr after that.
+    """
 
     first: Installation
     second: Installation
@@ -45,23 +48,33 @@ def rivals(
     # With a path that a Unix socket cannot have, blanks, and letters that are not ASCII.
     folder = tmp_path_factory.mktemp("Jürgens Rechner") / ("tief " * 20).strip()
     folder.mkdir()
-    one = Installation(folder, kafka, free_port)
-    other = Installation(tmp_path_factory.mktemp("other"), kafka, free_port)
-    names = ("PORT", "IMAGEMILL_WORKER_PORT", "IMAGEMILL_NOTIFIER_PORT")
-    other.environ |= {name: one.environ[name] for name in names}
-    other.port = one.port
-    started = {each: each.begin("up") for each in (one, other)}
+    first = Installation(folder, kafka, free_port)
+    second = Installation(tmp_path_factory.mktemp("other"), kafka, free_port)
+    second.environ |= {name: first.environ[name] for name in SERVICES.values()}
+    second.port = first.port
     try:
-        ended = {
-            each: (*up.communicate(timeout=240), up.returncode) for each, up in started.items()
-        }
-        codes = {each: code for each, (_, _, code) in ended.items()}
-        assert sorted(codes.values()) == [0, 1], ended
-        first, second = sorted(codes, key=codes.__getitem__)
-        yield Rivals(first, second, ended[second][1])
+        second.up()
+        _take_over(first, second)
+        later = second.run("up")
+        assert later.returncode == 1, later
+        yield Rivals(first, second, later.stderr)
     finally:
-        for each in started:
+        for each in (first, second):
             each.run("down")
+
+
+def _take_over(first: Installation, second: Installation) -> None:
+    """Start the first system on the ports of the second, whose services have crashed."""
+    services = second.status()
+    [pid_file] = second.home.glob("run/supervisord.pid")
+    supervisor = int(pid_file.read_text())
+    os.kill(supervisor, signal.SIGSTOP)
+    try:
+        for name in SERVICES:
+            os.kill(services[name]["pid"], signal.SIGKILL)
+        first.up()
+    finally:
+        os.kill(supervisor, signal.SIGCONT)
 
 
 def test_the_later_of_two_systems_says_which_port_is_taken_and_by_whom(rivals: Rivals):
@@ -116,7 +129,7 @@ def test_a_port_that_is_taken_from_a_running_service_is_said_and_taken_back(riva
         done = first.run("up")
         assert done.returncode == 1
         assert f"port {notifier['port']} is taken by" in done.stderr
-    assert wait_until(first.ready, 60)
+    assert wait_until(first.ready, 120)
     assert wait_until(lambda: first.status()["notifier"]["state"] == "running", 60)
 
 
