@@ -17,7 +17,7 @@ sys.path.insert(0, str(ROOT))
 # The checkout need not be installed.
 from imagemill import settings  # noqa: E402
 from imagemill.cli.config import all_settings, as_markdown  # noqa: E402
-from imagemill.settings import environment  # noqa: E402
+from imagemill.settings import environment, server  # noqa: E402
 from imagemill.settings.environment import environment_name  # noqa: E402
 
 PAGE = ROOT / "docs" / "settings.md"
@@ -28,6 +28,8 @@ _SECTIONS: tuple[tuple[str, type[BaseSettings]], ...] = (
     ("URLs", settings.UrlSettings),
     ("Limits", settings.LimitSettings),
     ("Addresses", environment.ListenSettings),
+    ("TLS", server.TlsSettings),
+    ("Server", server.ServerSettings),
     ("Logs", settings.LogSettings),
     ("API", settings.ApiSettings),
     ("Processor", settings.ProcessorSettings),

@@ -10,8 +10,6 @@ import signal
 import sys
 import threading
 
-from aiohttp import web
-
 from imagemill.cli import main as command
 from imagemill.kafka.errors import KafkaUnavailable, TopicsMissing
 from imagemill.kafka.topics import check_topics
@@ -19,7 +17,7 @@ from imagemill.process.gc import freeze_gc
 from imagemill.process.logs import configure_logging
 from imagemill.settings import ApiSettings
 from producer_api.app import create_app
-from producer_api.http.server import Runner
+from producer_api.serving.ports import ApiServer
 
 log = logging.getLogger("producer_api")
 
@@ -40,27 +38,25 @@ def main() -> None:
     except TopicsMissing as error:
         log.error("%s", error)
         sys.exit(1)
-    app = create_app(settings)
+    server = ApiServer(create_app(settings), settings)
     freeze_gc()
     with asyncio.Runner(loop_factory=_new_loop) as runner, contextlib.suppress(KeyboardInterrupt):
-        runner.run(_serve(app, settings))
+        runner.run(_serve(server, settings))
 
 
-async def _serve(app: web.Application, settings: ApiSettings) -> None:
+async def _serve(server: ApiServer, settings: ApiSettings) -> None:
     """Serve until SIGTERM or SIGINT, then answer the requests in flight."""
     stop = asyncio.Event()
     # Windows has no signals for a loop: there Ctrl+C cancels this task.
     if sys.platform != "win32":
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    runner = Runner(app, access_log=None)
-    await runner.setup()
     try:
-        await web.TCPSite(runner, settings.host, settings.port).start()
-        log.info("serving on %s:%d", settings.host, settings.port)
+        await server.start()
+        log.info("serving on %s://%s:%d", settings.scheme, settings.host, settings.port)
         await stop.wait()
     finally:
-        await runner.cleanup()
+        await server.stop()
 
 
 def _check_when_reached(settings: ApiSettings) -> None:

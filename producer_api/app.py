@@ -64,6 +64,8 @@ _API: tuple[Route, ...] = (
     *rembg_queue.ROUTES,
 )
 ROUTES = (*_API, *docs_routes(_API), *console.ROUTES)
+# Routes that move to a port of their own where IMAGEMILL_OPS_PORT is set.
+_OPS = (*health.PROBES, *metrics.ROUTES)
 
 
 def create_app(settings: ApiSettings) -> web.Application:
@@ -101,9 +103,19 @@ def create_app(settings: ApiSettings) -> web.Application:
     app[METRICS] = Metrics(read_model)
     app.cleanup_ctx.append(_running)
     app.on_shutdown.append(_answer_waiting)
-    add_routes(app, ROUTES)
+    separate = () if settings.ops_port is None else _OPS
+    add_routes(app, [route for route in ROUTES if route not in separate])
     allow_origins(app, parse_origins(settings.cors_origins))
     return app
+
+
+def create_ops_app(app: web.Application) -> web.Application:
+    """Build the application of health and metrics alone; it reports on `app`, which runs."""
+    ops = web.Application(middlewares=[metrics_middleware, problems_middleware])
+    ops[API] = app[API]
+    ops[METRICS] = app[METRICS]
+    add_routes(ops, _OPS)
+    return ops
 
 
 async def _running(app: web.Application) -> AsyncIterator[None]:

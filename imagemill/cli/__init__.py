@@ -19,6 +19,7 @@ COMMANDS = {
     "down": "stop everything and keep the data",
     "status": "show which services run, restart or are stopped",
     "logs": "show the logs of the services",
+    "ready": "ask a service of this machine whether it is ready, as health checks do",
     "serve": "run one service in the foreground",
     "prepare": "create topics and bucket, fetch the default models; once for a deployment",
     "topics": "create, list or check the Kafka topics",

@@ -35,13 +35,9 @@ def run(args: argparse.Namespace) -> int:
     system = LocalSystem(args.processors)
     with system.alone(lambda: _say("Another `imagemill up` of this home runs; waiting for it ...")):
         kind = _start(system)
-    sample = send_sample(system.url, system.layout.sample)
     _say(
         f"""
-imagemill is up: a photo became a cut-out in {sample.seconds:.1f} s.
-
-  photo     {sample.photo}
-  cut-out   {sample.cutout}
+{_sample(system)}
   console   {system.url}/
   broker    {system.bootstrap(kind)}
   logs      {system.layout.logs}
@@ -49,6 +45,20 @@ imagemill is up: a photo became a cut-out in {sample.seconds:.1f} s.
 `make down` stops it and keeps the data."""
     )
     return 0
+
+
+def _sample(system: LocalSystem) -> str:
+    """Send a sample photo through the system; return what to say of it."""
+    if system.api.tls_client_ca is not None:
+        return """\
+imagemill is up. No sample photo was sent, as the API asks for client certificates.
+"""
+    sample = send_sample(system.url, system.layout.sample)
+    return f"""\
+imagemill is up: a photo became a cut-out in {sample.seconds:.1f} s.
+
+  photo     {sample.photo}
+  cut-out   {sample.cutout}"""
 
 
 def _start(system: LocalSystem) -> BrokerKind:

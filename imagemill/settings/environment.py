@@ -71,8 +71,13 @@ class ListenSettings(EnvironmentSettings):
     @property
     def reached_host(self) -> str:
         """The host, as in a URL, at which this machine reaches the services."""
-        host = _REACHED_AT.get(self.host, self.host)
-        return f"[{host}]" if ":" in host else host
+        return url_host(self.host)
+
+
+def url_host(listening: str) -> str:
+    """Return the host, as in a URL, at which this machine reaches a server on that address."""
+    host = _REACHED_AT.get(listening, listening)
+    return f"[{host}]" if ":" in host else host
 
 
 def environment_name(kind: type[BaseSettings], field: str, info: FieldInfo) -> str:

@@ -10,6 +10,7 @@ from urllib.parse import unquote, urlsplit
 from pydantic import Field, SecretStr, field_validator, model_validator
 
 from imagemill.settings.environment import HomeSettings, ListenSettings, named
+from imagemill.settings.server import TlsSettings
 
 # A shorter secret of signed URLs could be guessed.
 MIN_SIGNING_SECRET_CHARS = 16
@@ -33,7 +34,7 @@ class S3Location:
     session_token: str | None = field(default=None, repr=False)
 
 
-class StoreSettings(HomeSettings, ListenSettings):
+class StoreSettings(HomeSettings, ListenSettings, TlsSettings):
     """The store of images and results."""
 
     object_store_url: str | None = Field(
@@ -109,9 +110,10 @@ class StoreSettings(HomeSettings, ListenSettings):
     )
     public_url: str | None = Field(
         None,
-        description="URL at which clients reach the API; if unset http://localhost:<PORT>, or the "
-        "IMAGEMILL_HOST in place of localhost if it is one address. Where it is set, result URLs "
-        "are the API's with every store; where not, a bucket's are presigned",
+        description="URL at which clients reach the API; if unset http://localhost:<PORT>, with "
+        "https if it has a certificate, and IMAGEMILL_HOST for localhost if that is one address. "
+        "Where it is set, result URLs are the API's with every store; where not, a bucket's are "
+        "presigned",
     )
     signing_secret: SecretStr | None = Field(
         None,
@@ -152,7 +154,7 @@ class StoreSettings(HomeSettings, ListenSettings):
     def public_base_url(self) -> str:
         """The API's base URL for clients, without a trailing slash."""
         host = "localhost" if self.reached_host == "127.0.0.1" else self.reached_host
-        return (self.public_url or f"http://{host}:{self.port}").rstrip("/")
+        return (self.public_url or f"{self.scheme}://{host}:{self.port}").rstrip("/")
 
 
 def locate(settings: StoreSettings) -> Path | S3Location:

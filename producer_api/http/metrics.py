@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, generate_la
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.process_collector import ProcessCollector
+from prometheus_client.registry import Collector
 
 from producer_api.http.problems import Handler
 from producer_api.http.routing import Route
@@ -43,6 +44,10 @@ class Metrics:
         """Count an answered request and its seconds."""
         self._counter(method, route, status).inc()
         self._histogram(method, route).observe(seconds)
+
+    def register(self, collector: Collector) -> None:
+        """Add the metrics that a part of the API yields when it is scraped."""
+        self._registry.register(collector)
 
     def text(self) -> bytes:
         """Return all metrics in Prometheus' text format."""

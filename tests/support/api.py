@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import requests
-from aiohttp import web
 from confluent_kafka import (
     OFFSET_BEGINNING,
     Consumer,
@@ -23,9 +22,10 @@ from confluent_kafka.admin import OffsetSpec
 
 from imagemill.kafka.config import client_config, producer_config
 from imagemill.kafka.topics import admin, create_topics
+from imagemill.local.stack.ready import api_is_ready
 from imagemill.settings import ApiSettings
 from producer_api.app import create_app
-from producer_api.http.server import Runner
+from producer_api.serving.ports import ApiServer
 from schemas import cloudevents, topics
 from schemas.events import JobExpired, JobSubmitted
 from schemas.jobs import JobState
@@ -67,7 +67,7 @@ class RunningApi:
         if self._failure is not None:
             raise self._failure
         if ready:
-            wait_until(lambda: requests.get(f"{self.url}/readyz", timeout=5), lambda got: got.ok)
+            wait_until(lambda: api_is_ready(self._reached))
         return self
 
     def stop(self) -> None:
@@ -84,19 +84,18 @@ class RunningApi:
     async def _serve(self) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
         try:
-            runner = Runner(create_app(self.settings), access_log=None)
-            await runner.setup()
-            site = web.TCPSite(runner, self.settings.host, self.settings.port)
-            await site.start()
+            server = ApiServer(create_app(self.settings), self.settings)
+            await server.start()
         except BaseException as error:
             self._failure = error
             self._started.set()
             raise
-        host, port = site._server.sockets[0].getsockname()[:2]  # type: ignore[union-attr]
-        self.url = f"http://{host}:{port}"
+        host, port = server.address
+        self._reached = self.settings.model_copy(update={"port": port})
+        self.url = f"{self.settings.scheme}://{host}:{port}"
         self._started.set()
         await self._stop.wait()
-        await runner.cleanup()
+        await server.stop()
 
     def get(self, path: str, **options: Any) -> requests.Response:
         return self.session.get(self.url + path, timeout=DEADLINE_S, **options)

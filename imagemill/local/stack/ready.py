@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import http.client
+import ssl
 import time
 from collections.abc import Callable
 
 from imagemill.local.errors import LocalError
 from imagemill.local.ports import PortClaim, listens
-from imagemill.local.stack.programs import BROKER
+from imagemill.local.stack.programs import API, BROKER
 from imagemill.local.stack.system import MAX_ENDS, LocalSystem, PortTaken, Service, tail
+from imagemill.settings import ApiSettings
 
 _GOES_ON = "Everything still runs: `imagemill status` shows it, `imagemill down` stops it."
 
@@ -24,9 +26,13 @@ def wait_until(condition: Callable[[], bool], timeout_s: float, *, every_s: floa
     return True
 
 
-def answers_ready(host: str, port: int) -> bool:
+def answers_ready(host: str, port: int, *, tls: bool = False) -> bool:
     """Return whether GET /readyz there is answered 200; `host` as in a URL."""
     connection = http.client.HTTPConnection(f"{host}:{port}", timeout=5)
+    if tls:
+        connection = http.client.HTTPSConnection(
+            f"{host}:{port}", timeout=5, context=any_certificate()
+        )
     try:
         connection.request("GET", "/readyz")
         return connection.getresponse().status == 200
@@ -34,6 +40,25 @@ def answers_ready(host: str, port: int) -> bool:
         return False
     finally:
         connection.close()
+
+
+def any_certificate() -> ssl.SSLContext:
+    """Make a TLS context for our own API on this machine.
+
+    It checks no certificate: that is for the name by which clients reach the API, not for this
+    address. The process that has the port is known by its id.
+    """
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def api_is_ready(api: ApiSettings) -> bool:
+    """Return whether the API of these settings says that it is ready."""
+    if api.ops_port is not None:
+        return answers_ready(api.reached_ops_host, api.ops_port)
+    return answers_ready(api.reached_host, api.port, tls=api.scheme == "https")
 
 
 def wait_until_ready(system: LocalSystem, timeout_s: float = 90.0) -> None:
@@ -50,7 +75,7 @@ def wait_until_ready(system: LocalSystem, timeout_s: float = 90.0) -> None:
 
 
 def _wait_for(system: LocalSystem, first: Service, deadline: float) -> None:
-    port, host = first.port or 0, system.api.reached_host
+    port = first.port or 0
     claim = PortClaim(port, system.api.host)
     while True:
         service = next((each for each in system.services() if each.port == port), None)
@@ -58,7 +83,7 @@ def _wait_for(system: LocalSystem, first: Service, deadline: float) -> None:
             raise LocalError(f"the {first.name} was stopped while it started")
         # Another program may answer on its port, as the API of another imagemill would.
         pid = service.pid
-        if pid is not None and answers_ready(host, port) and listens(pid, port):
+        if pid is not None and _says_ready(system, service) and listens(pid, port):
             return
         if by := claim.lost_to(pid):
             raise PortTaken(f"{system.port_taken(port, by)}\n{_GOES_ON}")
@@ -66,6 +91,12 @@ def _wait_for(system: LocalSystem, first: Service, deadline: float) -> None:
         if hopeless or time.monotonic() > deadline:
             raise LocalError(_unready(system, service))
         time.sleep(0.1)
+
+
+def _says_ready(system: LocalSystem, service: Service) -> bool:
+    if service.name == API:
+        return api_is_ready(system.api)
+    return answers_ready(system.api.reached_host, service.port or 0)
 
 
 def _unready(system: LocalSystem, service: Service) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from imagemill.local.errors import LocalError
 from imagemill.local.layout import project_file
+from imagemill.local.stack.ready import any_certificate
 
 # Seconds that the request waits for the job to end.
 _WAIT_S = 60
@@ -71,7 +72,9 @@ def _submission(url: str, photo: Path) -> urllib.request.Request:
 
 def _request(request: urllib.request.Request) -> bytes:
     # Not through a proxy of the environment: this is our own API on this machine.
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    opener = urllib.request.build_opener(
+        urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=any_certificate())
+    )
     try:
         with opener.open(request, timeout=_WAIT_S + 30) as response:
             return response.read()

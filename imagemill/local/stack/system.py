@@ -78,7 +78,7 @@ class LocalSystem:
     @property
     def url(self) -> str:
         """The URL of the API on this machine."""
-        return f"http://{self.api.reached_host}:{self.api.port}"
+        return f"{self.api.scheme}://{self.api.reached_host}:{self.api.port}"
 
     @contextmanager
     def alone(self, on_wait: Callable[[], None]) -> Iterator[None]:
@@ -292,8 +292,10 @@ class LocalSystem:
     def _wanted_ports(self) -> dict[str, list[int]]:
         """Return the ports that the settings ask for, by the setting."""
         worker = self._processor.worker_port
+        ops = [] if self.api.ops_port is None else [self.api.ops_port]
         return {
             "PORT": [self.api.port],
+            "IMAGEMILL_OPS_PORT": ops,
             "IMAGEMILL_NOTIFIER_PORT": [self._notifier.notifier_port],
             "IMAGEMILL_WORKER_PORT": [worker + n for n in range(self._processors)],
         }

@@ -52,6 +52,17 @@ def test_an_unknown_argument_is_refused(capsys):
     assert "--jsno" in capsys.readouterr().err
 
 
+def test_a_service_that_does_not_run_is_not_ready(capsys, monkeypatch, free_port):
+    for service, variable in (
+        ("api", "PORT"),
+        ("processor", "IMAGEMILL_WORKER_PORT"),
+        ("notifier", "IMAGEMILL_NOTIFIER_PORT"),
+    ):
+        monkeypatch.setenv(variable, str(free_port()))
+        assert main(["ready", service]) == 1
+        assert capsys.readouterr().err == f"imagemill: the {service} is not ready\n"
+
+
 def test_status_of_a_system_that_is_down(capsys, empty_home):
     assert main(["status", "--json"]) == 0
     report = json.loads(capsys.readouterr().out)

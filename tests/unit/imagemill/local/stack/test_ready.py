@@ -8,12 +8,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 
 from imagemill.local.errors import LocalError
 from imagemill.local.ports import is_free
-from imagemill.local.stack.ready import answers_ready
+from imagemill.local.stack.ready import answers_ready, api_is_ready
 from imagemill.local.stack.system import LocalSystem
 from imagemill.process.health import serve_health
+from imagemill.settings import ApiSettings
+from producer_api.serving.tls import ServerTls
+from tests.support.certificates import Authority
 
 
 def _here(host: str) -> bool:
@@ -62,6 +66,48 @@ async def test_a_service_is_reached_where_it_listens(host, free_port, at):
         await runner.cleanup()
     assert is_free(port, host)
     assert not answers_ready(system.api.reached_host, port)
+
+
+@pytest.fixture
+def api(tmp_path: Path, free_port) -> Callable[..., ApiSettings]:
+    """Make settings of an API on a free port of this machine."""
+
+    def make(**fields: object) -> ApiSettings:
+        values = {"home": tmp_path, "host": "127.0.0.1", "port": free_port()} | fields
+        return ApiSettings(_env_file=None, **values)  # type: ignore[call-arg, arg-type]
+
+    return make
+
+
+async def test_an_api_with_tls_is_asked_over_tls_whatever_name_its_certificate_has(api, tmp_path):
+    certificate, key = Authority("a CA").issue(tmp_path, "server", "images.example.org")
+    settings = api(tls_certificate=certificate, tls_key=key)
+    assert settings.public_base_url == f"https://localhost:{settings.port}"
+
+    async def ready(_: web.Request) -> web.Response:
+        return web.Response()
+
+    app = web.Application()
+    app.router.add_get("/readyz", ready)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    context = ServerTls(settings).context
+    await web.TCPSite(runner, settings.host, settings.port, ssl_context=context).start()
+    assert await asyncio.to_thread(api_is_ready, settings)
+    await runner.cleanup()
+
+
+async def test_an_api_with_a_port_of_health_is_asked_there(api, free_port):
+    settings = api(ops_port=free_port(), ops_host="127.0.0.2")
+    assert not await asyncio.to_thread(api_is_ready, settings)
+    runner = await serve_health("127.0.0.2", settings.ops_port, lambda: {"ready": True})
+    assert await asyncio.to_thread(api_is_ready, settings)
+    await runner.cleanup()
+
+
+def test_client_certificates_need_a_port_of_health(api, tmp_path):
+    with pytest.raises(ValueError, match="IMAGEMILL_OPS_PORT: must be set"):
+        api(tls_certificate=tmp_path / "a.pem", tls_client_ca=tmp_path / "b.pem")
 
 
 def test_links_to_files_name_the_one_address_that_the_api_listens_on(at):
