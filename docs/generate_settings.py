@@ -42,6 +42,10 @@ Each is an environment variable, or a line `NAME=value` of a file `.env` in the 
 environment wins. `imagemill config` shows them with their current values, secrets masked. A service
 with an invalid value does not start.
 
+A secret may be in a file instead: `AWS_SECRET_ACCESS_KEY_FILE=/run/secrets/s3` reads the value of
+`AWS_SECRET_ACCESS_KEY` from there, without the line break at its end. That works for each setting
+below that says so. The file is read when a service starts.
+
 """
 
 

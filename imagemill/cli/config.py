@@ -12,6 +12,7 @@ from pydantic.fields import FieldInfo
 
 from imagemill.settings import SERVICES
 from imagemill.settings.environment import environment_name, former_names
+from imagemill.settings.secret_files import SUFFIX, is_secret
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,7 @@ class Setting:
     """One setting as users see it.
 
     `name` is its environment variable, `former` are those it had in earlier versions; `allowed` is
-    the range or the list of its values, empty if any is allowed.
+    the range or the list of its values, empty if any is allowed. A `secret` may come from a file.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Setting:
     description: str
     former: tuple[str, ...] = ()
     allowed: str = ""
+    secret: bool = False
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -66,6 +68,7 @@ def all_settings() -> list[Setting]:
                     description=info.description or "",
                     former=former_names(info),
                     allowed=_allowed(info),
+                    secret=is_secret(info),
                 ),
             )
     return [replace(each, services=tuple(readers[name])) for name, each in found.items()]
@@ -119,9 +122,12 @@ def _allowed(info: FieldInfo) -> str:
 
 
 def _meaning(setting: Setting) -> str:
-    if not setting.former:
-        return setting.description
-    return f"{setting.description}; formerly {', '.join(setting.former)}, which still works"
+    parts = [setting.description]
+    if setting.secret:
+        parts.append(f"or {setting.name}{SUFFIX}, a file that has it")
+    if setting.former:
+        parts.append(f"formerly {', '.join(setting.former)}, which still works")
+    return "; ".join(parts)
 
 
 def _shown(value: object) -> str:

@@ -7,7 +7,19 @@ from typing import Any
 
 from pydantic import AliasChoices, Field, ValidationError
 from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from imagemill.settings.secret_files import (
+    SecretFileInvalid,
+    is_secret,
+    variables_of,
+    with_secret_files,
+)
 
 # A server that listens on all addresses of a machine is reached there, by the family of addresses.
 _REACHED_AT = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
@@ -19,6 +31,8 @@ class SettingsInvalid(ValueError):
 
 class EnvironmentSettings(BaseSettings):
     """Base of all settings: IMAGEMILL_<FIELD>, unless a field has an alias, or a line of .env.
+
+    A secret may be in a file that <VARIABLE>_FILE names.
 
     Raises:
         SettingsInvalid: a value is wrong; raised by the constructor.
@@ -34,6 +48,29 @@ class EnvironmentSettings(BaseSettings):
         except ValidationError as error:
             # Not as the cause: pydantic's error prints the value, which may be a secret.
             raise SettingsInvalid(_sentence(type(self), error)) from None
+        except SecretFileInvalid as error:
+            raise SettingsInvalid(str(error)) from error
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read secrets from the files that the environment and .env name, each in its rank."""
+        for source in (env_settings, dotenv_settings):
+            assert isinstance(source, EnvSettingsSource)
+            names = {
+                name if source.case_sensitive else name.lower(): name
+                for field, info in settings_cls.model_fields.items()
+                if is_secret(info)
+                for name in variables_of(info, environment_name(settings_cls, field, info))
+            }
+            source.env_vars = with_secret_files(source.env_vars, names)
+        return init_settings, env_settings, dotenv_settings, file_secret_settings
 
 
 def named(variable: str, *former: str) -> AliasChoices:
