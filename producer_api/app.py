@@ -10,7 +10,7 @@ from aiohttp import web
 from imagemill.kafka.config import producer_config
 from imagemill.kafka.producer import AsyncProducer
 from imagemill.settings import ApiSettings
-from imagemill.storage import open_result_urls, open_signer, open_store
+from imagemill.storage import open_object_urls, open_signer, open_store
 from imagemill.storage.asynchronous import AsyncStore
 from producer_api.context import API, Api
 from producer_api.dialects import (
@@ -93,7 +93,7 @@ def create_app(settings: ApiSettings) -> web.Application:
         settings=settings,
         store=store,
         signer=open_signer(settings),
-        result_urls=open_result_urls(settings, store.blocking),
+        object_urls=open_object_urls(settings, store.blocking),
         producer=producer,
         read_model=read_model,
         submitter=Submitter(settings, store, producer, read_model, canceller),

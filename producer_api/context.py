@@ -8,7 +8,7 @@ from aiohttp import web
 
 from imagemill.kafka.producer import AsyncProducer
 from imagemill.settings import ApiSettings
-from imagemill.storage import ResultUrls, UrlSigner
+from imagemill.storage import ObjectUrls, UrlSigner
 from imagemill.storage.asynchronous import AsyncStore
 from producer_api.jobs.cancellation import Canceller
 from producer_api.jobs.consumer_lag import ConsumerLag
@@ -23,7 +23,7 @@ class Api:
     settings: ApiSettings
     store: AsyncStore
     signer: UrlSigner
-    result_urls: ResultUrls
+    object_urls: ObjectUrls
     producer: AsyncProducer
     read_model: ReadModel
     submitter: Submitter

@@ -10,6 +10,7 @@ import uuid
 from schemas.jobs import CLIENT_JOB_ID
 
 _CLIENT_ID = re.compile(CLIENT_JOB_ID)
+_SIZED_UPLOAD = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}-([0-9]{1,12})b")
 _KEY_NAMESPACE = uuid.UUID("6f1d3c1e-7c0e-5b7a-9f51-0d6b1f3a2c44")
 
 
@@ -29,3 +30,18 @@ def is_job_id(text: str) -> bool:
 def id_of_key(key: str) -> str:
     """Derive the job id of an Idempotency-Key; every API process derives the same one."""
     return str(uuid.uuid5(_KEY_NAMESPACE, key))
+
+
+def sized_upload_id(upload_id: str, size: int | None) -> str:
+    """Return the id of an upload that must have `size` bytes; of any size for None.
+
+    The id is part of the object's key, which is signed: so the promise needs no record, and no
+    client can change it.
+    """
+    return upload_id if size is None else f"{upload_id}-{size}b"
+
+
+def size_of_upload(upload_id: str) -> int | None:
+    """Return the size in bytes that the id of an upload promises; None if it promises none."""
+    promised = _SIZED_UPLOAD.fullmatch(upload_id)
+    return int(promised[1]) if promised else None

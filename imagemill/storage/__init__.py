@@ -26,7 +26,7 @@ from imagemill.storage.keys import (
 )
 from imagemill.storage.local import LocalStore
 from imagemill.storage.signing import SignatureRefused, UrlSigner, open_signer
-from imagemill.storage.urls import ResultUrls, open_result_urls
+from imagemill.storage.urls import ObjectUrls, open_object_urls
 
 if TYPE_CHECKING:
     from imagemill.settings import StoreSettings
@@ -37,8 +37,8 @@ __all__ = [
     "ObjectNotFound",
     "ObjectStat",
     "ObjectStore",
+    "ObjectUrls",
     "ObjectWriter",
-    "ResultUrls",
     "SignatureRefused",
     "StoreError",
     "StoreUnavailable",
@@ -49,7 +49,7 @@ __all__ = [
     "guess_content_type",
     "job_of_key",
     "loose_upload_key",
-    "open_result_urls",
+    "open_object_urls",
     "open_signer",
     "open_store",
     "result_key",

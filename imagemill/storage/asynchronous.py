@@ -12,7 +12,6 @@ from imagemill.storage.base import (
     ObjectStore,
     ObjectWriter,
     StoredObject,
-    UploadTarget,
 )
 
 Result = TypeVar("Result")
@@ -71,10 +70,6 @@ class AsyncStore:
     ) -> str:
         """Return a URL that answers the object without a key for `expires_s` seconds."""
         return await self._call(self._store.url, key, expires_s, filename, content_type)
-
-    async def upload_url(self, key: str, expires_s: int, content_type: str) -> UploadTarget:
-        """Return a URL to which a client may upload the object for `expires_s` seconds."""
-        return await self._call(self._store.upload_url, key, expires_s, content_type)
 
     async def check(self) -> None:
         """Raise StoreUnavailable if objects cannot be stored. Runs in a thread: a disk may hang."""

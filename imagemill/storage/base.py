@@ -140,6 +140,12 @@ class ObjectStore(Protocol):
         """
         ...
 
-    def upload_url(self, key: str, expires_s: int, content_type: str) -> UploadTarget:
-        """Return a request that stores the object, valid for as long as a URL of `url`."""
+    def upload_url(
+        self, key: str, expires_s: int, content_type: str, size: int | None = None
+    ) -> UploadTarget:
+        """Return a request that stores the object, valid for as long as a URL of `url`.
+
+        The store refuses another content type, and with `size` another number of bytes, as far as
+        its signatures can say that; whoever uses the object checks both again.
+        """
         ...

@@ -137,10 +137,11 @@ class LocalStore:
         """Return a signed URL of the API's files route, valid for `expires_s` seconds."""
         return self._urls.get(key, expires_s, filename, content_type)
 
-    def upload_url(self, key: str, expires_s: int, content_type: str) -> UploadTarget:
+    def upload_url(
+        self, key: str, expires_s: int, content_type: str, size: int | None = None
+    ) -> UploadTarget:
         """Return a PUT to the API's files route, valid for `expires_s` seconds."""
-        url = self._urls.put(key, expires_s, content_type)
-        return UploadTarget(url, "PUT", {"Content-Type": content_type})
+        return self._urls.put(key, expires_s, content_type, size)
 
     def _path(self, key: str) -> str:
         return self._prefix + check_key(key)

@@ -157,11 +157,20 @@ class S3Store:
             params["ResponseContentType"] = content_type
         return self._presigned("get_object", params, expires_s)
 
-    def upload_url(self, key: str, expires_s: int, content_type: str) -> UploadTarget:
-        """Return a presigned PUT, valid for `expires_s` seconds if the credentials are."""
-        params = self._at(key) | {"ContentType": content_type}
-        url = self._presigned("put_object", params, expires_s)
-        return UploadTarget(url, "PUT", {"Content-Type": content_type})
+    def upload_url(
+        self, key: str, expires_s: int, content_type: str, size: int | None = None
+    ) -> UploadTarget:
+        """Return a presigned PUT, valid for `expires_s` seconds if the credentials are.
+
+        Type and size are signed headers: with others the signature does not fit, and S3 answers
+        403.
+        """
+        params: dict[str, Any] = self._at(key) | {"ContentType": content_type}
+        headers = {"Content-Type": content_type}
+        if size is not None:
+            params["ContentLength"] = size
+            headers["Content-Length"] = str(size)
+        return UploadTarget(self._presigned("put_object", params, expires_s), "PUT", headers)
 
     def _head_bucket(self) -> None:
         with self._asking("bucket"):
@@ -181,7 +190,7 @@ class S3Store:
     def _at(self, key: str) -> dict[str, str]:
         return {"Bucket": self._bucket, "Key": self._prefix + check_key(key)}
 
-    def _presigned(self, call: str, params: dict[str, str], expires_s: int) -> str:
+    def _presigned(self, call: str, params: dict[str, Any], expires_s: int) -> str:
         with self._asking():
             return self._presigning.calls.generate_presigned_url(
                 call, Params=params, ExpiresIn=self._presigning.url_life_s(expires_s)

@@ -12,13 +12,14 @@ from urllib.parse import quote, urlencode
 
 from imagemill.process.secrets import own_secret
 from imagemill.settings.storage import MIN_SIGNING_SECRET_CHARS, revealed
+from imagemill.storage.base import UploadTarget
 from imagemill.storage.keys import check_key
 
 if TYPE_CHECKING:
     from imagemill.settings import StoreSettings
 
 # Proxies and trackers may add other query parameters; those are ignored.
-_SIGNED_EXTRAS = ("content_type", "filename")
+_SIGNED_EXTRAS = ("content_type", "filename", "bytes")
 
 
 class SignatureRefused(Exception):
@@ -26,13 +27,17 @@ class SignatureRefused(Exception):
 
 
 class SignedRequest(NamedTuple):
-    """A request that a valid URL allows; `expires` is in Unix seconds."""
+    """A request that a valid URL allows; `expires` is in Unix seconds.
+
+    `bytes` is the size that an upload must have, None for any within the limits.
+    """
 
     method: str
     key: str
     expires: int
     filename: str | None
     content_type: str | None
+    bytes: int | None
 
 
 class UrlSigner:
@@ -57,17 +62,21 @@ class UrlSigner:
         expires: int,
         filename: str | None = None,
         content_type: str | None = None,
+        size: int | None = None,
     ) -> str:
         """Return `{key}?expires=..&signature=..`, to be appended to the URL of the files route.
 
         `expires` is in Unix seconds. `filename` and `content_type` go into the answer's headers
         and are signed too, so that a holder of the URL cannot turn a picture into a web page.
+        `size` is that of an upload, in bytes.
         """
         query = {"expires": str(expires)}
         if content_type is not None:
             query["content_type"] = content_type
         if filename is not None:
             query["filename"] = filename
+        if size is not None:
+            query["bytes"] = str(size)
         query["signature"] = self._signature(method, key, query)
         return f"{quote(key)}?{urlencode(query, errors='replace', quote_via=quote)}"
 
@@ -90,7 +99,10 @@ class UrlSigner:
         expires = int(query["expires"])
         if expires < (time.time() if now is None else now):
             raise SignatureRefused("this URL has expired")
-        return SignedRequest(method, key, expires, query.get("filename"), query.get("content_type"))
+        size = int(query["bytes"]) if "bytes" in query else None
+        return SignedRequest(
+            method, key, expires, query.get("filename"), query.get("content_type"), size
+        )
 
     def _signature(self, method: str, key: str, query: Mapping[str, str]) -> str:
         fields = [method, key, query.get("expires", "")]
@@ -116,18 +128,20 @@ class ApiUrls:
         content_type: str | None = None,
     ) -> str:
         """Return a URL to read an object at for `expires_s` seconds. Raises InvalidKey."""
-        return self._signed("GET", key, expires_s, filename, content_type)
-
-    def put(self, key: str, expires_s: int, content_type: str) -> str:
-        """Return a URL to upload an object to for `expires_s` seconds. Raises InvalidKey."""
-        return self._signed("PUT", key, expires_s, None, content_type)
-
-    def _signed(
-        self, method: str, key: str, expires_s: int, filename: str | None, content_type: str | None
-    ) -> str:
         expires = int(time.time()) + expires_s
-        path = self._signer.path(method, check_key(key), expires, filename, content_type)
+        path = self._signer.path("GET", check_key(key), expires, filename, content_type)
         return f"{self._base_url}/files/{path}"
+
+    def put(
+        self, key: str, expires_s: int, content_type: str, size: int | None = None
+    ) -> UploadTarget:
+        """Return a request that uploads an object for `expires_s` seconds. Raises InvalidKey.
+
+        The API takes `size` bytes exactly, or any number within its limit for an image.
+        """
+        expires = int(time.time()) + expires_s
+        path = self._signer.path("PUT", check_key(key), expires, None, content_type, size)
+        return UploadTarget(f"{self._base_url}/files/{path}", "PUT", {"Content-Type": content_type})
 
 
 def open_signer(settings: StoreSettings) -> UrlSigner:

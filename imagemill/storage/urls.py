@@ -1,4 +1,4 @@
-"""URLs of results that answer without a key, and the time at which a signed URL ends."""
+"""URLs that clients read results and send uploads at without a key, and when they end."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
-from imagemill.storage.base import ObjectStore
+from imagemill.storage.base import ObjectStore, UploadTarget
 from imagemill.storage.signing import ApiUrls, open_signer
 
 if TYPE_CHECKING:
@@ -22,16 +22,16 @@ log = logging.getLogger(__name__)
 _CLOCK_SKEW_S = 60
 
 
-class ResultUrls:
+class ObjectUrls:
     """Signs URLs of objects for whoever holds them: of the API where it has a public URL.
 
-    Such a URL redirects to one of the store, which the API signs when it is asked. It so outlives
-    the store's credentials, which for roles end within hours. Without a public URL of the API it
-    is the store's own, and ends with them.
+    Such a URL of a result redirects to one of the store, which the API signs when it is asked. It
+    so outlives the store's credentials, which for roles end within hours. Without a public URL of
+    the API it is the store's own, and ends with them.
     """
 
     def __init__(self, store: ObjectStore, api: ApiUrls | None, expires_s: int) -> None:
-        """Sign URLs for `expires_s` seconds; without `api` by the store."""
+        """Sign URLs of results for `expires_s` seconds; without `api` by the store."""
         self._store = store
         self._api = api
         self._expires_s = expires_s
@@ -68,6 +68,16 @@ class ResultUrls:
                 return url
         return self.sign(key, result.get("content_type"))
 
+    def upload(self, key: str, expires_s: int, content_type: str, size: int | None) -> UploadTarget:
+        """Return a request that uploads an object for `expires_s` seconds.
+
+        A store cannot limit an upload of unknown size, so such a one goes through the API where
+        it has a public URL. May wait for the network, as `sign`. Raises as `sign`.
+        """
+        if size is None and self._api is not None:
+            return self._api.put(key, expires_s, content_type)
+        return self._store.upload_url(key, expires_s, content_type, size)
+
     def renewed(self, result: dict[str, Any]) -> dict[str, Any]:
         """Return an item's result with its current URL, where signing one needs no network.
 
@@ -80,7 +90,7 @@ class ResultUrls:
         return result if current == url else {**result, "url": current}
 
 
-def open_result_urls(settings: StoreSettings, store: ObjectStore) -> ResultUrls:
+def open_object_urls(settings: StoreSettings, store: ObjectStore) -> ObjectUrls:
     """Return the signer of result URLs that the settings choose.
 
     A folder's URLs are always the API's. Those of a bucket are if IMAGEMILL_PUBLIC_URL is set and
@@ -100,7 +110,7 @@ def open_result_urls(settings: StoreSettings, store: ObjectStore) -> ResultUrls:
             "IMAGEMILL_SIGNING_SECRET to one value for all APIs and processors",
             settings.public_url,
         )
-    return ResultUrls(store, api, settings.url_expires_s)
+    return ObjectUrls(store, api, settings.url_expires_s)
 
 
 def end_of(url: str) -> float | None:

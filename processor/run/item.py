@@ -32,7 +32,7 @@ from imagemill.settings import ProcessorSettings
 from imagemill.storage import (
     ObjectNotFound,
     StoreUnavailable,
-    open_result_urls,
+    open_object_urls,
     open_store,
     result_key,
 )
@@ -97,7 +97,7 @@ class ItemProcessor:
 
     def __init__(self, settings: ProcessorSettings) -> None:
         self._store = open_store(settings)
-        self._result_urls = open_result_urls(settings, self._store)
+        self._object_urls = open_object_urls(settings, self._store)
         self.models = ModelLoader.from_settings(settings)
         self._limits = ImageLimits(
             max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels
@@ -229,7 +229,7 @@ class ItemProcessor:
         stored = self._store.put(key, data, known.content_type)
         return {
             "key": key,
-            "url": self._result_urls.sign(key, known.content_type),
+            "url": self._object_urls.sign(key, known.content_type),
             "content_type": known.content_type,
             "bytes": stored.bytes,
             "sha256": stored.sha256,

@@ -161,6 +161,6 @@ async def result_url(api: Api, item: Item) -> str | None:
     """Return an absolute URL that answers the item's picture without a key; None without one."""
     if item.result is None or item.status is not JobStatus.SUCCEEDED:
         return None
-    if api.result_urls.blocks:
-        return await asyncio.to_thread(api.result_urls.current, item.result)
-    return api.result_urls.current(item.result)
+    if api.object_urls.blocks:
+        return await asyncio.to_thread(api.object_urls.current, item.result)
+    return api.object_urls.current(item.result)

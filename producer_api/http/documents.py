@@ -24,7 +24,9 @@ class UploadDocument(Document):
     url: str = Field(description="URL to send the image to, signed for this one upload")
     method: str = Field(description="HTTP method to send it with: PUT")
     headers: dict[str, str] = Field(description="headers that the request must have")
-    max_bytes: int = Field(ge=1, description="largest size of the image, bytes")
+    max_bytes: int = Field(
+        ge=1, description="largest size of the image in bytes; the only one if it was announced"
+    )
     expires_at: str = Field(description="time at which the URL ends, RFC 3339 in UTC")
 
 

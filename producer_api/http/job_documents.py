@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
-from imagemill.storage import ResultUrls
+from imagemill.storage import ObjectUrls
 from producer_api.read_model.records import JobRecord
 from schemas.errors import JobError
 from schemas.jobs import Item, ItemInput, JobState, JobStatus, Priority, Progress
@@ -50,7 +50,7 @@ class ItemDocument(Document):
     )
 
     @classmethod
-    def all_of(cls, record: JobRecord, urls: ResultUrls | None = None) -> list[dict[str, Any]]:
+    def all_of(cls, record: JobRecord, urls: ObjectUrls | None = None) -> list[dict[str, Any]]:
         """Make the documents of a job's items, as JSON values; `urls` renews those of results."""
         path = f"/v1/jobs/{record.state.job_id}/items/"
         inputs, known_inputs = record.inputs, len(record.inputs)
@@ -105,7 +105,7 @@ class _JobFields(Document):
     )
 
     @classmethod
-    def of(cls, record: JobRecord, urls: ResultUrls | None = None) -> dict[str, Any]:
+    def of(cls, record: JobRecord, urls: ObjectUrls | None = None) -> dict[str, Any]:
         """Make the document of a job, as JSON values; optional fields only where they are set.
 
         `urls` renews the URLs of results, which may have expired since they were signed.
@@ -135,7 +135,7 @@ JobDocument = create_model(
     "JobDocument", __base__=_JobFields, __doc__=_JobFields.__doc__, **_OPTIONAL
 )
 
-_DERIVED: dict[str, Callable[[JobRecord, ResultUrls | None], Any]] = {
+_DERIVED: dict[str, Callable[[JobRecord, ObjectUrls | None], Any]] = {
     "id": lambda record, _: record.state.job_id,
     "progress": lambda record, _: record.state.progress.__dict__,
     "items": ItemDocument.all_of,

@@ -11,6 +11,7 @@ from imagemill.storage.asynchronous import AsyncStore
 from producer_api.http.forms import InputBody
 from producer_api.http.multipart import too_many_items
 from producer_api.http.problems import Problem, field_problem
+from producer_api.ids import size_of_upload
 from producer_api.jobs.limits import RequestLimits
 from producer_api.jobs.plan import ResolvedOperations
 from producer_api.jobs.staging import StagedImage, Staging
@@ -69,6 +70,14 @@ async def _named_input(entry: InputBody, store: AsyncStore, limits: RequestLimit
         if stat.bytes > limits.image.max_bytes:
             raise Problem(
                 413, str(ErrorCode.IMAGE_TOO_LARGE), f"Upload {entry.upload_id} is too large."
+            )
+        promised = size_of_upload(entry.upload_id)
+        # The store refused another size if it verifies signed headers, which not every one does.
+        if promised is not None and stat.bytes != promised:
+            raise field_problem(
+                "inputs",
+                f"upload {entry.upload_id} has {stat.bytes} bytes, not {promised} as announced",
+                code="upload_size_differs",
             )
         with await store.open(key) as file:
             facts = check_image(file, entry.filename, limits.image)

@@ -27,10 +27,10 @@ async def cancel_job(request: web.Request) -> web.Response:
         raise already_ended(record.state.status)
     record = await api.canceller.cancel(record)
     if record.state.status is JobStatus.CANCELLED:
-        return json_answer(JobDocument.of(record, api.result_urls))
+        return json_answer(JobDocument.of(record, api.object_urls))
     if record.state.status.ended:
         raise already_ended(record.state.status)
-    return json_answer(JobDocument.of(record, api.result_urls), status=202)
+    return json_answer(JobDocument.of(record, api.object_urls), status=202)
 
 
 def already_ended(status: JobStatus) -> Problem:

@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from imagemill.storage import ResultUrls
+from imagemill.storage import ObjectUrls
 from producer_api.context import API, Api
 from producer_api.http.job_documents import JobDocument
 from producer_api.http.query import job_id_of, unknown_job, whole_number
@@ -64,7 +64,7 @@ async def _stream(api: Api, response: web.StreamResponse, record: JobRecord, see
             if now is None:
                 return
             if now.state.revision > seen:
-                await response.write(_event(now, sent, api.result_urls))
+                await response.write(_event(now, sent, api.object_urls))
                 sent, seen = now, now.state.revision
             if now.state.status.ended or change is None:
                 await response.write_eof()
@@ -74,7 +74,7 @@ async def _stream(api: Api, response: web.StreamResponse, record: JobRecord, see
                 await response.write(b": waiting\n\n")
 
 
-def _event(record: JobRecord, before: JobRecord | None, urls: ResultUrls) -> bytes:
+def _event(record: JobRecord, before: JobRecord | None, urls: ObjectUrls) -> bytes:
     """Make an event: `finished` at the end, `status` when that changed, else `progress`."""
     view = JobDocument.of(record, urls)
     if record.state.status.ended:

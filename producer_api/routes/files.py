@@ -1,4 +1,4 @@
-"""Objects of the folder store under signed URLs: read, and upload."""
+"""Objects under signed URLs of the API: read, and upload."""
 
 from __future__ import annotations
 
@@ -34,6 +34,14 @@ async def put_file(request: web.Request) -> web.Response:
         incoming = staging.begin(int(index), None)
         async for chunk in body_chunks(request):
             incoming.write(chunk)
+            if signed.bytes is not None and incoming.bytes > signed.bytes:
+                break
+        if signed.bytes is not None and incoming.bytes != signed.bytes:
+            raise Problem(
+                422,
+                "upload_size_differs",
+                f"This URL takes an image of exactly {signed.bytes} bytes.",
+            )
         incoming.end()
         await staging.commit()
         staging.keep()
@@ -63,7 +71,7 @@ def _verified(request: web.Request, api: Api) -> SignedRequest:
 
 
 _SIGNED = {"expires": {"type": "integer"}, "signature": TEXT}
-_GET_DOCS = Docs(query=_SIGNED, headers=CONDITIONAL_HEADERS, answers=FILE_ANSWERS)
+_GET_DOCS = Docs(query=_SIGNED, headers=CONDITIONAL_HEADERS, answers={**FILE_ANSWERS, 302: None})
 _PUT_DOCS = Docs(query=_SIGNED, answers={204: None})
 
 ROUTES = (

@@ -95,7 +95,7 @@ async def _accepted(request: web.Request, api: Api, submission: Submission) -> w
         if not record.state.status.ended:
             record = await api.read_model.wait_ended(record.state.job_id, wait_s) or record
     status = 200 if record.state.status.ended else 202
-    return json_answer(JobDocument.of(record, api.result_urls), status=status, headers=headers)
+    return json_answer(JobDocument.of(record, api.object_urls), status=status, headers=headers)
 
 
 async def get_job(request: web.Request) -> web.Response:
@@ -139,7 +139,7 @@ async def list_jobs(request: web.Request) -> web.Response:
     records, following = await api.read_model.list(wanted, limit, _cursor(request))
     return json_answer(
         {
-            "jobs": [JobDocument.of(record, api.result_urls) for record in records],
+            "jobs": [JobDocument.of(record, api.object_urls) for record in records],
             "next_cursor": following.encode() if following else None,
         }
     )

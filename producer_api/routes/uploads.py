@@ -1,7 +1,8 @@
-"""Uploads beside a job's request: straight to S3, or to a signed URL of this server."""
+"""Uploads beside a job's request: straight to the store, or to a signed URL of this server."""
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import Literal
 
@@ -10,14 +11,17 @@ from pydantic import Field
 
 from imagemill.images.formats import FORMATS
 from imagemill.storage import loose_upload_key
+from imagemill.storage.urls import end_of
 from producer_api.context import API
 from producer_api.http.body import read_body
 from producer_api.http.documents import UploadDocument
 from producer_api.http.forms import parse_json
+from producer_api.http.problems import Problem
 from producer_api.http.query import json_answer
 from producer_api.http.routing import Docs, Route
-from producer_api.ids import new_id
+from producer_api.ids import new_id, sized_upload_id
 from schemas.base import Strict
+from schemas.errors import ErrorCode
 from schemas.times import from_epoch
 
 # Seconds that a URL to upload to is valid.
@@ -31,6 +35,11 @@ class UploadBody(Strict):
     content_type: Literal[_CONTENT_TYPES] = Field(  # type: ignore[valid-type]
         "image/jpeg", description="media type of the image"
     )
+    bytes: int | None = Field(
+        None,
+        ge=1,
+        description="size of the image in bytes, which the upload must then have exactly",
+    )
 
 
 async def create_upload(request: web.Request) -> web.Response:
@@ -38,16 +47,28 @@ async def create_upload(request: web.Request) -> web.Response:
     api = request.app[API]
     raw = await read_body(request, api.settings.max_field_bytes)
     body = parse_json(raw or b"{}", UploadBody)
-    upload_id = new_id()
-    target = await api.store.upload_url(loose_upload_key(upload_id), _LIFETIME_S, body.content_type)
+    if body.bytes is not None and body.bytes > api.settings.max_image_bytes:
+        raise Problem(
+            413,
+            str(ErrorCode.IMAGE_TOO_LARGE),
+            f"An image may have {api.settings.max_image_bytes} bytes at most.",
+        )
+    upload_id = sized_upload_id(new_id(), body.bytes)
+    # Signing may have to renew the store's credentials first.
+    target = await asyncio.to_thread(
+        api.object_urls.upload,
+        loose_upload_key(upload_id), _LIFETIME_S, body.content_type, body.bytes,
+    )  # fmt: skip
+    # The store's credentials may end before the lifetime that was asked for.
+    ends = end_of(target.url) or time.time() + _LIFETIME_S
     return json_answer(
         {
             "upload_id": upload_id,
             "url": target.url,
             "method": target.method,
             "headers": target.headers,
-            "max_bytes": api.settings.max_image_bytes,
-            "expires_at": from_epoch(time.time() + _LIFETIME_S),
+            "max_bytes": body.bytes or api.settings.max_image_bytes,
+            "expires_at": from_epoch(ends),
         },
         status=201,
     )

@@ -176,3 +176,10 @@ def test_an_upload_url_says_what_the_client_must_send(store: ObjectStore) -> Non
     target = store.upload_url("uploads/j/0", 60, "image/png")
     assert (target.method, target.headers) == ("PUT", {"Content-Type": "image/png"})
     assert "/uploads/j/0?" in target.url
+
+
+def test_an_upload_of_known_size_is_said_to_need_it(store: ObjectStore) -> None:
+    target = store.upload_url("uploads/j/0", 60, "image/png", 1234)
+    assert target.method == "PUT"
+    assert target.headers["Content-Type"] == "image/png"
+    assert "/uploads/j/0?" in target.url

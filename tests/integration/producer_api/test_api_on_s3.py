@@ -1,4 +1,4 @@
-"""The API on an S3 server: results by URLs of ours."""
+"""The API on an S3 server: results by URLs of ours, uploads bound to their size."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import requests
 
-from imagemill.storage import open_result_urls, open_signer, open_store
+from imagemill.storage import open_object_urls, open_signer, open_store
 from imagemill.storage.urls import end_of
+from schemas.times import to_epoch
 from tests.support.api import RunningApi, Topics
 from tests.support.pictures import picture
 from tests.support.s3 import Bucket, s3_bucket
@@ -54,7 +55,7 @@ def test_a_result_s_url_redirects_to_one_that_is_signed_when_asked(
     store = open_store(api.settings)
     data = picture("png")
     store.put(KEY, data, "image/png")
-    url = open_result_urls(api.settings, store).sign(KEY, "image/png")
+    url = open_object_urls(api.settings, store).sign(KEY, "image/png")
     assert url.startswith(f"{PUBLIC}/files/{KEY}?")
     path = url.removeprefix(PUBLIC)
 
@@ -84,3 +85,66 @@ def test_no_url_of_ours_opens_another_object_or_lives_for_ever(
     never = open_signer(api.settings).path("GET", "results/never/0.png", int(time.time()) + 60)
     head = api.session.head(f"{api.url}/files/{never}", timeout=DEADLINE_S)
     assert head.status_code == 404
+
+
+def upload(api: RunningApi, data: bytes, sent: bytes, **body: Any) -> requests.Response:
+    """Announce an upload of `data`, send `sent` to its URL, and name it in a job."""
+    asked = {"content_type": "image/png", "bytes": len(data)} | body
+    target = api.post("/v1/uploads", json=asked).json()
+    url = target["url"].replace(PUBLIC, api.url)
+    headers = target["headers"] | {"Content-Length": str(len(sent))}
+    requests.request(target["method"], url, data=sent, headers=headers, timeout=DEADLINE_S)
+    inputs = [{"upload_id": target["upload_id"]}]
+    return api.post("/v1/jobs", json={"operation": "detect-objects", "inputs": inputs})
+
+
+def test_an_upload_is_what_was_announced(on_s3: Callable[..., RunningApi], bucket: Bucket) -> None:
+    """moto verifies no signed header, so only the API can refuse these."""
+    api = on_s3(public_url=PUBLIC, max_image_bytes=10_000)
+    image = picture("png")
+    small = api.post("/v1/uploads", json={"content_type": "image/png", "bytes": len(image)})
+    target = small.json()
+    assert target["url"].startswith(f"{bucket.url}/{bucket.name}/some/prefix/uploads/")
+    assert target["max_bytes"] == len(image)
+    ends = end_of(target["url"])
+    assert ends is not None and to_epoch(target["expires_at"]) == ends
+
+    assert upload(api, image, image).status_code == 202
+    for sent in (image + b"more", image[:-1]):
+        answer = upload(api, image, sent)
+        assert (answer.status_code, answer.json()["code"]) == (422, "upload_size_differs")
+    page = b"<script>".ljust(len(image))
+    assert upload(api, page, page).status_code == 415
+    large = api.post("/v1/uploads", json={"bytes": 10_001})
+    assert (large.status_code, large.json()["code"]) == (413, "image_too_large")
+    assert api.post("/v1/uploads", json={"bytes": 0}).status_code == 422
+
+
+def test_an_upload_of_unknown_size_is_stopped_at_the_limit(
+    on_s3: Callable[..., RunningApi], bucket: Bucket
+) -> None:
+    api = on_s3(public_url=PUBLIC, max_image_bytes=10_000)
+    before = bucket.all_keys()
+    target = api.post("/v1/uploads", json={"content_type": "image/png"}).json()
+    assert target["url"].startswith(f"{PUBLIC}/files/uploads/")
+    path = target["url"].removeprefix(PUBLIC)
+    assert api.put(path, data=picture("png") + bytes(20_000)).status_code == 413
+    assert bucket.all_keys() == before
+    assert api.put(path, data=picture("png")).status_code == 204
+    inputs = [{"upload_id": target["upload_id"]}]
+    job = api.post("/v1/jobs", json={"operation": "detect-objects", "inputs": inputs})
+    assert job.status_code == 202
+
+
+def test_a_url_of_ours_takes_the_announced_size_alone(serve: Serve) -> None:
+    api, _ = serve()
+    image = picture("png")
+    asked = {"content_type": "image/png", "bytes": len(image)}
+    target = api.post("/v1/uploads", json=asked).json()
+    path = target["url"].removeprefix("http://localhost:0")
+    for sent in (image + b"more", image[:-1], b""):
+        answer = api.put(path, data=sent)
+        assert (answer.status_code, answer.json()["code"]) == (422, "upload_size_differs")
+    assert api.stored_files() == []
+    assert api.put(path.replace(f"bytes={len(image)}", "bytes=5"), data=image).status_code == 403
+    assert api.put(path, data=image).status_code == 204

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-from producer_api.ids import id_of_key, is_job_id, new_id
+from producer_api.ids import id_of_key, is_job_id, new_id, size_of_upload, sized_upload_id
 from schemas.jobs import CLIENT_JOB_ID, JobId
 
 
@@ -36,3 +36,12 @@ def test_ids_that_no_job_may_have(text: str) -> None:
 @given(st.from_regex(CLIENT_JOB_ID, fullmatch=True))
 def test_an_id_that_a_client_may_choose_is_one_that_events_carry(text: str) -> None:
     assert TypeAdapter(JobId).validate_python(text) == text
+
+
+def test_an_upload_s_id_says_the_size_that_it_promises() -> None:
+    upload_id = new_id()
+    assert size_of_upload(sized_upload_id(upload_id, 1234)) == 1234
+    assert is_job_id(sized_upload_id(upload_id, 10**11))
+    assert sized_upload_id(upload_id, None) == upload_id
+    for other in (upload_id, "order-77-12b", f"{upload_id}-b", f"{upload_id}-1b-2b"):
+        assert size_of_upload(other) is None

@@ -13,7 +13,7 @@ import pytest
 from botocore.credentials import Credentials, RefreshableCredentials
 
 from imagemill.settings import ApiSettings
-from imagemill.storage import ResultUrls, open_result_urls, open_store
+from imagemill.storage import ObjectUrls, open_object_urls, open_store
 from imagemill.storage.s3_client import S3Client
 from imagemill.storage.urls import end_of
 
@@ -29,10 +29,10 @@ CLUSTER = {"kafka_bootstrap_servers": "kafka.example:9092"}
 DAY_S = 24 * 3600
 
 
-def urls_of(home: Path, **settings: Any) -> ResultUrls:
+def urls_of(home: Path, **settings: Any) -> ObjectUrls:
     """The URLs of an API with these settings; nothing is sent to its store."""
     known = ApiSettings(_env_file=None, home=home, **settings)
-    return open_result_urls(known, open_store(known))
+    return open_object_urls(known, open_store(known))
 
 
 def left_s(url: str) -> float:
@@ -153,3 +153,30 @@ def test_documents_renew_urls_only_where_that_needs_no_network(tmp_path: Path) -
 )
 def test_the_end_of_a_signed_url_is_read_from_it(query: str, ends: int | None) -> None:
     assert end_of(f"https://store.example/a.png?{query}") == ends
+
+
+def signed_headers(url: str) -> list[str]:
+    return parse_qs(urlsplit(url).query)["X-Amz-SignedHeaders"][0].split(";")
+
+
+def test_an_upload_of_known_size_goes_to_the_bucket_bound_to_size_and_type(tmp_path: Path) -> None:
+    urls = urls_of(tmp_path, **BUCKET, **PUBLIC)
+    target = urls.upload("uploads/00/~a.0", 3600, "image/png", 1234)
+    assert urlsplit(target.url).hostname == "pictures.s3.amazonaws.com"
+    assert target.headers == {"Content-Type": "image/png", "Content-Length": "1234"}
+    assert signed_headers(target.url) == ["content-length", "content-type", "host"]
+
+
+def test_an_upload_of_unknown_size_goes_through_the_api_which_limits_it(tmp_path: Path) -> None:
+    key = "uploads/00/~a.0"
+    public = urls_of(tmp_path, **BUCKET, **PUBLIC).upload(key, 3600, "image/png", None)
+    assert public.url.startswith(f"https://images.example/api/files/{key}?")
+    direct = urls_of(tmp_path, **BUCKET).upload(key, 3600, "image/png", None)
+    assert urlsplit(direct.url).hostname == "pictures.s3.amazonaws.com"
+    assert signed_headers(direct.url) == ["content-type", "host"]
+
+
+def test_an_upload_s_url_ends_with_the_store_s_credentials(tmp_path: Path) -> None:
+    urls = urls_of(tmp_path, **BUCKET, aws_session_token="token")
+    target = urls.upload("uploads/00/~a.0", 2 * 3600, "image/png", 5)
+    assert left_s(target.url) == pytest.approx(3600, abs=5)
