@@ -58,11 +58,16 @@ def _event(model: type[BaseModel], kind: str | None = None) -> Message:
     return Message(model.__name__, model, _first_paragraph(model), kind or model.TYPE)
 
 
+def _document(model: type[BaseModel]) -> Message:
+    return Message(model.__name__, model, _first_paragraph(model))
+
+
 def _first_paragraph(model: type[BaseModel]) -> str:
     return " ".join((model.__doc__ or "").split("\n\n")[0].split())
 
 
-_EVENTS = {kind: _event(model) for kind, model in (events.EVENTS | webhooks.WEBHOOK_EVENTS).items()}
+_KINDS = events.EVENTS | webhooks.WEBHOOK_EVENTS | webhooks.WEBHOOK_COMMANDS
+_EVENTS = {kind: _event(model) for kind, model in _KINDS.items()}
 _OF = {message.name: message for message in _EVENTS.values()}
 _STATE = _event(JobState, cloudevents.STATE_TYPE)
 _ITEM = _event(Item, cloudevents.ITEM_TYPE)
@@ -86,11 +91,15 @@ MESSAGES: Mapping[Topic, tuple[Message, ...]] = {
     topics.JOBS_STATE: (_STATE, _ITEM),
     topics.JOBS_RESULTS: (_OF["JobFinished"],),
     topics.JOBS_DEAD_LETTER: (_DEAD,),
+    topics.WEBHOOKS_ENDPOINTS: (_document(webhooks.WebhookEndpoint),),
+    topics.WEBHOOKS_ENDPOINT_STATUS: (_document(webhooks.EndpointStatus),),
+    topics.WEBHOOKS_COMMANDS: (_OF["WebhookReplay"], _OF["WebhookTest"]),
     topics.WEBHOOKS_RETRY: (_OF["WebhookDelivery"],),
+    **dict.fromkeys(topics.WEBHOOKS_DELAYS.values(), (_OF["WebhookDelivery"],)),
     topics.WEBHOOKS_DEAD_LETTER: (_OF["WebhookDelivery"],),
     topics.WEBHOOKS_ATTEMPTS: (_OF["WebhookAttempt"],),
-    topics.WORKERS_HEARTBEATS: (Message("Heartbeat", Heartbeat, _first_paragraph(Heartbeat)),),
-    topics.TEMPLATES: (Message("Template", Template, _first_paragraph(Template)),),
+    topics.WORKERS_HEARTBEATS: (_document(Heartbeat),),
+    topics.TEMPLATES: (_document(Template),),
 }
 # The events that a client may write itself, see docs/events.md; imagemill alone writes the rest.
 _OPEN = {

@@ -16,15 +16,13 @@ from notifier.bodies import running_delivery
 from notifier.delivery import DeliveryTask
 from notifier.host_limits import HostLimits
 from schemas.cloudevents import decode_state
-from schemas.jobs import JobState, JobStatus, Progress, WebhookEvent
+from schemas.jobs import ENDING_EVENTS, JOB_EVENTS, JobState, JobStatus, Progress, WebhookEvent
 from schemas.webhooks import WebhookDelivery
 
 # A state is decoded only if these bytes are in it: most jobs ask for no such event, and most have
 # ended. Derived from the enum, so that no event can be missing here.
 _RUNNING = f'"status":"{JobStatus.RUNNING}"'.encode()
-_SUBSCRIBED = tuple(
-    f'"{event}"'.encode() for event in WebhookEvent if event is not WebhookEvent.FINISHED
-)
+_SUBSCRIBED = tuple(f'"{event}"'.encode() for event in JOB_EVENTS if event not in ENDING_EVENTS)
 # Jobs whose last progress is remembered; the oldest are forgotten, and their events may repeat.
 _MAX_REMEMBERED_JOBS = 10_000
 

@@ -12,7 +12,17 @@ from schemas.events import EVENTS, AnyEvent, ItemQueued, JobFinished, JobSubmitt
 from schemas.jobs import MAX_WEIGHT, Item, Job, JobState
 from schemas.times import now
 from schemas.topics import MAX_MESSAGE_BYTES
-from schemas.webhooks import WEBHOOK_EVENTS, WebhookAttempt, WebhookDelivery
+from schemas.webhooks import (
+    WEBHOOK_COMMANDS,
+    WEBHOOK_EVENTS,
+    EndpointStatus,
+    WebhookAttempt,
+    WebhookDelivery,
+    WebhookEndpoint,
+    WebhookRecord,
+    WebhookReplay,
+    WebhookTest,
+)
 
 Headers = list[tuple[str, bytes]]
 SOURCE_DEFAULT = "/imagemill"
@@ -55,11 +65,12 @@ class UnknownType(DecodeError):
     """The message's event type is not known to this version."""
 
 
-def encode(event: AnyEvent, source: str = SOURCE_DEFAULT) -> Encoded:
+def encode(event: AnyEvent | WebhookRecord, source: str = SOURCE_DEFAULT) -> Encoded:
     """Encode an event."""
+    subject = event.subject if isinstance(event, WebhookRecord) else event.job_id
     # JobFinished is public: its readers find every field, also those that are null.
     terminal = isinstance(event, JobFinished)
-    headers = _headers(event.TYPE, event.event_id, event.job_id, source, event.trace)
+    headers = _headers(event.TYPE, event.event_id, subject, source, event.trace)
     if isinstance(event, ItemQueued):
         headers += _share_headers(event.job)
     elif isinstance(event, JobSubmitted):
@@ -168,6 +179,36 @@ def decode_webhook(
         DecodeError: no type, no value, or a value that does not fit the type.
     """
     return _parsed(*_model(headers, WEBHOOK_EVENTS), value)
+
+
+def decode_webhook_command(
+    headers: Iterable[tuple[str, bytes]] | None, value: bytes | None
+) -> WebhookReplay | WebhookTest:
+    """Decode the command on webhooks in a message.
+
+    Raises:
+        UnknownType: its type is no command.
+        DecodeError: no type, no value, or a value that does not fit the type.
+    """
+    return _parsed(*_model(headers, WEBHOOK_COMMANDS), value)
+
+
+def decode_endpoint(value: bytes) -> WebhookEndpoint:
+    """Decode a webhook endpoint from its record.
+
+    Raises:
+        DecodeError: it is not one.
+    """
+    return _parsed("webhook endpoint", WebhookEndpoint, value)
+
+
+def decode_endpoint_status(value: bytes) -> EndpointStatus:
+    """Decode an endpoint's status from its record.
+
+    Raises:
+        DecodeError: it is not one.
+    """
+    return _parsed("endpoint status", EndpointStatus, value)
 
 
 def decode_state(value: bytes) -> JobState:

@@ -63,7 +63,7 @@ class Priority(StrEnum):
 
 
 class WebhookEvent(StrEnum):
-    """An event of a job that can be posted to its webhook."""
+    """The type of an event that can be posted to webhooks."""
 
     STARTED = "job.started"
     """The first item was seen to run."""
@@ -71,6 +71,16 @@ class WebhookEvent(StrEnum):
     """More items of a running batch have ended."""
     FINISHED = "job.finished"
     """The job has ended: succeeded, failed or cancelled."""
+    FAILED = "job.failed"
+    """The job has ended with status failed; posted beside job.finished."""
+    ENDPOINT_DISABLED = "endpoint.disabled"
+    """The notifier has disabled another endpoint of the same owner."""
+
+
+# Types that are about a job, which its own webhook can ask for.
+JOB_EVENTS = tuple(event for event in WebhookEvent if event.startswith("job."))
+# Of these, the ones that its end causes.
+ENDING_EVENTS = (WebhookEvent.FINISHED, WebhookEvent.FAILED)
 
 
 class WebhookStyle(StrEnum):
@@ -111,7 +121,7 @@ class ItemInput(Frozen):
 
 
 # A list of webhook events: a job of a newer writer may name one that this version never posts.
-_WebhookEvents = tuple[Annotated[WebhookEvent | str, Field(union_mode="left_to_right")], ...]
+WebhookEvents = tuple[Annotated[WebhookEvent | str, Field(union_mode="left_to_right")], ...]
 _WebhookStyle = Annotated[WebhookStyle | str, Field(union_mode="left_to_right")]
 
 
@@ -119,7 +129,7 @@ class Webhook(Frozen):
     """The URL to post a job's events to."""
 
     url: str = Field(description="Absolute http or https URL that gets a POST for each event.")
-    events: _WebhookEvents = Field(
+    events: WebhookEvents = Field(
         (WebhookEvent.FINISHED,), description="Events to post; unknown ones are never posted."
     )
     style: _WebhookStyle | None = Field(

@@ -87,7 +87,46 @@ JOBS_DEAD_LETTER = Topic(
     30 * DAY_MS,
     partitions=Partitions.ONE,
 )
+WEBHOOKS_ENDPOINTS = Topic(
+    "webhooks.endpoints",
+    "endpoint id",
+    "endpoints as their owners set them",
+    None,
+    partitions=Partitions.ONE,
+)
+WEBHOOKS_ENDPOINT_STATUS = Topic(
+    "webhooks.endpoint-status",
+    "endpoint id",
+    "endpoints that fail or were disabled for it",
+    None,
+    partitions=Partitions.ONE,
+)
+WEBHOOKS_COMMANDS = Topic(
+    "webhooks.commands",
+    "delivery id or endpoint id",
+    "replays and test events",
+    7 * DAY_MS,
+    partitions=Partitions.ONE,
+)
 WEBHOOKS_RETRY = Topic("webhooks.retry", "delivery id", "deliveries to try again", 30 * DAY_MS)
+# Each record of one of these waits for the same time, so a partition is in the order of due times.
+# Longer waits are made up of several. All are kept for 30 days, far longer than the longest wait.
+WEBHOOKS_DELAYS: Mapping[int, Topic] = {
+    seconds: Topic(
+        f"webhooks.retry.{name}",
+        "delivery id",
+        f"deliveries that wait for {name}",
+        30 * DAY_MS,
+        partitions=Partitions.ONE,
+    )
+    for name, seconds in (
+        ("1m", 60),
+        ("5m", 300),
+        ("30m", 1800),
+        ("2h", 7200),
+        ("10h", 36_000),
+    )
+}
 WEBHOOKS_DEAD_LETTER = Topic(
     "webhooks.dead-letter",
     "delivery id",
@@ -97,7 +136,7 @@ WEBHOOKS_DEAD_LETTER = Topic(
 )
 WEBHOOKS_ATTEMPTS = Topic(
     "webhooks.attempts",
-    "delivery id",
+    "endpoint id, else delivery id",
     "every attempt",
     30 * DAY_MS,
     partitions=Partitions.ONE,
@@ -121,7 +160,11 @@ TOPICS: tuple[Topic, ...] = (
     JOBS_STATE,
     JOBS_RESULTS,
     JOBS_DEAD_LETTER,
+    WEBHOOKS_ENDPOINTS,
+    WEBHOOKS_ENDPOINT_STATUS,
+    WEBHOOKS_COMMANDS,
     WEBHOOKS_RETRY,
+    *WEBHOOKS_DELAYS.values(),
     WEBHOOKS_DEAD_LETTER,
     WEBHOOKS_ATTEMPTS,
     WORKERS_HEARTBEATS,

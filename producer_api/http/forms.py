@@ -8,14 +8,22 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, TypeVar
 
 import orjson
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    WithJsonSchema,
+    model_validator,
+)
 from pydantic import Strict as StrictMode
 
 from imagemill.net.url import parse_url
 from producer_api.http.problems import Problem, field_problem
 from producer_api.http.query import whole_number
 from schemas.base import Array, Strict, given
-from schemas.jobs import CLIENT_JOB_ID, Priority, WebhookEvent
+from schemas.jobs import CLIENT_JOB_ID, JOB_EVENTS, Priority, WebhookEvent
 from schemas.templates import MAX_JSON_DEPTH, MAX_STEPS, FreeJson, StepBody
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -56,11 +64,25 @@ class InputBody(Strict):
         return self
 
 
+def _job_event(event: WebhookEvent) -> WebhookEvent:
+    if event not in JOB_EVENTS:
+        raise ValueError(f"{event} is posted to endpoints of /v1/webhooks only")
+    return event
+
+
+_JobEvent = Annotated[
+    WebhookEvent,
+    StrictMode(False),
+    AfterValidator(_job_event),
+    WithJsonSchema({"type": "string", "enum": [event.value for event in JOB_EVENTS]}),
+]
+
+
 class WebhookBody(Strict):
     """The URL to post the job's events to."""
 
     url: HttpUrl = Field(description="Absolute http or https URL.")
-    events: Array[JsonEnum[WebhookEvent]] = Field(
+    events: Array[_JobEvent] = Field(
         (WebhookEvent.FINISHED,), min_length=1, description="Events to post; the end by default."
     )
 

@@ -17,7 +17,12 @@ from schemas.errors import ErrorCode, JobError
 from schemas.events import EVENTS, ItemFinished, JobFinished
 from schemas.jobs import NOT_PUBLISHED, FinishedJob, Item, Job, JobState, JobStatus, Progress
 from schemas.templates import Template
-from schemas.webhooks import WEBHOOK_EVENTS
+from schemas.webhooks import (
+    WEBHOOK_COMMANDS,
+    WEBHOOK_EVENTS,
+    EndpointStatus,
+    WebhookEndpoint,
+)
 from schemas.workers import Heartbeat
 from tests.support.facts import Reader, cancel, item_fact, job
 
@@ -25,6 +30,9 @@ SAMPLES = Path(__file__).parent / "samples"
 PUBLISHED = (
     *EVENTS.values(),
     *WEBHOOK_EVENTS.values(),
+    *WEBHOOK_COMMANDS.values(),
+    WebhookEndpoint,
+    EndpointStatus,
     *(spec.params for spec in BUILTIN),
     JobState,
     Item,

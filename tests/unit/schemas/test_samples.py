@@ -14,7 +14,7 @@ import pytest
 
 from schemas import cloudevents
 from schemas.events import EVENTS, JobSubmitted
-from schemas.webhooks import WEBHOOK_EVENTS
+from schemas.webhooks import WEBHOOK_COMMANDS, WEBHOOK_EVENTS
 
 SAMPLES = sorted((Path(__file__).parent / "samples").glob("*.json"))
 _STATE = "io.imagemill.job.state.v1"
@@ -32,6 +32,8 @@ def _decode(headers: list[tuple[str, bytes]], value: bytes) -> Any:
         return cloudevents.decode_state(value)
     if kind == _ITEM:
         return cloudevents.decode_item(value)
+    if kind in WEBHOOK_COMMANDS:
+        return cloudevents.decode_webhook_command(headers, value)
     return (
         cloudevents.decode_webhook(headers, value)
         if kind in WEBHOOK_EVENTS
@@ -85,7 +87,7 @@ def test_ids_of_repeats_do_not_change_between_versions(path: Path) -> None:
 
 def test_every_event_has_a_sample() -> None:
     sampled = {cloudevents.event_type(_read(path)[0]) for path in SAMPLES}
-    assert {*EVENTS, *WEBHOOK_EVENTS, _STATE, _ITEM} <= sampled
+    assert {*EVENTS, *WEBHOOK_EVENTS, *WEBHOOK_COMMANDS, _STATE, _ITEM} <= sampled
 
 
 def test_the_smallest_job_that_a_client_may_publish_itself() -> None:
