@@ -10,6 +10,8 @@ from imagemill.kafka.producer import AsyncProducer
 from imagemill.settings import ApiSettings
 from imagemill.storage import ObjectUrls, UrlSigner
 from imagemill.storage.asynchronous import AsyncStore
+from producer_api.access.caller import caller_of
+from producer_api.access.visible import VisibleJobs
 from producer_api.jobs.cancellation import Canceller
 from producer_api.jobs.consumer_lag import ConsumerLag
 from producer_api.jobs.submit import Submitter
@@ -32,3 +34,9 @@ class Api:
 
 
 API = web.AppKey("api", Api)
+
+
+def jobs_of(request: web.Request) -> VisibleJobs:
+    """Return the jobs and templates that the caller of a request sees; those of others are not
+    there, so that no handler has to remember to look at a job's owner."""
+    return VisibleJobs(request.app[API].read_model, caller_of(request))

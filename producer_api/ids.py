@@ -27,9 +27,13 @@ def is_job_id(text: str) -> bool:
     return _CLIENT_ID.fullmatch(text) is not None
 
 
-def id_of_key(key: str) -> str:
-    """Derive the job id of an Idempotency-Key; every API process derives the same one."""
-    return str(uuid.uuid5(_KEY_NAMESPACE, key))
+def id_of_key(key: str, owner: str | None) -> str:
+    """Derive the job id of an owner's Idempotency-Key; every API process derives the same one.
+
+    Two owners may use one key: each has a namespace of its own.
+    """
+    namespace = _KEY_NAMESPACE if owner is None else uuid.uuid5(_KEY_NAMESPACE, owner)
+    return str(uuid.uuid5(namespace, key))
 
 
 def sized_upload_id(upload_id: str, size: int | None) -> str:

@@ -92,6 +92,9 @@ class JobClaimed(Event):
     at: Timestamp = Field(
         min_length=1, description="Time of the claim, RFC 3339 in UTC; it counts for 10 minutes."
     )
+    owner: str | None = Field(
+        None, description="Owner of the job to make; the claims of others are refused, not joined."
+    )
 
     @property
     def event_id(self) -> str:

@@ -118,6 +118,14 @@ class ItemInput(Frozen):
     sha256: str | None = Field(
         None, description="SHA-256 of a stored image, 64 hexadecimal digits."
     )
+    pixels: int | None = Field(
+        None,
+        ge=0,
+        description=(
+            "Pixels of a stored image, width times height, which daily quotas count; null for a "
+            "URL."
+        ),
+    )
 
 
 # A list of webhook events: a job of a newer writer may name one that this version never posts.

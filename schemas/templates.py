@@ -1,7 +1,8 @@
-"""Templates: named operations with params, as the topic `templates` holds them by name."""
+"""Templates: named operations with params, as the topic `templates` holds them by their keys."""
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, GetJsonSchemaHandler, model_validator
@@ -13,6 +14,25 @@ from schemas.base import Array, Strict
 # they go, and an event nests it a few levels deeper.
 MAX_JSON_DEPTH = 32
 MAX_STEPS = 16
+# Without a slash, since that separates an owner from the name on the topic.
+TEMPLATE_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+_NAME = re.compile(TEMPLATE_NAME.strip("^$"))
+
+
+def is_template_name(text: str) -> bool:
+    """Return whether a template may have this name."""
+    return _NAME.fullmatch(text) is not None
+
+
+def template_key(owner: str | None, name: str) -> str:
+    """Return the message key of a template: its name, or "owner/name" if it belongs to one."""
+    return name if owner is None else f"{owner}/{name}"
+
+
+def owner_of_template(key: str) -> tuple[str | None, str]:
+    """Return the owner, None for a shared template, and the name of a message key."""
+    owner, slash, name = key.rpartition("/")
+    return (owner if slash else None), name
 
 
 def shallow(value: dict[str, Any]) -> dict[str, Any]:

@@ -148,7 +148,9 @@ WORKERS_HEARTBEATS = Topic(
     None,
     partitions=Partitions.ONE,
 )
-TEMPLATES = Topic("templates", "name", "job templates", None, partitions=Partitions.ONE)
+TEMPLATES = Topic(
+    "templates", "name, or owner/name", "job templates", None, partitions=Partitions.ONE
+)
 
 TOPICS: tuple[Topic, ...] = (
     JOBS_HIGH,

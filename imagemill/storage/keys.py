@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import zlib
 
 from imagemill.storage.errors import InvalidKey
@@ -12,6 +13,8 @@ MAX_SEGMENT_BYTES = 255
 
 # Folders that uploads are spread over.
 _UPLOAD_FOLDERS = 256
+# Hexadecimal digits of the owner's SHA-256 in the key of an upload: 64 bits.
+_OWNER_DIGITS = 16
 
 OCTET_STREAM = "application/octet-stream"
 
@@ -47,13 +50,17 @@ def upload_key(job_id: str, index: int) -> str:
     return check_key(f"{upload_prefix(job_id)}{index}")
 
 
-def loose_upload_key(upload_id: str) -> str:
-    """Return the key of an image that was uploaded before any job named it.
+def loose_upload_key(upload_id: str, owner: str | None = None) -> str:
+    """Return the key of an image that an owner uploaded before any job named it.
 
     It is no job's: uploads of a job are deleted with it, so other jobs may not name them. No job
-    id contains a tilde.
+    id contains a tilde. The owner is part of the key, so that under an id that another owner got
+    there is nothing.
     """
-    return upload_key(f"~{upload_id}", 0)
+    if owner is None:
+        return upload_key(f"~{upload_id}", 0)
+    digest = hashlib.sha256(owner.encode()).hexdigest()[:_OWNER_DIGITS]
+    return upload_key(f"~{upload_id}~{digest}", 0)
 
 
 def result_prefix(job_id: str) -> str:

@@ -35,6 +35,14 @@ class Caller:
     urls_allowed: bool = True
     """May name image URLs for the workers to fetch."""
 
+    def __post_init__(self) -> None:
+        """Raise ValueError for a caller that sees only its own things and owns none.
+
+        It would see those of an API without keys, which have no owner either.
+        """
+        if self.own_only and self.owner is None:
+            raise ValueError(f"{self.name} sees only its own jobs, so it needs an owner")
+
     def sees(self, owner: str | None) -> bool:
         """True if this caller may know of something that belongs to `owner`."""
         return not self.own_only or owner == self.owner

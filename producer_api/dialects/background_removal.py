@@ -7,7 +7,6 @@ from typing import Any
 
 from aiohttp import web
 
-from producer_api.context import API
 from producer_api.dialects.common import (
     bad_request,
     failure_of,
@@ -77,7 +76,7 @@ async def _entry(request: web.Request, job_id: str) -> dict[str, Any]:
     if not record.state.status.ended:
         return {"id": job_id, "status": "processing"}
     if record.state.status is JobStatus.SUCCEEDED:
-        url = await result_url(request.app[API], record.items[0])
+        url = await result_url(request, record.items[0])
         return {"id": job_id, "status": "completed", "image_url": url}
     return {"id": job_id, "status": "failed", "error": failure_of(record)}
 

@@ -10,7 +10,8 @@ from typing import Any
 from aiohttp import web
 
 from imagemill.images.formats import extension_of
-from producer_api.context import API, Api
+from producer_api.access.caller import caller_of
+from producer_api.context import API, jobs_of
 from producer_api.http.forms import SubmitBody, validate
 from producer_api.http.multipart import Form, FormSpec, read_form
 from producer_api.http.problems import Handler, Problem, as_problem
@@ -20,6 +21,7 @@ from producer_api.jobs.limits import check_queue_limit
 from producer_api.jobs.staging import Staging
 from producer_api.jobs.submit import SubmitRequest
 from producer_api.read_model.records import JobRecord
+from schemas.access import Scope
 from schemas.jobs import Item, JobStatus, WebhookStyle
 
 Build = Callable[[Form, Staging], Mapping[str, Any]]
@@ -105,6 +107,7 @@ async def submit(
         asked = SubmitRequest(
             job_id,
             body,
+            caller_of(request),
             dialect=dialect,
             webhook_style=webhook_style,
             traceparent=traceparent_of(request),
@@ -116,7 +119,7 @@ async def find(request: web.Request, job_id: str) -> JobRecord | None:
     """Return the job of an id, if there is one. Raises as ReadModel.find."""
     if not is_job_id(job_id):
         return None
-    return await request.app[API].read_model.find(job_id)
+    return await jobs_of(request).find(job_id)
 
 
 async def existing(request: web.Request, parameter: str, sentence: str) -> JobRecord:
@@ -157,10 +160,16 @@ def failure_of(record: JobRecord, item: Item | None = None) -> str:
     return error.message if error else "It did not succeed."
 
 
-async def result_url(api: Api, item: Item) -> str | None:
-    """Return an absolute URL that answers the item's picture without a key; None without one."""
+async def result_url(request: web.Request, item: Item) -> str | None:
+    """Return an absolute URL that answers the item's picture without a key.
+
+    None if there is no picture, or the caller may not read result files.
+    """
     if item.result is None or item.status is not JobStatus.SUCCEEDED:
         return None
-    if api.object_urls.blocks:
-        return await asyncio.to_thread(api.object_urls.current, item.result)
-    return api.object_urls.current(item.result)
+    if Scope.RESULTS_READ not in caller_of(request).scopes:
+        return None
+    urls = request.app[API].object_urls
+    if urls.blocks:
+        return await asyncio.to_thread(urls.current, item.result)
+    return urls.current(item.result)

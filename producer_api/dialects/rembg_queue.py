@@ -7,7 +7,7 @@ from typing import Any
 
 from aiohttp import web
 
-from producer_api.context import API, Api
+from producer_api.context import API, Api, jobs_of
 from producer_api.dialects.common import (
     bad_request,
     existing,
@@ -84,14 +84,14 @@ def _model(api: Api, named: str) -> str:
 @fastapi_errors
 async def get_job(request: web.Request) -> web.Response:
     """GET /queue/job/{job_id}"""
-    return json_answer(await _view(request.app[API], await _existing(request)))
+    return json_answer(await _view(request, await _existing(request)))
 
 
 async def _existing(request: web.Request) -> JobRecord:
     return await existing(request, "job_id", "Job {id} not found")
 
 
-async def _view(api: Api, record: JobRecord) -> dict[str, Any]:
+async def _view(request: web.Request, record: JobRecord) -> dict[str, Any]:
     state = record.state
     progress = state.progress
     ended = state.status.ended
@@ -110,15 +110,17 @@ async def _view(api: Api, record: JobRecord) -> dict[str, Any]:
         },
         "model": state.metadata.get("model") or state.params.get("model"),
         "filenames": [_filename(record, item) for item in record.items],
-        "results": [await _result(api, record, item) for item in record.items] if ended else None,
+        "results": (
+            [await _result(request, record, item) for item in record.items] if ended else None
+        ),
         "error": failure_of(record) if state.status is JobStatus.FAILED else None,
     }
 
 
-async def _result(api: Api, record: JobRecord, item: Item) -> dict[str, Any]:
+async def _result(request: web.Request, record: JobRecord, item: Item) -> dict[str, Any]:
     entry = {"filename": _filename(record, item), "status": _WORDS[item.status]}
     if item.status is JobStatus.SUCCEEDED:
-        return entry | {"url": await result_url(api, item)}
+        return entry | {"url": await result_url(request, item)}
     return entry | {"error": failure_of(record, item)}
 
 
@@ -140,14 +142,13 @@ def _moment(timestamp: str | None) -> str | None:
 @fastapi_errors
 async def list_jobs(request: web.Request) -> web.Response:
     """GET /queue/jobs?status=&limit="""
-    api = request.app[API]
     word = query_text(request, "status")
     if word and word not in _STATUSES:
         raise bad_request(f"Unknown status {quoted(word)}; there are {', '.join(_STATUSES)}.")
     limit = query_int(request, "limit", _PAGE, 1, _MAX_PAGE)
     wanted = ListFilter(statuses=[_STATUSES[word].value] if word else [])
-    records, _ = await api.read_model.list(wanted, limit, None)
-    jobs = await asyncio.gather(*(_view(api, record) for record in records))
+    records, _ = await jobs_of(request).list(wanted, limit, None)
+    jobs = await asyncio.gather(*(_view(request, record) for record in records))
     return json_answer({"total": len(jobs), "jobs": jobs})
 
 
@@ -156,7 +157,7 @@ async def queue_stats(request: web.Request) -> web.Response:
     """GET /queue/stats"""
     api = request.app[API]
     await api.read_model.catch_up()
-    counts = stats_view(await api.read_model.totals(""))["jobs"]
+    counts = stats_view(await jobs_of(request).totals(""))["jobs"]
     alive = [worker for worker in workers_view(api) if worker["alive"]]
     stats = {word: counts["by_status"][status.value] for word, status in _STATUSES.items()}
     return json_answer(

@@ -50,30 +50,35 @@ class Deduplicator:
             if not lock.users:
                 del self._locks[job_id]
 
-    async def known(self, job_id: str, fingerprint: str) -> JobRecord | None:
+    async def known(self, job_id: str, owner: str | None, fingerprint: str) -> JobRecord | None:
         """Return the job that the request repeats, if there is one. Raises as ReadModel.find.
 
         Raises:
-            Problem: 422 when the job was made by a request for something else.
+            Problem: 422 when the job was made by a request for something else, 409 when it is
+                another owner's.
         """
         record = await self._read_model.find(job_id)
-        if record is not None and record.state.fingerprint != fingerprint:
-            raise repeat_differs()
+        if record is not None:
+            _check_same(owner, fingerprint, record.state.owner, record.state.fingerprint)
         return record
 
-    async def first(self, job_id: str, fingerprint: str) -> JobRecord | None:
+    async def first(self, job_id: str, owner: str | None, fingerprint: str) -> JobRecord | None:
         """Claim an id that no job is known of; return the job of an earlier request for the same.
 
         None: the request is the first, so its job is to be published now. If the first one's API
         publishes no job in time, this one publishes it: a job that is published twice ends once.
 
         Raises:
-            Problem: 422 when the first request asked for something else; 503 when the read model
-                has not read the claim in time.
+            Problem: 422 when the first request asked for something else, 409 when it is another
+                owner's; 503 when the read model has not read the claim in time.
             KafkaUnavailable: the claim could not be published.
         """
         own = JobClaimed(
-            job_id=job_id, claim_id=uuid.uuid4().hex, fingerprint=fingerprint, at=now()
+            job_id=job_id,
+            claim_id=uuid.uuid4().hex,
+            fingerprint=fingerprint,
+            at=now(),
+            owner=owner,
         )
         first = self._valid_claim(own)
         if first is None:
@@ -81,8 +86,7 @@ class Deduplicator:
             first = await self._read_model.wait_for(lambda: self._valid_claim(own), self._timeout_s)
         if first is None:
             raise _claim_unread()
-        if first.fingerprint != fingerprint:
-            raise repeat_differs()
+        _check_same(owner, fingerprint, first.owner, first.fingerprint)
         if first.claim_id == own.claim_id:
             return None
         return await self._read_model.wait_for(lambda: self._read_model.peek(job_id), _OTHERS_JOB_S)
@@ -104,6 +108,24 @@ class _JobLock:
     def __init__(self) -> None:
         self.lock = asyncio.Lock()
         self.users = 0
+
+
+def _check_same(
+    owner: str | None, fingerprint: str, first_owner: str | None, first_fingerprint: str | None
+) -> None:
+    """Raise Problem unless a request, and the first one under its id, ask for the same job."""
+    if first_owner != owner:
+        raise id_taken()
+    if first_fingerprint != fingerprint:
+        raise repeat_differs()
+
+
+def id_taken() -> Problem:
+    """Make the 409 for an id that another owner's job has; it says nothing of that job."""
+    return Problem(
+        409, "id_taken", "This id cannot be used. Nothing was queued; use another one, such as a "
+        "random UUID.",
+    )  # fmt: skip
 
 
 def repeat_differs() -> Problem:

@@ -42,25 +42,31 @@ def check_count(operations: ResolvedOperations, count: int, max_items: int) -> N
 
 
 async def store_inputs(
-    staging: Staging, entries: Sequence[InputBody], store: AsyncStore, limits: RequestLimits
+    staging: Staging,
+    entries: Sequence[InputBody],
+    owner: str | None,
+    store: AsyncStore,
+    limits: RequestLimits,
 ) -> tuple[ItemInput, ...]:
-    """Check the uploads that `entries` name, store the staged images, and return all inputs.
+    """Check the owner's uploads that `entries` name, store the staged images, return all inputs.
 
     Raises:
         Problem: 413 or 422 for an upload that is missing, too old or too large.
         ImageRejected: an upload is no image that this server takes.
         StoreUnavailable: the store could not be read or written.
     """
-    named = [await _named_input(entry, store, limits) for entry in entries]
+    named = [await _named_input(entry, owner, store, limits) for entry in entries]
     stored = await staging.commit()
     return in_request_order(staging.images, stored, named)
 
 
-async def _named_input(entry: InputBody, store: AsyncStore, limits: RequestLimits) -> ItemInput:
+async def _named_input(
+    entry: InputBody, owner: str | None, store: AsyncStore, limits: RequestLimits
+) -> ItemInput:
     """Return the input that a URL or an upload id names; an upload is checked now."""
     if entry.upload_id is None:
         return ItemInput(url=entry.url, filename=entry.filename)
-    key = loose_upload_key(entry.upload_id)
+    key = loose_upload_key(entry.upload_id, owner)
     try:
         stat = await store.stat(key)
         if time.time() - stat.modified.timestamp() > MAX_UPLOAD_AGE_S:
@@ -86,7 +92,11 @@ async def _named_input(entry: InputBody, store: AsyncStore, limits: RequestLimit
             "inputs", f"nothing was uploaded as {entry.upload_id}", code="not_found"
         ) from error
     return ItemInput(
-        key=key, filename=entry.filename, content_type=facts.content_type, bytes=facts.bytes
+        key=key,
+        filename=entry.filename,
+        content_type=facts.content_type,
+        bytes=facts.bytes,
+        pixels=facts.width * facts.height,
     )
 
 
@@ -101,6 +111,7 @@ def in_request_order(
             content_type=image.facts.content_type,
             bytes=kept.bytes,
             sha256=kept.sha256,
+            pixels=image.facts.width * image.facts.height,
         )
         for image, kept in zip(images, stored, strict=True)
     }

@@ -8,9 +8,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from producer_api.access.visible import VisibleJobs
 from producer_api.http.forms import SubmitBody, validation_problem
 from producer_api.http.problems import Problem, field_problem, quoted
-from producer_api.read_model.read_model import ReadModel
 from schemas.catalog import find_operation, operations
 from schemas.errors import ErrorCode
 from schemas.jobs import Step
@@ -31,15 +31,15 @@ class ResolvedOperations:
     needs_image: bool = True
 
 
-async def find_template(read_model: ReadModel, name: str | None) -> Template | None:
-    """Return the template of that name; None for no name. Raises as ReadModel.template.
+async def find_template(jobs: VisibleJobs, name: str | None) -> Template | None:
+    """Return the caller's template of that name; None for no name. Raises as ReadModel.template.
 
     Raises:
         Problem: 422 when there is no such template.
     """
     if name is None:
         return None
-    template = await read_model.template(name)
+    template = await jobs.template(name)
     if template is None:
         raise field_problem("template", f"there is no template {quoted(name)}", code="not_found")
     return template

@@ -10,6 +10,8 @@ from imagemill.kafka.producer import AsyncProducer
 from imagemill.settings import ApiSettings
 from imagemill.storage import upload_prefix
 from imagemill.storage.asynchronous import AsyncStore
+from producer_api.access.caller import Caller
+from producer_api.access.visible import VisibleJobs
 from producer_api.http.forms import SubmitBody, WebhookBody
 from producer_api.jobs.cancellation import Canceller
 from producer_api.jobs.deduplication import Deduplicator
@@ -43,6 +45,7 @@ class SubmitRequest:
 
     job_id: str
     body: SubmitBody
+    caller: Caller
     keyed: bool = False
     dialect: str | None = None
     webhook_style: WebhookStyle | None = None
@@ -94,7 +97,8 @@ class Submitter:
         """
         # 1. Check everything that needs no file.
         body, job_id = request.body, request.job_id
-        template = await find_template(self._read_model, body.template)
+        jobs = VisibleJobs(self._read_model, request.caller)
+        template = await find_template(jobs, body.template)
         operations = resolve_operations(body, template)
         count = len(staging.images) + len(body.inputs)
         check_count(operations, count, self._settings.max_items)
@@ -104,9 +108,9 @@ class Submitter:
         # 3. Under an id or key: find an earlier request for the same, here or at another API.
         digest = fingerprint(body, operations, staging.images)
         async with self._deduplicator.job_lock(job_id):
-            known = await self._deduplicator.known(job_id, digest)
+            known = await self._deduplicator.known(job_id, request.caller.owner, digest)
             if known is not None:
-                return Submission(known, True)
+                return Submission(jobs.shown(known) or known, True)
             return await self._queue(request, operations, staging, digest)
 
     async def _queue(
@@ -116,10 +120,11 @@ class Submitter:
         staging: Staging,
         digest: str | None,
     ) -> Submission:
-        inputs = await store_inputs(staging, request.body.inputs, self._store, self.limits)
+        owner = request.caller.owner
+        inputs = await store_inputs(staging, request.body.inputs, owner, self._store, self.limits)
         if digest is not None:
             # After the files are stored: a claim blocks the id for others, so it comes last.
-            earlier = await self._deduplicator.first(request.job_id, digest)
+            earlier = await self._deduplicator.first(request.job_id, owner, digest)
             if earlier is not None:
                 return Submission(earlier, True)
         lifetime_s = self._settings.retention_days * DAY_S
@@ -155,6 +160,8 @@ def job_of(
         dialect=request.dialect,
         expires_at=expires_at,
         traceparent=request.traceparent,
+        owner=request.caller.owner,
+        weight=request.caller.weight,
         fingerprint=digest,
         inputs=inputs,
     )

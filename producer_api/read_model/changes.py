@@ -31,6 +31,8 @@ _STATUSES = tuple(status.value for status in JobStatus)
 _ENDED = tuple(status.value for status in JobStatus if status.ended)
 # The largest integer that SQLite stores.
 _MAX_REVISION = 2**63 - 1
+# Pixels of one image that are counted at most, so that a day's sum is one that SQLite stores.
+_MAX_COUNTED_PIXELS = 10**11
 
 
 class Message(Protocol):
@@ -64,7 +66,8 @@ class RetentionCutoff(NamedTuple):
 class JobRow(NamedTuple):
     """A row of the table jobs; `submitted` and `state` are the messages themselves.
 
-    `created_at` and the columns beside it are empty while the job's header is unknown.
+    `created_at` and the columns beside it are empty while the job's header is unknown; `images` and
+    `pixels` are 0 while its submission is.
     """
 
     job_id: str
@@ -76,31 +79,37 @@ class JobRow(NamedTuple):
     priority: str
     created_at: str
     expires_at: str | None
+    owner: str | None
+    images: int
+    pixels: int
     submitted: bytes | None
 
     @classmethod
     def of_submission(cls, document: bytes) -> JobRow:
         """Make the row of a JobSubmitted. Raises DecodeError."""
-        get = fields_of(document).get
+        fields = fields_of(document)
+        get = fields.get
         job_id, operation, created_at = get("job_id"), get("operation", ""), get("created_at", "")
-        priority, expires_at = get("priority", "normal"), get("expires_at")
+        priority, expires_at, owner = get("priority", "normal"), get("expires_at"), get("owner")
         if type(job_id) is not str:
             raise DecodeError("job_id: not a string")
-        _check_header(operation, priority, created_at, expires_at)
+        _check_header(operation, priority, created_at, expires_at, owner)
+        images, pixels = (0, 0) if owner is None else _images_of(fields)
         return cls(
-            job_id, 0, "queued", None, None, operation, priority, created_at, expires_at, document
-        )
+            job_id, 0, "queued", None, None,
+            operation, priority, created_at, expires_at, owner, images, pixels, document,
+        )  # fmt: skip
 
     @classmethod
     def of_state(cls, job_id: str, document: bytes) -> JobRow:
         """Make the row of a JobState under the key of that job. Raises DecodeError."""
         get = fields_of(document).get
         operation, created_at = get("operation", ""), get("created_at", "")
-        priority, expires_at = get("priority", "normal"), get("expires_at")
+        priority, expires_at, owner = get("priority", "normal"), get("expires_at"), get("owner")
         revision, status, ended_at = get("revision"), get("status"), get("finished_at")
         if get("job_id") != job_id:
             raise DecodeError(f"the state of {get('job_id')!r} under the key {job_id}")
-        _check_header(operation, priority, created_at, expires_at)
+        _check_header(operation, priority, created_at, expires_at, owner)
         if type(revision) is not int or not 0 <= revision <= _MAX_REVISION:
             raise DecodeError(f"revision: not a whole number from 0 to {_MAX_REVISION}")
         if status not in _STATUSES:
@@ -111,19 +120,30 @@ class JobRow(NamedTuple):
             raise DecodeError("finished_at: not a string")
         return cls(
             job_id, revision, status, ended_at, document,
-            operation, priority, created_at, expires_at, None,
+            operation, priority, created_at, expires_at, owner, 0, 0, None,
         )  # fmt: skip
 
     def merged(self, other: JobRow) -> JobRow:
         """Merge two rows of one job, `other` the later read: the higher revision wins.
 
         A state that came before its submission may lack the header, which then comes from the
-        submission. writer.py does the same in SQL with the row that is in the file.
+        submission; one of a worker that knows no owners lacks the owner alone. writer.py does the
+        same in SQL with the row that is in the file.
         """
         state, old = (other, self) if other.revision > self.revision else (self, other)
         header = state if state.created_at else old
-        submitted = self.submitted or other.submitted
-        return JobRow._make((*state[:5], *header[5:9], submitted))
+        owner = next((row.owner for row in (header, self, other) if row.owner is not None), None)
+        submission = self if self.submitted is not None else other
+        return JobRow._make((*state[:5], *header[5:9], owner, *submission[10:]))
+
+
+class Usage(NamedTuple):
+    """The images that an owner submitted on a day, and the pixels of those that it uploaded."""
+
+    owner: str
+    day: str
+    images: int
+    pixels: int
 
 
 @dataclass
@@ -141,6 +161,8 @@ class Changes:
     """Messages of the other compacted topics by topic and key; None deletes."""
     claims: list[ClaimRow] = field(default_factory=list)
     """In the order of the log."""
+    expired_usage: list[Usage] = field(default_factory=list)
+    """Images of submissions that are left out; those of the others are counted with their rows."""
     next_offsets: dict[TopicPartition, int] = field(default_factory=dict)
     """The offset to read next, of each partition that moved."""
     skipped: list[str] = field(default_factory=list)
@@ -245,6 +267,9 @@ def _add_submission(changes: Changes, message: Message, cutoff: RetentionCutoff)
     row = JobRow.of_submission(message.value() or b"")
     if not cutoff.expired(row):
         changes.add_job(row)
+    elif row.owner is not None:
+        day = row.created_at[: len("2026-01-31")]
+        changes.expired_usage.append(Usage(row.owner, day, row.images, row.pixels))
 
 
 def _add_claim(changes: Changes, message: Message, cutoff: RetentionCutoff) -> None:
@@ -291,7 +316,18 @@ def fields_of(document: bytes) -> dict[str, Any]:
     return fields
 
 
-def _check_header(operation: Any, priority: Any, created_at: Any, expires_at: Any) -> None:
+def _images_of(fields: Mapping[str, Any]) -> tuple[int, int]:
+    """Return the number of images of a submission, and the pixels of those that were uploaded."""
+    inputs = fields.get("inputs")
+    images = [given for given in inputs if type(given) is dict] if type(inputs) is list else []
+    known = (given.get("pixels") for given in images)
+    pixels = (number for number in known if type(number) is int)
+    return len(images), sum(min(max(number, 0), _MAX_COUNTED_PIXELS) for number in pixels)
+
+
+def _check_header(
+    operation: Any, priority: Any, created_at: Any, expires_at: Any, owner: Any
+) -> None:
     """Raise DecodeError for values that the columns cannot take."""
     if type(operation) is not str:
         raise DecodeError("operation: not a string")
@@ -302,3 +338,5 @@ def _check_header(operation: Any, priority: Any, created_at: Any, expires_at: An
         raise DecodeError("created_at: not a string")
     if expires_at is not None and type(expires_at) is not str:
         raise DecodeError("expires_at: not a string")
+    if owner is not None and type(owner) is not str:
+        raise DecodeError("owner: not a string")

@@ -18,9 +18,9 @@ from schemas.times import from_epoch, to_epoch
 
 # A claim stays the first of its id until it ends; only one made after that replaces it.
 _INSERT = """
-INSERT INTO claims (job_id, fingerprint, claim_id, ends_at) VALUES (?, ?, ?, ?)
-ON CONFLICT DO UPDATE SET fingerprint = excluded.fingerprint, claim_id = excluded.claim_id,
-  ends_at = excluded.ends_at WHERE ? > claims.ends_at
+INSERT INTO claims (job_id, owner, fingerprint, claim_id, ends_at) VALUES (?, ?, ?, ?, ?)
+ON CONFLICT DO UPDATE SET owner = excluded.owner, fingerprint = excluded.fingerprint,
+  claim_id = excluded.claim_id, ends_at = excluded.ends_at WHERE ? > claims.ends_at
 """
 
 
@@ -28,6 +28,7 @@ class ClaimRow(NamedTuple):
     """A claim of a job id by a request, from `at` until `ends_at`."""
 
     job_id: str
+    owner: str | None
     fingerprint: str
     claim_id: str
     ends_at: str
@@ -48,15 +49,16 @@ class ClaimRow(NamedTuple):
         if abs(to_epoch(now) - at_s) > JobClaimed.LASTS_S:
             return None
         ends_at = from_epoch(at_s + JobClaimed.LASTS_S)
-        return cls(claim.job_id, claim.fingerprint, claim.claim_id, ends_at, claim.at)
+        return cls(claim.job_id, claim.owner, claim.fingerprint, claim.claim_id, ends_at, claim.at)
 
 
 class Claim(NamedTuple):
-    """The first claim of a job id: the request with this fingerprint may make the job."""
+    """The first claim of a job id: the owner's request with this fingerprint may make the job."""
 
     fingerprint: str
     claim_id: str
     ends_at: str
+    owner: str | None = None
 
 
 class Claims:
@@ -68,7 +70,7 @@ class Claims:
     def first(self, job_id: str) -> Claim | None:
         """Return the first claim of an id that was read here; it may have ended."""
         row = self._reader.one(
-            "SELECT fingerprint, claim_id, ends_at FROM claims WHERE job_id = ?", (job_id,)
+            "SELECT fingerprint, claim_id, ends_at, owner FROM claims WHERE job_id = ?", (job_id,)
         )
         return None if row is None else Claim(*row)
 

@@ -44,12 +44,17 @@ class ListFilter:
     """Timestamp of the earliest creation."""
     until: str = ""
     """Timestamp before which jobs were created."""
+    owner: str | None = None
+    """The only owner whose jobs are listed; None for all jobs."""
 
 
 def condition(wanted: ListFilter, after: Cursor | None) -> tuple[str, tuple[str, ...]]:
     """Return a WHERE clause for the table jobs, empty if all are wanted, and its values."""
     parts: list[str] = []
     values: list[str] = []
+    if wanted.owner is not None:
+        parts.append("owner = ?")
+        values.append(wanted.owner)
     for column, allowed in (("status", wanted.statuses), ("operation", wanted.operations)):
         if allowed:
             parts.append(f"{column} IN ({', '.join('?' * len(allowed))})")

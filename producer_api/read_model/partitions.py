@@ -7,7 +7,7 @@ is asked of the cluster. It is read once, since a topic that grows moves its key
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, ClusterMetadata
@@ -71,15 +71,18 @@ class ReadPartitions:
         except KafkaException as error:
             raise KafkaUnavailable(f"the partitions of the topics are unknown: {error}") from error
 
-    async def of_key(self, key: str) -> list[TopicPartition]:
-        """Return the partitions where messages with that key can be. Raises as `all`."""
+    async def of_keys(self, keys: Collection[str]) -> list[TopicPartition]:
+        """Return the partitions where messages with those keys can be. Raises as `all`."""
         partitions = await self.all()
         counts: dict[str, int] = {}
         for where in partitions:
             counts[where.topic] = counts.get(where.topic, 0) + 1
         # Most topics have the same number, and the hash is computed in Python.
-        numbers = {count: partition_of(key.encode(), count) for count in set(counts.values())}
-        return [where for where in partitions if where.partition == numbers[counts[where.topic]]]
+        numbers = {
+            count: {partition_of(key.encode(), count) for key in keys}
+            for count in set(counts.values())
+        }
+        return [where for where in partitions if where.partition in numbers[counts[where.topic]]]
 
 
 def _retrieve(task: asyncio.Task[list[TopicPartition]]) -> None:

@@ -23,7 +23,7 @@ UNION ALL SELECT item, document, NULL FROM items WHERE job_id = ?
 
 
 class Totals(NamedTuple):
-    """Statistics of all jobs."""
+    """Statistics of all jobs, or of those of one owner."""
 
     counts: list[tuple[str, str, str, int]]
     """Jobs by status, priority and operation."""
@@ -85,23 +85,40 @@ class ReadModelQueries:
         assert row is not None
         return row[0]
 
-    def counts(self) -> list[tuple[str, str, str, int]]:
-        """Count jobs by status, priority and operation."""
+    def counts(self, owner: str | None = None) -> list[tuple[str, str, str, int]]:
+        """Count jobs by status, priority and operation: all of them, or those of one owner."""
+        where, values = _of_owner(owner)
         return self._reader.all(
-            "SELECT status, priority, operation, jobs FROM counts WHERE jobs > 0"
+            f"SELECT status, priority, operation, sum(jobs) FROM counts WHERE jobs > 0{where}"
+            " GROUP BY 1, 2, 3",
+            values,
         )
 
-    def totals(self, since: str) -> Totals:
-        """Count jobs for statistics; `since` is the timestamp that recent ones are counted from."""
-        counts = self.counts()
+    def totals(self, since: str, owner: str | None = None) -> Totals:
+        """Count jobs for statistics: all of them, or those of one owner.
+
+        `since` is the timestamp that recent ones are counted from.
+        """
+        counts = self.counts(owner)
+        where, values = _of_owner(owner)
         row = self._reader.one(
-            "SELECT (SELECT min(created_at) FROM jobs WHERE status = 'queued'),"
-            " (SELECT count(*) FROM jobs WHERE created_at >= ?),"
-            " (SELECT count(*) FROM jobs WHERE ended_at >= ?)",
-            (since, since),
+            f"SELECT (SELECT min(created_at) FROM jobs WHERE status = 'queued'{where}),"
+            f" (SELECT count(*) FROM jobs WHERE created_at >= ?{where}),"
+            f" (SELECT count(*) FROM jobs WHERE ended_at >= ?{where})",
+            (*values, since, *values, since, *values),
         )
         assert row is not None
         return Totals(counts, *row)
+
+    def usage(self, owner: str, day: str) -> tuple[int, int]:
+        """Count the images that an owner submitted on a day, and the pixels of uploaded ones.
+
+        `day` is a date in UTC, such as 2026-01-31.
+        """
+        row = self._reader.one(
+            "SELECT images, pixels FROM usage WHERE owner = ? AND day = ?", (owner, day)
+        )
+        return (row[0], row[1]) if row else (0, 0)
 
     def expired(self, cutoff: RetentionCutoff, after: int, limit: int) -> list[ExpiredJob]:
         """Return ended jobs that are older than the retention, those numbered above `after`.
@@ -131,6 +148,11 @@ class ReadModelQueries:
         return self._reader.all(
             "SELECT name, document FROM documents WHERE kind = ? ORDER BY name", (kind,)
         )
+
+
+def _of_owner(owner: str | None) -> tuple[str, tuple[str, ...]]:
+    """Return a further condition, empty for all owners, and its values."""
+    return ("", ()) if owner is None else (" AND owner = ?", (owner,))
 
 
 def _items(connection: sqlite3.Connection, job_id: str) -> dict[int, bytes]:

@@ -39,7 +39,7 @@ from producer_api.read_model.writer import ReadModelWriter
 from schemas import topics
 from schemas.events import JobSubmitted
 from schemas.jobs import JobStatus
-from schemas.templates import Template
+from schemas.templates import Template, owner_of_template
 
 # Submissions of this process that the feed has not read; more than can be in flight.
 _MAX_UNREAD_SUBMISSIONS = 10_000
@@ -135,14 +135,18 @@ class ReadModel:
 
     async def wait_ended(self, job_id: str, timeout_s: float) -> JobRecord | None:
         """Return the job as soon as it has ended, or as it is after that time. Raises as `find`."""
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + timeout_s
+        deadline_s = asyncio.get_running_loop().time() + timeout_s
         if await self.find(job_id) is None:
             return None
+        return await self.until_ended(job_id, deadline_s)
+
+    async def until_ended(self, job_id: str, deadline_s: float) -> JobRecord | None:
+        """Wait as `wait_ended` for a job that was found, until that time of the loop's clock."""
+        loop = asyncio.get_running_loop()
         while True:
             with self.waiters.watch(job_id) as change:
                 record = self.peek(job_id)
-                remaining_s = deadline - loop.time()
+                remaining_s = deadline_s - loop.time()
                 if (
                     record is None
                     or record.state.status.ended
@@ -172,8 +176,8 @@ class ReadModel:
 
     # Being as new as the topics.
 
-    async def catch_up(self, key: str | None = None) -> None:
-        """Wait until everything in the topics now has been read, or everything with that key.
+    async def catch_up(self, *keys: str) -> None:
+        """Wait until everything in the topics now has been read, or everything with those keys.
 
         Raises:
             ReadModelBehind: that takes longer than the setting allows.
@@ -182,7 +186,7 @@ class ReadModel:
         try:
             async with asyncio.timeout(self._settings.catch_up_timeout_s):
                 partitions = self.feed.partitions
-                asked = await (partitions.all() if key is None else partitions.of_key(key))
+                asked = await (partitions.of_keys(keys) if keys else partitions.all())
                 await self._reach(await self._ends.ask(asked))
         except TimeoutError:
             raise ReadModelBehind from None
@@ -207,17 +211,30 @@ class ReadModel:
 
     # Templates and statistics.
 
-    async def template(self, name: str) -> Template | None:
-        """Return a template as it is now, whichever process changed it last. Raises as `find`."""
-        await self.catch_up(name)
-        return decoded(name, Template, self.queries.document(topics.TEMPLATES.name, name))
+    async def template(self, *keys: str) -> Template | None:
+        """Return the template under the first of these keys that has one, as it is now.
 
-    async def templates(self) -> dict[str, Template]:
-        """Return all templates by name, invalid messages left out. Raises as `find`."""
+        Raises as `find`.
+        """
+        await self.catch_up(*keys)
+        documents = ((key, self.queries.document(topics.TEMPLATES.name, key)) for key in keys)
+        found = (decoded(key, Template, document) for key, document in documents)
+        return next((template for template in found if template is not None), None)
+
+    async def templates(self, owner: str | None = None) -> dict[str, Template]:
+        """Return the shared templates and those of an owner, which hide shared ones of their names.
+
+        Invalid messages are left out. Raises as `find`.
+        """
         await self.catch_up()
-        found = self.queries.documents(topics.TEMPLATES.name)
-        templates = ((name, decoded(name, Template, document)) for name, document in found)
-        return {name: template for name, template in templates if template is not None}
+        shared, own = {}, {}
+        for key, document in self.queries.documents(topics.TEMPLATES.name):
+            holder, name = owner_of_template(key)
+            if holder is None or holder == owner:
+                template = decoded(key, Template, document)
+                if template is not None:
+                    (shared if holder is None else own)[name] = template
+        return dict(sorted((shared | own).items()))
 
     @property
     def queued(self) -> int:
@@ -228,9 +245,12 @@ class ReadModel:
             self._queued_at_s = moment_s
         return self._queued
 
-    async def totals(self, since: str) -> Totals:
-        """Return statistics; jobs made and ended are counted from that timestamp on."""
-        return await asyncio.to_thread(self._long_queries.totals, since)
+    async def totals(self, since: str, owner: str | None = None) -> Totals:
+        """Return statistics of all jobs, or of one owner's.
+
+        Jobs made and ended are counted from the timestamp `since` on.
+        """
+        return await asyncio.to_thread(self._long_queries.totals, since, owner)
 
     async def _reach(self, ends: dict[TopicPartition, int]) -> None:
         while True:

@@ -65,6 +65,9 @@ class JobRecord:
             header = {name: getattr(job, name) for name in Job.model_fields}
             outcomes = known.outcomes.ljust(job.total, LETTERS[JobStatus.QUEUED])
             known = known.model_copy(update=header | {"outcomes": outcomes})
+        elif job is not None and known.owner is None and job.owner is not None:
+            # A worker of a version that knows no owners wrote the state.
+            known = known.model_copy(update={"owner": job.owner})
         inputs = job.inputs if job else ()
         return cls(
             known, known.items or complete_items(known, _items(job_id, items), inputs), inputs

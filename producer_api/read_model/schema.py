@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 # PRAGMA user_version of a complete file; raise it with every change of the tables below, so that
 # files of older versions are rebuilt. An incomplete file has 0.
-VERSION = 4
+VERSION = 5
 # Seconds to wait for a lock. Readers never wait for the writer in WAL mode, but opening may.
 _BUSY_TIMEOUT_S = 10.0
 # A job takes 1 to 3 KB: on pages of the default 4096 bytes a third of the space stays unused.
@@ -35,6 +35,9 @@ CREATE TABLE jobs (
   created_at TEXT NOT NULL,      -- timestamps order as text; empty while it is not known
   ended_at TEXT,                 -- null while the job has not ended
   expires_at TEXT,               -- null for the retention that all jobs have
+  owner TEXT,                    -- null for a job of an API without keys
+  images INTEGER NOT NULL DEFAULT 0,  -- of the submission; 0 until it is read
+  pixels INTEGER NOT NULL DEFAULT 0,  -- of its uploaded images, in all
   submitted BLOB,                -- JobSubmitted, null until it is read
   state BLOB                     -- JobState, null until one is read
 );
@@ -55,6 +58,7 @@ CREATE TABLE documents (
 -- The first claim of each job id; see claims.py.
 CREATE TABLE claims (
   job_id TEXT PRIMARY KEY,
+  owner TEXT,                    -- null for a job of an API without keys
   fingerprint TEXT NOT NULL,
   claim_id TEXT NOT NULL,
   ends_at TEXT NOT NULL
@@ -82,8 +86,18 @@ CREATE TABLE counts (
   status TEXT NOT NULL,
   priority TEXT NOT NULL,
   operation TEXT NOT NULL,
+  owner TEXT NOT NULL,           -- empty for jobs without one
   jobs INTEGER NOT NULL,
-  PRIMARY KEY (status, priority, operation)
+  PRIMARY KEY (status, priority, operation, owner)
+) WITHOUT ROWID;
+-- The images that each owner submitted on each day. Jobs that are deleted stay counted, so a
+-- daily quota is not had again by jobs that expire at once.
+CREATE TABLE usage (
+  owner TEXT NOT NULL,
+  day TEXT NOT NULL,             -- of the job's creation in UTC, such as 2026-01-31
+  images INTEGER NOT NULL,
+  pixels INTEGER NOT NULL,
+  PRIMARY KEY (owner, day)
 ) WITHOUT ROWID;
 """
 # Made when the file is filled: keeping them up to date during a rebuild took four times as long.
@@ -93,22 +107,45 @@ CREATE INDEX jobs_by_status ON jobs (status, created_at, job_id);
 CREATE INDEX jobs_by_operation ON jobs (operation, created_at, job_id);
 CREATE INDEX jobs_by_end ON jobs (ended_at) WHERE ended_at IS NOT NULL;
 CREATE INDEX jobs_by_expiry ON jobs (expires_at) WHERE expires_at IS NOT NULL;
-INSERT INTO counts SELECT status, priority, operation, count(*) FROM jobs GROUP BY 1, 2, 3;
+CREATE INDEX jobs_by_owner ON jobs (owner, created_at, job_id) WHERE owner IS NOT NULL;
+CREATE INDEX jobs_by_owner_status ON jobs (owner, status, created_at, job_id)
+  WHERE owner IS NOT NULL;
+INSERT INTO counts SELECT status, priority, operation, coalesce(owner, ''), count(*) FROM jobs
+  GROUP BY 1, 2, 3, 4;
+INSERT INTO usage SELECT owner, substr(created_at, 1, 10), sum(images), sum(pixels) FROM jobs
+  WHERE owner IS NOT NULL AND submitted IS NOT NULL GROUP BY 1, 2
+  ON CONFLICT DO UPDATE SET images = images + excluded.images, pixels = pixels + excluded.pixels;
 CREATE TRIGGER count_new AFTER INSERT ON jobs BEGIN
-  INSERT INTO counts VALUES (new.status, new.priority, new.operation, 1)
+  INSERT INTO counts
+    VALUES (new.status, new.priority, new.operation, coalesce(new.owner, ''), 1)
     ON CONFLICT DO UPDATE SET jobs = jobs + 1;
 END;
 CREATE TRIGGER count_changed AFTER UPDATE ON jobs
 WHEN old.status <> new.status OR old.priority <> new.priority OR old.operation <> new.operation
+  OR old.owner IS NOT new.owner
 BEGIN
   UPDATE counts SET jobs = jobs - 1 WHERE status = old.status AND priority = old.priority
-    AND operation = old.operation;
-  INSERT INTO counts VALUES (new.status, new.priority, new.operation, 1)
+    AND operation = old.operation AND owner = coalesce(old.owner, '');
+  INSERT INTO counts
+    VALUES (new.status, new.priority, new.operation, coalesce(new.owner, ''), 1)
     ON CONFLICT DO UPDATE SET jobs = jobs + 1;
 END;
 CREATE TRIGGER count_removed AFTER DELETE ON jobs BEGIN
   UPDATE counts SET jobs = jobs - 1 WHERE status = old.status AND priority = old.priority
-    AND operation = old.operation;
+    AND operation = old.operation AND owner = coalesce(old.owner, '');
+END;
+CREATE TRIGGER use_new AFTER INSERT ON jobs
+WHEN new.owner IS NOT NULL AND new.submitted IS NOT NULL
+BEGIN
+  INSERT INTO usage VALUES (new.owner, substr(new.created_at, 1, 10), new.images, new.pixels)
+    ON CONFLICT DO UPDATE SET images = images + excluded.images, pixels = pixels + excluded.pixels;
+END;
+-- The state of a job was read before its submission.
+CREATE TRIGGER use_late AFTER UPDATE OF submitted ON jobs
+WHEN new.owner IS NOT NULL AND old.submitted IS NULL AND new.submitted IS NOT NULL
+BEGIN
+  INSERT INTO usage VALUES (new.owner, substr(new.created_at, 1, 10), new.images, new.pixels)
+    ON CONFLICT DO UPDATE SET images = images + excluded.images, pixels = pixels + excluded.pixels;
 END;
 """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from itertools import chain
@@ -10,9 +11,10 @@ from typing import Any
 
 from imagemill.kafka.topic_partition import TopicPartition
 from producer_api.read_model import schema
-from producer_api.read_model.changes import Changes, JobRow
+from producer_api.read_model.changes import Changes, JobRow, Usage
 from producer_api.read_model.claims import write_claims
 from producer_api.read_model.origin import Origin
+from schemas.times import DAY_S, from_epoch
 
 # JobRow.merged in SQL.
 _NEWER = "excluded.revision > jobs.revision"
@@ -28,6 +30,9 @@ ON CONFLICT (job_id) DO UPDATE SET
   priority = iif({_HAS_HEADER}, excluded.priority, jobs.priority),
   created_at = iif({_HAS_HEADER}, excluded.created_at, jobs.created_at),
   expires_at = iif({_HAS_HEADER}, excluded.expires_at, jobs.expires_at),
+  owner = coalesce(iif({_HAS_HEADER}, excluded.owner, jobs.owner), jobs.owner, excluded.owner),
+  images = iif(jobs.submitted IS NULL, excluded.images, jobs.images),
+  pixels = iif(jobs.submitted IS NULL, excluded.pixels, jobs.pixels),
   submitted = coalesce(jobs.submitted, excluded.submitted)
 WHERE {_NEWER} OR jobs.submitted IS NULL
 """
@@ -35,6 +40,12 @@ _ITEM = """
 INSERT INTO items (job_id, item, document) VALUES {rows}
 ON CONFLICT DO UPDATE SET document = excluded.document
 """
+_USAGE = """
+INSERT INTO usage (owner, day, images, pixels) VALUES (?, ?, ?, ?)
+ON CONFLICT DO UPDATE SET images = images + excluded.images, pixels = pixels + excluded.pixels
+"""
+# Days that usage is kept; only today's is asked for, by clocks that differ by far less.
+_USAGE_KEPT_DAYS = 2
 _OFFSET = """
 INSERT INTO offsets (topic, partition, next) VALUES {rows}
 ON CONFLICT DO UPDATE SET next = excluded.next
@@ -53,6 +64,7 @@ class ReadModelWriter:
         self.path = path
         self._connection = schema.open_writer(path)
         self._readers: list[schema.Reader] = []
+        self._oldest_usage = ""
 
     def open_reader(self) -> schema.Reader:
         """Open a connection that reads the file. Raises sqlite3.Error."""
@@ -134,11 +146,21 @@ class ReadModelWriter:
             )
             if changes.claims:
                 write_claims(self._connection, changes.claims)
+            self._write_usage(changes.expired_usage)
             for (kind, name), document in changes.documents.items():
                 self._write_document(kind, name, document)
             self._insert(
                 _OFFSET, ((*where, offset) for where, offset in changes.next_offsets.items())
             )
+
+    def _write_usage(self, expired: list[Usage]) -> None:
+        """Count the images of submissions without a row; delete old days, once a day."""
+        if expired:
+            self._connection.executemany(_USAGE, expired)
+        oldest = from_epoch(time.time() - _USAGE_KEPT_DAYS * DAY_S)[: len("2026-01-31")]
+        if oldest != self._oldest_usage:
+            self._connection.execute("DELETE FROM usage WHERE day < ?", (oldest,))
+            self._oldest_usage = oldest
 
     def _write_document(self, kind: str, name: str, document: bytes | None) -> None:
         if document is None:

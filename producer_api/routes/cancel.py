@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from producer_api.context import API
+from producer_api.context import API, jobs_of
 from producer_api.http.job_documents import JobDocument
 from producer_api.http.problems import Problem
 from producer_api.http.query import job_id_of, json_answer, unknown_job
@@ -20,12 +20,13 @@ async def cancel_job(request: web.Request) -> web.Response:
     """
     api = request.app[API]
     job_id = job_id_of(request)
-    record = await api.read_model.find(job_id)
+    jobs = jobs_of(request)
+    record = await jobs.find(job_id)
     if record is None:
         raise unknown_job(job_id)
     if record.state.status.ended:
         raise already_ended(record.state.status)
-    record = await api.canceller.cancel(record)
+    record = jobs.shown(await api.canceller.cancel(record)) or record
     if record.state.status is JobStatus.CANCELLED:
         return json_answer(JobDocument.of(record, api.object_urls))
     if record.state.status.ended:

@@ -9,7 +9,8 @@ import orjson
 from aiohttp import web
 
 from imagemill.storage import ObjectUrls
-from producer_api.context import API, Api
+from producer_api.access.visible import VisibleJobs
+from producer_api.context import API, jobs_of
 from producer_api.http.job_documents import JobDocument
 from producer_api.http.query import job_id_of, unknown_job, whole_number
 from producer_api.http.routing import TEXT, Docs, Route
@@ -31,9 +32,9 @@ async def job_events(request: web.Request) -> web.StreamResponse:
     The id of an event is the revision of the job's state. States that came and went while a
     client was away are not repeated: the first event holds the state there is.
     """
-    api = request.app[API]
+    jobs = jobs_of(request)
     job_id = job_id_of(request)
-    record = await api.read_model.find(job_id)
+    record = await jobs.find(job_id)
     if record is None:
         raise unknown_job(job_id)
     seen = _last_event_id(request)
@@ -43,7 +44,7 @@ async def job_events(request: web.Request) -> web.StreamResponse:
     response = web.StreamResponse(headers=_HEADERS)
     await response.prepare(request)
     try:
-        await _stream(api, response, record, seen)
+        await _stream(jobs, request.app[API].object_urls, response, record, seen)
     except ConnectionError:
         # The client has gone.
         return response
@@ -55,16 +56,22 @@ def _last_event_id(request: web.Request) -> int:
     return -1 if number is None else number
 
 
-async def _stream(api: Api, response: web.StreamResponse, record: JobRecord, seen: int) -> None:
+async def _stream(
+    jobs: VisibleJobs,
+    urls: ObjectUrls,
+    response: web.StreamResponse,
+    record: JobRecord,
+    seen: int,
+) -> None:
     """Send changes until the job ends, is deleted, or the server stops."""
     sent: JobRecord | None = None
     while True:
-        with api.read_model.waiters.watch(record.state.job_id) as change:
-            now = api.read_model.peek(record.state.job_id)
+        with jobs.watch(record.state.job_id) as change:
+            now = jobs.peek(record.state.job_id)
             if now is None:
                 return
             if now.state.revision > seen:
-                await response.write(_event(now, sent, api.object_urls))
+                await response.write(_event(now, sent, urls))
                 sent, seen = now, now.state.revision
             if now.state.status.ended or change is None:
                 await response.write_eof()

@@ -6,7 +6,7 @@ from pathlib import PurePosixPath
 
 from aiohttp import web
 
-from producer_api.context import API
+from producer_api.context import API, jobs_of
 from producer_api.http.files import CONDITIONAL_HEADERS, FILE_ANSWERS, serve_object
 from producer_api.http.problems import Problem
 from producer_api.http.query import job_id_of, json_answer, unknown_job, whole_number
@@ -19,7 +19,7 @@ async def get_result(request: web.Request) -> web.StreamResponse:
     """GET /v1/jobs/{job_id}/items/{index}/result"""
     api = request.app[API]
     job_id = job_id_of(request)
-    record = await api.read_model.find(job_id)
+    record = await jobs_of(request).find(job_id)
     if record is None:
         raise unknown_job(job_id)
     item = _item(record, request.match_info["index"])
@@ -39,7 +39,7 @@ async def get_input(request: web.Request) -> web.StreamResponse:
     """
     api = request.app[API]
     job_id = job_id_of(request)
-    record = await api.read_model.find(job_id)
+    record = await jobs_of(request).find(job_id)
     if record is None:
         raise unknown_job(job_id)
     index = _item(record, request.match_info["index"]).index

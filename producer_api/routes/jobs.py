@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from producer_api.context import API, Api
+from producer_api.access.caller import caller_of
+from producer_api.context import API, Api, jobs_of
 from producer_api.http.body import read_body
 from producer_api.http.documents import JobList
 from producer_api.http.forms import FIELDS, SubmitBody, from_fields, parse_json
@@ -51,7 +52,7 @@ async def create_job(request: web.Request) -> web.Response:
             "key_invalid",
             f"Idempotency-Key must be 1 to {_MAX_KEY_CHARACTERS} printable letters.",
         )
-    return await _submit(request, id_of_key(key), keyed=True)
+    return await _submit(request, id_of_key(key, caller_of(request).owner), keyed=True)
 
 
 async def put_job(request: web.Request) -> web.Response:
@@ -69,9 +70,10 @@ async def _submit(request: web.Request, job_id: str, *, keyed: bool) -> web.Resp
     check_queue_limit(api.read_model.queued, api.settings.queue_limit)
     async with api.submitter.staging(job_id, keyed=keyed) as staging:
         body = await _read(request, api, staging)
-        submission = await api.submitter.submit(
-            SubmitRequest(job_id, body, keyed=keyed, traceparent=traceparent_of(request)), staging
+        asked = SubmitRequest(
+            job_id, body, caller_of(request), keyed=keyed, traceparent=traceparent_of(request)
         )
+        submission = await api.submitter.submit(asked, staging)
     return await _accepted(request, api, submission)
 
 
@@ -93,7 +95,7 @@ async def _accepted(request: web.Request, api: Api, submission: Submission) -> w
     if wait_s is not None:
         headers["Preference-Applied"] = f"wait={wait_s:g}"
         if not record.state.status.ended:
-            record = await api.read_model.wait_ended(record.state.job_id, wait_s) or record
+            record = await jobs_of(request).wait_ended(record.state.job_id, wait_s) or record
     status = 200 if record.state.status.ended else 202
     return json_answer(JobDocument.of(record, api.object_urls), status=status, headers=headers)
 
@@ -109,13 +111,10 @@ async def wait_for_job(request: web.Request) -> JobRecord:
     Raises:
         Problem: 404 when there is no such job.
     """
-    api = request.app[API]
+    jobs = jobs_of(request)
     job_id = job_id_of(request)
-    wait_s = query_wait(request, api.settings.wait_limit_s)
-    if wait_s:
-        record = await api.read_model.wait_ended(job_id, wait_s)
-    else:
-        record = await api.read_model.find(job_id)
+    wait_s = query_wait(request, request.app[API].settings.wait_limit_s)
+    record = await (jobs.wait_ended(job_id, wait_s) if wait_s else jobs.find(job_id))
     if record is None:
         raise unknown_job(job_id)
     return record
@@ -123,7 +122,6 @@ async def wait_for_job(request: web.Request) -> JobRecord:
 
 async def list_jobs(request: web.Request) -> web.Response:
     """GET /v1/jobs"""
-    api = request.app[API]
     statuses = query_values(request, "status")
     for status in statuses:
         if status not in set(JobStatus):
@@ -136,10 +134,11 @@ async def list_jobs(request: web.Request) -> web.Response:
         until=query_time(request, "until"),
     )
     limit = query_int(request, "limit", _PAGE, 1, _MAX_PAGE)
-    records, following = await api.read_model.list(wanted, limit, _cursor(request))
+    urls = request.app[API].object_urls
+    records, following = await jobs_of(request).list(wanted, limit, _cursor(request))
     return json_answer(
         {
-            "jobs": [JobDocument.of(record, api.object_urls) for record in records],
+            "jobs": [JobDocument.of(record, urls) for record in records],
             "next_cursor": following.encode() if following else None,
         }
     )

@@ -12,7 +12,7 @@ from aiohttp import web
 from pydantic import BaseModel, Field, ValidationError
 
 from imagemill.kafka.errors import KafkaUnavailable
-from producer_api.context import API, Api
+from producer_api.context import API, Api, jobs_of
 from producer_api.http.query import json_answer
 from producer_api.http.routing import Route
 from producer_api.read_model.errors import ReadModelBehind
@@ -37,15 +37,19 @@ class _Counted(BaseModel):
 
 
 async def stats(request: web.Request) -> web.Response:
-    """GET /v1/stats: `current` is false while the broker cannot be asked."""
-    api = request.app[API]
+    """GET /v1/stats: `current` is false while the broker cannot be asked.
+
+    A caller that sees only its own jobs gets their counts, and null for the lag, which is of all.
+    """
+    api, jobs = request.app[API], jobs_of(request)
     current, lag = True, None
     try:
         await api.read_model.catch_up()
-        lag = await api.lag.by_priority()
+        if jobs.sees_all:
+            lag = await api.lag.by_priority()
     except (KafkaUnavailable, ReadModelBehind):
         current = False
-    totals = await api.read_model.totals(from_epoch(time.time() - _RATE_WINDOW_S))
+    totals = await jobs.totals(from_epoch(time.time() - _RATE_WINDOW_S))
     alive = [worker for worker in workers_view(api) if worker["alive"]]
     return json_answer(
         stats_view(totals)

@@ -7,7 +7,7 @@ from typing import Any
 from aiohttp import web
 from pydantic import Field
 
-from producer_api.context import API, Api
+from producer_api.context import API, Api, jobs_of
 from producer_api.http.body import read_body
 from producer_api.http.documents import AnyDocument
 from producer_api.http.forms import SubmitBody, parse_json
@@ -16,16 +16,14 @@ from producer_api.http.query import json_answer
 from producer_api.http.routing import Docs, Route
 from producer_api.jobs.plan import resolve_operations
 from schemas import topics
-from schemas.templates import Template
-
-NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+from schemas.templates import TEMPLATE_NAME, Template
 
 
 class TemplateBody(Template):
     """A template with its name."""
 
     name: str = Field(
-        pattern=NAME_PATTERN, description="name of the template, for `template` of a job"
+        pattern=TEMPLATE_NAME, description="name of the template, for `template` of a job"
     )
 
 
@@ -34,13 +32,14 @@ async def create_template(request: web.Request) -> web.Response:
     api = request.app[API]
     body = await _read(request, api)
     template = Template.model_validate(body.model_dump(exclude={"name"}))
-    existing = await api.read_model.template(body.name)
+    jobs = jobs_of(request)
+    existing = await jobs.own_template(body.name)
     if existing is not None and existing != template:
         raise Problem(
             409, "template_exists", f"There is another template {body.name}; delete it first."
         )
     document = template.model_dump_json(exclude_defaults=True).encode()
-    await _publish(api, body.name, document)
+    await _publish(api, jobs.template_key(body.name), document)
     headers = {"Location": f"/v1/templates/{body.name}"}
     return json_answer(_view(body.name, template), status=201, headers=headers)
 
@@ -55,36 +54,45 @@ async def _read(request: web.Request, api: Api) -> TemplateBody:
 
 async def list_templates(request: web.Request) -> web.Response:
     """GET /v1/templates"""
-    found = await request.app[API].read_model.templates()
+    found = await jobs_of(request).templates()
     return json_answer({"templates": [_view(name, found[name]) for name in found]})
 
 
 async def get_template(request: web.Request) -> web.Response:
     """GET /v1/templates/{name}"""
-    name, template = await _existing(request)
+    name = request.match_info["name"]
+    template = await jobs_of(request).template(name)
+    if template is None:
+        raise _unknown(name)
     return json_answer(_view(name, template))
 
 
 async def delete_template(request: web.Request) -> web.Response:
-    """DELETE /v1/templates/{name}: jobs made from it go on."""
-    name, _ = await _existing(request)
-    await _publish(request.app[API], name, None)
+    """DELETE /v1/templates/{name}: jobs made from it go on.
+
+    403 for a shared template, unless the caller sees every owner's jobs.
+    """
+    jobs = jobs_of(request)
+    name = request.match_info["name"]
+    if await jobs.own_template(name) is None:
+        if await jobs.template(name) is None:
+            raise _unknown(name)
+        raise Problem(
+            403, "template_shared", f"Template {name} is shared; only an administrator deletes it."
+        )
+    await _publish(request.app[API], jobs.template_key(name), None)
     return web.Response(status=204)
 
 
-async def _existing(request: web.Request) -> tuple[str, Template]:
-    name = request.match_info["name"]
-    template = await request.app[API].read_model.template(name)
-    if template is None:
-        raise Problem(404, "not_found", f"There is no template {name[:64]}.")
-    return name, template
+def _unknown(name: str) -> Problem:
+    return Problem(404, "not_found", f"There is no template {name[:64]}.")
 
 
-async def _publish(api: Api, name: str, document: bytes | None) -> None:
+async def _publish(api: Api, key: str, document: bytes | None) -> None:
     """Write a template, or its tombstone, and wait until this process has read it."""
     headers = [("content-type", b"application/json")]
     await api.producer.send(
-        api.settings.topic(topics.TEMPLATES.name), name.encode(), document, headers
+        api.settings.topic(topics.TEMPLATES.name), key.encode(), document, headers
     )
     await api.read_model.catch_up()
 

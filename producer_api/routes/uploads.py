@@ -12,6 +12,7 @@ from pydantic import Field
 from imagemill.images.formats import FORMATS
 from imagemill.storage import loose_upload_key
 from imagemill.storage.urls import end_of
+from producer_api.access.caller import caller_of
 from producer_api.context import API
 from producer_api.http.body import read_body
 from producer_api.http.documents import UploadDocument
@@ -54,11 +55,11 @@ async def create_upload(request: web.Request) -> web.Response:
             f"An image may have {api.settings.max_image_bytes} bytes at most.",
         )
     upload_id = sized_upload_id(new_id(), body.bytes)
+    key = loose_upload_key(upload_id, caller_of(request).owner)
     # Signing may have to renew the store's credentials first.
     target = await asyncio.to_thread(
-        api.object_urls.upload,
-        loose_upload_key(upload_id), _LIFETIME_S, body.content_type, body.bytes,
-    )  # fmt: skip
+        api.object_urls.upload, key, _LIFETIME_S, body.content_type, body.bytes
+    )
     # The store's credentials may end before the lifetime that was asked for.
     ends = end_of(target.url) or time.time() + _LIFETIME_S
     return json_answer(

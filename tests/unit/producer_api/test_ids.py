@@ -23,7 +23,18 @@ def test_ids_are_uuids_that_sort_by_time() -> None:
 
 
 def test_an_idempotency_key_always_stands_for_the_same_id() -> None:
-    assert id_of_key("order-1") == id_of_key("order-1") != id_of_key("order-2")
+    assert id_of_key("order-1", None) == id_of_key("order-1", None) != id_of_key("order-2", None)
+
+
+def test_an_idempotency_key_is_its_owners_own() -> None:
+    ids = {id_of_key("order-1", owner) for owner in (None, "alice", "bob")}
+    assert len(ids) == 3
+    assert all(map(is_job_id, ids))
+
+
+def test_the_id_of_a_key_without_an_owner_is_that_of_earlier_versions() -> None:
+    """Else a repeat after an upgrade makes a second job."""
+    assert id_of_key("order-1", None) == "ccbab4d0-9419-5886-bc2a-ae3a35d24901"
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from imagemill.images.check import ImageLimits, ImageRejected
 from imagemill.settings import ApiSettings
 from imagemill.storage import LocalStore, UrlSigner, loose_upload_key
 from imagemill.storage.asynchronous import AsyncStore
+from producer_api.access.caller import ANYONE, Caller
 from producer_api.http.forms import SubmitBody
 from producer_api.http.multipart import FormLimits
 from producer_api.http.problems import Problem
@@ -67,7 +68,7 @@ def digest_of(document: dict[str, Any], template: Template | None = None) -> str
 
 def made(document: dict[str, Any], **fields: Any) -> Any:
     body = SubmitBody.model_validate(document)
-    request = SubmitRequest("job-00001", body, **fields)
+    request = SubmitRequest("job-00001", body, fields.pop("caller", ANYONE), **fields)
     return job_of(request, resolve_operations(body, None), (), "d1", 3600.0)
 
 
@@ -112,7 +113,7 @@ async def test_inputs_stand_in_the_order_of_the_request(store: AsyncStore) -> No
             incoming = staging.begin(index, f"{index}.jpg")
             incoming.write(picture())
             incoming.end()
-        inputs = await store_inputs(staging, entries, store, LIMITS)
+        inputs = await store_inputs(staging, entries, None, store, LIMITS)
         staging.keep()
     assert [given.url or given.filename for given in inputs] == [
         "https://example.org/0",
@@ -145,12 +146,28 @@ async def test_an_upload_is_checked_when_a_job_names_it(
     entries = SubmitBody.model_validate({"inputs": [{"upload_id": "abcdefgh"}]}).inputs
     async with staging_in(store) as staging:
         if refused is None:
-            (given,) = await store_inputs(staging, entries, store, LIMITS)
+            (given,) = await store_inputs(staging, entries, None, store, LIMITS)
             assert (given.key, given.bytes) == (key, len(picture()))
             return
         with pytest.raises((Problem, ImageRejected)) as caught:
-            await store_inputs(staging, entries, store, LIMITS)
+            await store_inputs(staging, entries, None, store, LIMITS)
     assert caught.value.code == refused
+
+
+async def test_an_upload_of_another_owner_is_not_there(store: AsyncStore) -> None:
+    entries = SubmitBody.model_validate({"inputs": [{"upload_id": "abcdefgh"}]}).inputs
+    store.blocking.put(loose_upload_key("abcdefgh", "alice"), picture(), "image/jpeg")
+    async with staging_in(store) as staging:
+        (given,) = await store_inputs(staging, entries, "alice", store, LIMITS)
+        assert given.bytes == len(picture())
+        refusals = []
+        for owner, upload_id in (("bob", "abcdefgh"), (None, "abcdefgh"), ("bob", "abcdefgx")):
+            entries = SubmitBody.model_validate({"inputs": [{"upload_id": upload_id}]}).inputs
+            with pytest.raises(Problem) as caught:
+                await store_inputs(staging, entries, owner, store, LIMITS)
+            refusals.append((caught.value.code, caught.value.detail.replace(upload_id, "ID")))
+    assert len(set(refusals)) == 1
+    assert refusals[0][0] == "not_found"
 
 
 async def test_nothing_is_stored_when_an_upload_is_missing(store: AsyncStore) -> None:
@@ -160,7 +177,7 @@ async def test_nothing_is_stored_when_an_upload_is_missing(store: AsyncStore) ->
             incoming = staging.begin(0, "a.jpg")
             incoming.write(picture())
             incoming.end()
-            await store_inputs(staging, entries, store, LIMITS)
+            await store_inputs(staging, entries, None, store, LIMITS)
     assert list(store.blocking.iter_keys()) == []
 
 
@@ -217,6 +234,12 @@ def test_a_job_carries_what_its_request_asked_for() -> None:
     assert list(job.webhook.events) == ["job.started", "job.finished"]
     assert (job.dialect, job.traceparent, job.fingerprint) == ("inference", "00-1", "d1")
     assert made({"operation": "noop"}).priority is Priority.NORMAL
+
+
+def test_a_job_belongs_to_the_owner_of_the_key() -> None:
+    caller = Caller(owner="alice", own_only=True, weight=3)
+    assert (made(FULL, caller=caller).owner, made(FULL, caller=caller).weight) == ("alice", 3)
+    assert (made(FULL).owner, made(FULL).weight) == (None, 1)
 
 
 @pytest.mark.parametrize(("asked", "lifetime_s"), [(60, 60), (3601, 3600), (10**12, 3600)])

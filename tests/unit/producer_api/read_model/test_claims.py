@@ -55,7 +55,7 @@ def test_the_first_claim_of_an_id_stays_in_one_batch_or_two(control: Control) ->
     control.read(first, second, other)
     control.read(third, first)
     assert control.winner() == "a"
-    assert control.file.claims.first("job-00002") == ("g", "d", at(JobClaimed.LASTS_S))
+    assert control.file.claims.first("job-00002") == ("g", "d", at(JobClaimed.LASTS_S), None)
 
 
 def test_a_claim_that_has_ended_gives_way(control: Control) -> None:

@@ -60,7 +60,7 @@ async def test_a_key_is_looked_for_in_one_partition_of_each_topic() -> None:
     broker = Broker(cluster(jobs=8, templates=1, heartbeats=3))
     broker.released.set()
     partitions = ReadPartitions(broker, ["jobs", "templates", "heartbeats"])  # type: ignore[arg-type]
-    assert await partitions.of_key("portrait") == [
+    assert await partitions.of_keys(["portrait"]) == [
         TopicPartition("jobs", partition_of(b"portrait", 8)),
         TopicPartition("templates", 0),
         TopicPartition("heartbeats", partition_of(b"portrait", 3)),
