@@ -30,6 +30,7 @@ _SECTIONS: tuple[tuple[str, type[BaseSettings]], ...] = (
     ("Addresses", environment.ListenSettings),
     ("TLS", server.TlsSettings),
     ("Server", server.ServerSettings),
+    ("Access", settings.AccessSettings),
     ("Logs", settings.LogSettings),
     ("API", settings.ApiSettings),
     ("Processor", settings.ProcessorSettings),

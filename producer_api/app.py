@@ -12,6 +12,10 @@ from imagemill.kafka.producer import AsyncProducer
 from imagemill.settings import ApiSettings
 from imagemill.storage import open_object_urls, open_signer, open_store
 from imagemill.storage.asynchronous import AsyncStore
+from producer_api.access.guard import GUARD, Guard, NoKeys, access_middleware
+from producer_api.access.key_feed import KeyFeed
+from producer_api.access.keyring import KeyRing
+from producer_api.access.last_used import LastUsed
 from producer_api.context import API, Api
 from producer_api.dialects import (
     background_removal,
@@ -44,6 +48,7 @@ from producer_api.routes import (
     uploads,
 )
 from producer_api.routes.docs import docs_routes
+from schemas import topics
 
 _API: tuple[Route, ...] = (
     *jobs.ROUTES,
@@ -64,6 +69,7 @@ _API: tuple[Route, ...] = (
     *rembg_queue.ROUTES,
 )
 ROUTES = (*_API, *docs_routes(_API), *console.ROUTES)
+KEY_FEED = web.AppKey("key_feed", KeyFeed)
 # Routes that move to a port of their own where IMAGEMILL_OPS_PORT is set.
 _OPS = (*health.PROBES, *metrics.ROUTES)
 
@@ -75,12 +81,13 @@ def create_app(settings: ApiSettings) -> web.Application:
         ValueError: the settings of the store, or the origins, are invalid.
         StoreUnavailable: the store's folder cannot be used.
         sqlite3.Error: the read model's file can be neither opened nor created.
+        ScopesMissing: a route is not in the table of scopes.
     """
     # Bodies are streamed under this API's own limits; aiohttp's `client_max_size` guards only
     # Request.read(), which nothing here calls. http/body.py decodes content codings, because
     # aiohttp answers an unknown one in plain text, with a traceback in the log.
     app = web.Application(
-        middlewares=[metrics_middleware, problems_middleware],
+        middlewares=[metrics_middleware, problems_middleware, access_middleware],
         handler_args={"auto_decompress": False},
     )
     store = AsyncStore(open_store(settings))
@@ -100,6 +107,10 @@ def create_app(settings: ApiSettings) -> web.Application:
         canceller=canceller,
         lag=ConsumerLag(settings, read_model),
     )
+    ring = KeyRing()
+    app[KEY_FEED] = KeyFeed(settings, ring)
+    uses = LastUsed(producer, settings.topic(topics.ACCESS_USED.name), ring)
+    app[GUARD] = Guard(settings, ring, ROUTES, uses)
     app[METRICS] = Metrics(read_model)
     app.cleanup_ctx.append(_running)
     app.on_shutdown.append(_answer_waiting)
@@ -119,13 +130,20 @@ def create_ops_app(app: web.Application) -> web.Application:
 
 
 async def _running(app: web.Application) -> AsyncIterator[None]:
-    api = app[API]
+    api, key_feed = app[API], app[KEY_FEED]
+    key_feed.start()
+    try:
+        await app[GUARD].check_start()
+    except NoKeys:
+        await key_feed.stop()
+        raise
     await api.read_model.start()
     sweeping = asyncio.create_task(
         Retention(api.settings, api.store.blocking, api.producer, api.read_model).run()
     )
     yield
     sweeping.cancel()
+    await key_feed.stop()
     await api.producer.close()
     await api.read_model.stop()
 

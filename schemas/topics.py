@@ -151,6 +151,16 @@ WORKERS_HEARTBEATS = Topic(
 TEMPLATES = Topic(
     "templates", "name, or owner/name", "job templates", None, partitions=Partitions.ONE
 )
+ACCESS_KEYS = Topic(
+    "access.keys",
+    "key id, or key id/revoked",
+    "API keys with hashed secrets, revocations",
+    None,
+    partitions=Partitions.ONE,
+)
+ACCESS_USED = Topic(
+    "access.used", "key id", "the last use of each API key", None, partitions=Partitions.ONE
+)
 
 TOPICS: tuple[Topic, ...] = (
     JOBS_HIGH,
@@ -171,6 +181,8 @@ TOPICS: tuple[Topic, ...] = (
     WEBHOOKS_ATTEMPTS,
     WORKERS_HEARTBEATS,
     TEMPLATES,
+    ACCESS_KEYS,
+    ACCESS_USED,
 )
 
 PRIORITY_TOPICS: Mapping[Priority, Topic] = {

@@ -6,6 +6,7 @@ lists them all.
 
 from __future__ import annotations
 
+from imagemill.settings.access import AccessSettings
 from imagemill.settings.api import ApiSettings
 from imagemill.settings.environment import EnvironmentSettings
 from imagemill.settings.kafka import KafkaSettings
@@ -16,6 +17,7 @@ from imagemill.settings.storage import StoreSettings
 
 __all__ = [
     "SERVICES",
+    "AccessSettings",
     "ApiSettings",
     "EnvironmentSettings",
     "KafkaSettings",

@@ -6,13 +6,16 @@ from pathlib import Path
 
 from pydantic import Field
 
+from imagemill.settings.access import AccessSettings
 from imagemill.settings.kafka import KafkaSettings
 from imagemill.settings.server import ServerSettings
 from imagemill.settings.shared import LimitSettings, LogSettings
 from imagemill.settings.storage import StoreSettings
 
 
-class ApiSettings(KafkaSettings, StoreSettings, LimitSettings, ServerSettings, LogSettings):
+class ApiSettings(
+    KafkaSettings, StoreSettings, LimitSettings, ServerSettings, AccessSettings, LogSettings
+):
     """The HTTP API."""
 
     cors_origins: str = Field(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +105,15 @@ class ListenSettings(EnvironmentSettings):
         "127.0.0.1",
         description="address of the API and of the health ports; 0.0.0.0 opens them to the network",
     )
+
+    @property
+    def on_loopback(self) -> bool:
+        """True if only programs of this machine reach the services."""
+        try:
+            return ipaddress.ip_address(self.host.strip("[]")).is_loopback
+        except ValueError:
+            # A name may resolve to any address; that of the loopback is fixed (RFC 6761, 6.3).
+            return self.host == "localhost"
 
     @property
     def reached_host(self) -> str:

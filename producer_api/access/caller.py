@@ -49,6 +49,8 @@ class Caller:
 
 
 ANYONE = Caller()
+# The caller of public operations on an API that asks for keys: no owner has this empty name.
+NOBODY = Caller(owner="", name="nobody", scopes=frozenset(), own_only=True)
 CALLER = web.RequestKey("caller", Caller)
 
 

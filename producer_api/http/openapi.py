@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Any
@@ -12,9 +11,8 @@ from pydantic.json_schema import models_json_schema
 
 from imagemill import __version__
 from producer_api.http.documents import ProblemDocument
-from producer_api.http.routing import TEXT, Docs, Route
+from producer_api.http.routing import PLACEHOLDER, TEXT, Docs, Route
 
-_PLACEHOLDER = re.compile(r"{(\w+)(?::[^{}]*)?}")
 _REFERENCE = "#/components/schemas/{model}"
 _DESCRIPTION = """\
 Images in over HTTP, models run on them as a stream on Apache Kafka.
@@ -33,7 +31,7 @@ def openapi_document(routes: Iterable[Route]) -> dict[str, Any]:
     table = list(routes)
     paths: dict[str, dict[str, Any]] = {}
     for route in table:
-        path = _PLACEHOLDER.sub(r"{\1}", route.path)
+        path = PLACEHOLDER.sub(r"{\1}", route.path)
         paths.setdefault(path, {})[route.method.lower()] = _operation(route)
     return {
         "openapi": "3.1.0",
@@ -68,11 +66,11 @@ def _is_model(answer: object) -> bool:
 def _operation(route: Route) -> dict[str, Any]:
     docs = route.docs
     operation: dict[str, Any] = {
-        "operationId": f"{route.method.lower()}_{_slug(route.path)}",
+        "operationId": route.operation_id,
         "summary": route.summary,
         "tags": [route.tag],
         "parameters": [
-            *(_parameter("path", name, TEXT, True) for name in _PLACEHOLDER.findall(route.path)),
+            *(_parameter("path", name, TEXT, True) for name in PLACEHOLDER.findall(route.path)),
             *(_parameter("query", name, schema) for name, schema in docs.query.items()),
             *(_parameter("header", name, schema) for name, schema in docs.headers.items()),
         ],
@@ -85,11 +83,6 @@ def _operation(route: Route) -> dict[str, Any]:
     if content := _request(docs):
         operation["requestBody"] = {"content": content, "required": True}
     return operation
-
-
-def _slug(path: str) -> str:
-    words = re.sub(r"\W+", "_", _PLACEHOLDER.sub(r"by_\1", path)).strip("_")
-    return f"{words}_slash" if path.endswith("/") else words
 
 
 def _parameter(where: str, name: str, schema: Any, required: bool = False) -> dict[str, Any]:

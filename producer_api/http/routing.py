@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 from aiohttp import HttpVersion11, hdrs, web
@@ -15,6 +16,7 @@ from producer_api.http.problems import Handler, Problem, problem_response
 Schema = Mapping[str, Any]
 TEXT: Schema = {"type": "string"}
 FILE: Schema = {"type": "string", "format": "binary"}
+PLACEHOLDER = re.compile(r"{(\w+)(?::[^{}]*)?}")
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,18 @@ class Route:
     summary: str
     tag: str
     docs: Docs = Docs()
+
+    @property
+    def operation_id(self) -> str:
+        """The route's id in the OpenAPI document and in the table of scopes."""
+        return operation_id(self.method, self.path)
+
+
+@cache
+def operation_id(method: str, path: str) -> str:
+    """Return the id of a method of a path, which is as in a route or as aiohttp shows it."""
+    words = re.sub(r"\W+", "_", PLACEHOLDER.sub(r"by_\1", path)).strip("_")
+    return f"{method.lower()}_{words}{'_slash' if path.endswith('/') else ''}"
 
 
 def add_routes(app: web.Application, routes: Iterable[Route]) -> None:
