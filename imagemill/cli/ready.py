@@ -11,14 +11,20 @@ from imagemill.settings import SERVICES, ApiSettings, NotifierSettings, Processo
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the service."""
-    parser.add_argument("service", choices=sorted(SERVICES), help="service to ask")
+    parser.add_argument(
+        "service",
+        choices=sorted(SERVICES),
+        nargs="?",
+        help="service to ask; without one, any that runs here",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Ask the service at the address of its settings; return 0 if it is ready, else 1."""
-    if _is_ready(args.service):
+    if any(map(_is_ready, [args.service] if args.service else SERVICES)):
         return 0
-    print(f"imagemill: the {args.service} is not ready", file=sys.stderr)
+    named = f"the {args.service} is not ready" if args.service else "no service here is ready"
+    print(f"imagemill: {named}", file=sys.stderr)
     return 1
 
 

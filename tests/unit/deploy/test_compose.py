@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import os
 import re
 import subprocess
@@ -11,28 +13,36 @@ from pathlib import Path
 import pytest
 import yaml
 
-from imagemill.cli import _parser
+from imagemill.cli import _parser, main
 from imagemill.cli.config import all_settings
 from imagemill.local.broker.container import image
 from imagemill.local.broker.process import broker_properties
 from imagemill.process.health import serve_health
 from imagemill.settings import SERVICES
-from producer_api.app import ROUTES
 
 ROOT = Path(__file__).parents[3]
-COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+DOCUMENT = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+COMPOSE = DOCUMENT["services"]
 OURS = {name: service for name, service in COMPOSE.items() if service.get("image") == "imagemill"}
+DOCKERFILE = (ROOT / "Dockerfile").read_text()
+DIGEST = re.compile(r"^\S+:[\w.-]+@sha256:[0-9a-f]{64}$")
 
 
 def environment(service: str) -> dict[str, str]:
     return {name: str(value) for name, value in COMPOSE[service]["environment"].items()}
 
 
-def health_url(service: str) -> re.Match[str]:
-    test = " ".join(COMPOSE[service]["healthcheck"]["test"])
-    match = re.search(r"http://127\.0\.0\.1:(?P<port>\d+)(?P<path>/\w+)", test)
-    assert match is not None, test
-    return match
+def passed(service: str) -> dict[str, str]:
+    """The environment of a service where nothing is set; its secrets as files of this machine."""
+    found = {}
+    for name, value in environment(service).items():
+        value = re.sub(r"\$\{\w+:-(.*?)\}", r"\1", value)
+        found[name] = re.sub(r"^/run/secrets/(\w+)$", lambda at: str(secret(at[1])), value)
+    return found
+
+
+def secret(name: str) -> Path:
+    return ROOT / re.sub(r"\$\{\w+:-(.*?)\}", r"\1", DOCUMENT["secrets"][name]["file"])
 
 
 def test_podman_compose_reads_it(tmp_path):
@@ -58,14 +68,16 @@ def test_it_has_every_service():
 
 @pytest.mark.parametrize("service", OURS)
 def test_every_setting_that_is_passed_exists(service):
-    assert set(environment(service)) <= {each.name for each in all_settings()}
+    known = all_settings()
+    files = {f"{each.name}_FILE" for each in known if each.secret}
+    assert set(environment(service)) <= {each.name for each in known} | files
 
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_the_settings_that_are_passed_are_valid(service, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    for name, value in environment(service).items():
-        monkeypatch.setenv(name, re.sub(r"\$\{\w+:-(.*)\}", r"\1", value))
+    for name, value in passed(service).items():
+        monkeypatch.setenv(name, value)
     settings = SERVICES[service]()
     assert settings.kafka_bootstrap_servers == "kafka:19092"
 
@@ -87,7 +99,7 @@ def test_the_broker_is_reached_where_it_says_it_is():
     assert f"PLAINTEXT://{environment('api')['KAFKA_BOOTSTRAP_SERVERS']}" in advertised
     published = COMPOSE["kafka"]["ports"][0].split(":")
     assert f"HOST://localhost:{published[1]}" in advertised
-    assert COMPOSE["kafka"]["image"] == image()
+    assert COMPOSE["kafka"]["image"].startswith(f"{image()}@sha256:")
 
 
 def test_the_broker_behaves_like_the_local_one():
@@ -105,32 +117,98 @@ def test_the_store_is_reached_where_it_listens_with_the_keys_it_has():
     port = COMPOSE["s3"]["ports"][0].split(":")[-1]
     assert api["S3_ENDPOINT_URL"] == f"http://s3:{port}"
     assert api["AWS_ACCESS_KEY_ID"] == s3["ROOT_ACCESS_KEY"]
-    assert api["AWS_SECRET_ACCESS_KEY"] == s3["ROOT_SECRET_KEY"]
+    assert api["AWS_SECRET_ACCESS_KEY_FILE"] == "/run/secrets/s3_secret_key"
+    assert "/run/secrets/s3_secret_key" in COMPOSE["s3"]["entrypoint"][-1]
+    for service in ("api", "processor", "prepare", "s3"):
+        assert COMPOSE[service]["secrets"] == ["s3_secret_key"]
+    assert secret("s3_secret_key").read_text().strip()
     store_health = " ".join(COMPOSE["s3"]["healthcheck"]["test"])
     assert f"127.0.0.1:{port}{s3['VGW_HEALTH']}" in store_health
 
 
-def test_the_api_is_asked_for_a_path_it_has_on_the_port_it_has():
-    asked = health_url("api")
-    assert asked["path"] in {route.path for route in ROUTES}
-    assert asked["port"] == environment("api")["PORT"]
-    assert COMPOSE["api"]["ports"] == [f"{asked['port']}:{asked['port']}"]
+def test_the_api_is_published_on_the_port_it_has():
+    port = environment("api")["PORT"]
+    assert COMPOSE["api"]["ports"] == [f"{port}:{port}"]
 
 
+@pytest.mark.parametrize("service", SERVICES)
+def test_each_service_is_asked_whether_it_is_ready(service):
+    check = COMPOSE[service]["healthcheck"]["test"]
+    assert check == ["CMD", "imagemill", "ready", service]
+    assert _parser(chosen="ready").parse_args(check[2:]).service == service
+
+
+@pytest.mark.parametrize("named", [True, False], ids=["named", "whichever runs"])
 @pytest.mark.parametrize(
     ("service", "variable"),
-    [("processor", "IMAGEMILL_WORKER_PORT"), ("notifier", "IMAGEMILL_NOTIFIER_PORT")],
+    [
+        ("api", "PORT"),
+        ("processor", "IMAGEMILL_WORKER_PORT"),
+        ("notifier", "IMAGEMILL_NOTIFIER_PORT"),
+    ],
 )
-async def test_health_is_asked_where_it_is_answered(service, variable, free_port):
-    asked = health_url(service)
-    assert asked["port"] == environment(service)[variable]
-    port = free_port()
-    runner = await serve_health("127.0.0.1", port, lambda: {"ready": True})
+async def test_the_check_of_a_container_asks_its_service(
+    service, variable, named, free_port, monkeypatch, tmp_path
+):
+    monkeypatch.chdir(tmp_path)
+    for name in ("PORT", "IMAGEMILL_WORKER_PORT", "IMAGEMILL_NOTIFIER_PORT"):
+        monkeypatch.setenv(name, str(free_port()))
+    assert variable in environment(service)
+    words = ["ready", service] if named else ["ready"]
+    assert await asyncio.to_thread(main, words) == 1
+    ready = {"ready": False}
+    runner = await serve_health("127.0.0.1", int(os.environ[variable]), lambda: ready)
     try:
-        served = {resource.canonical for resource in runner.app.router.resources()}
+        assert await asyncio.to_thread(main, words) == 1
+        ready["ready"] = True
+        assert await asyncio.to_thread(main, words) == 0
     finally:
         await runner.cleanup()
-    assert asked["path"] in served
+
+
+@pytest.mark.parametrize("service", COMPOSE)
+def test_no_container_writes_its_root_or_gains_rights(service):
+    stated = COMPOSE[service]
+    assert stated["read_only"] is True
+    assert stated["cap_drop"] == ["ALL"] and "cap_add" not in stated
+    assert stated["security_opt"] == ["no-new-privileges:true"]
+    assert stated["pids_limit"] > 0
+    assert not {"privileged", "network_mode", "pid", "ipc", "devices"} & stated.keys()
+    assert not any("docker.sock" in str(volume) for volume in stated.get("volumes", ()))
+
+
+@pytest.mark.parametrize("service", OURS)
+def test_what_a_service_writes_lies_in_its_volumes(service, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    volumes = {str(each).split(":")[-1] for each in COMPOSE[service]["volumes"]}
+    [declared] = re.findall(r"^VOLUME (.+)$", DOCKERFILE, re.M)
+    assert volumes == set(declared.split())
+    set_by_image = dict(re.findall(r"\b([A-Z_]+)=(/var/\S+)", DOCKERFILE))
+    written = {**set_by_image, "projection": environment("api")["IMAGEMILL_PROJECTION_PATH"]}
+    assert {"IMAGEMILL_HOME", "TMPDIR", "NUMBA_CACHE_DIR"} <= written.keys()
+    for name, path in written.items():
+        assert any(Path(path).is_relative_to(volume) for volume in volumes), name
+
+
+@pytest.mark.parametrize("service", [*SERVICES, "kafka", "s3"])
+def test_every_container_that_runs_on_has_a_health_check(service):
+    assert COMPOSE[service]["healthcheck"]["test"][0] == "CMD"
+
+
+def test_other_peoples_images_are_named_by_digest():
+    bases = re.findall(r"^FROM (\S+)", DOCKERFILE, re.M)
+    foreign = [each["image"] for each in COMPOSE.values() if each["image"] != "imagemill"]
+    assert len(bases) == 2 and len(foreign) == 2
+    for image_name in (*bases, *foreign):
+        assert DIGEST.match(image_name), image_name
+    assert len(set(bases)) == 1, "it is built on one Python and runs on another"
+
+
+def test_no_secret_stands_in_the_environment():
+    secrets = {each.name for each in all_settings() if each.secret} | {"ROOT_SECRET_KEY"}
+    for service in COMPOSE:
+        for name, value in environment(service).items():
+            assert name not in secrets or re.fullmatch(r"\$\{\w+:-\}", value), name
 
 
 def test_a_processor_gets_the_time_it_needs_to_stop():
@@ -139,10 +217,20 @@ def test_a_processor_gets_the_time_it_needs_to_stop():
 
 
 def test_the_image_is_not_run_as_root_and_exposes_the_ports():
-    dockerfile = (ROOT / "Dockerfile").read_text()
-    assert re.findall(r"^USER (\w+)$", dockerfile, re.M) == ["imagemill"]
-    ports = set(re.findall(r"^EXPOSE (.+)$", dockerfile, re.M)[0].split())
-    assert ports == {health_url(service)["port"] for service in SERVICES}
+    [user] = re.findall(r"^USER (\w+)$", DOCKERFILE, re.M)
+    # By number, which Kubernetes can check.
+    assert f"useradd --uid {user} " in DOCKERFILE and int(user) >= 10_000
+    ports = set(re.findall(r"^EXPOSE (.+)$", DOCKERFILE, re.M)[0].split())
+    assert ports == {
+        environment("api")["PORT"],
+        environment("processor")["IMAGEMILL_WORKER_PORT"],
+        environment("notifier")["IMAGEMILL_NOTIFIER_PORT"],
+    }
+
+
+def test_the_image_checks_the_health_of_whichever_service_it_runs():
+    [check] = re.findall(r"^HEALTHCHECK .*CMD (\[.*\])$", DOCKERFILE, re.M)
+    assert json.loads(check) == ["imagemill", "ready"]
 
 
 def test_only_a_container_listens_on_more_than_its_own_machine(monkeypatch, tmp_path):
