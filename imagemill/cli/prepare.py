@@ -10,6 +10,7 @@ from imagemill.kafka.topics import create_topics
 from imagemill.local.errors import LocalError
 from imagemill.settings import KafkaSettings, StoreSettings
 from imagemill.storage import StoreUnavailable, open_store
+from imagemill.storage.probe import try_store
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,16 +40,17 @@ def ensure_topics(settings: KafkaSettings) -> None:
 
 
 def ensure_store(settings: StoreSettings) -> None:
-    """Create what the object store needs, such as its bucket.
+    """Create what the object store needs, such as its bucket, and try what services do in it.
 
     Raises:
-        LocalError: the server is away, or refuses our keys.
+        LocalError: the server is away, or refuses our keys; the text names what is missing.
     """
     try:
         store = open_store(settings)
         if created := store.prepare():
             print(f"created the {created}")
         store.check()
+        try_store(store)
     except (StoreUnavailable, ValueError) as error:
         raise LocalError(str(error)) from error
 

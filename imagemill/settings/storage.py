@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 from urllib.parse import unquote, urlsplit
 
 from pydantic import Field, SecretStr, field_validator, model_validator
@@ -14,6 +14,8 @@ from imagemill.settings.server import TlsSettings
 
 # A shorter secret of signed URLs could be guessed.
 MIN_SIGNING_SECRET_CHARS = 16
+# The server of Google Cloud Storage that speaks S3.
+_GOOGLE = "https://storage.googleapis.com"
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,11 @@ class S3Location:
     secret_access_key: str | None = field(default=None, repr=False)
     session_token: str | None = field(default=None, repr=False)
 
+    @property
+    def is_google(self) -> bool:
+        """True if the server is Google Cloud Storage by the S3 protocol."""
+        return urlsplit(self.endpoint_url or "").hostname == urlsplit(_GOOGLE).hostname
+
 
 class StoreSettings(HomeSettings, ListenSettings, TlsSettings):
     """The store of images and results."""
@@ -40,7 +47,8 @@ class StoreSettings(HomeSettings, ListenSettings, TlsSettings):
     object_store_url: str | None = Field(
         None,
         validation_alias=named("OBJECT_STORE_URL"),
-        description="file:/path or s3://bucket[/prefix]; unset: R2_*, UPLOAD_FOLDER, then the home",
+        description="file:/path, s3://bucket[/prefix], or gs://bucket[/prefix] for Google Cloud "
+        "Storage with HMAC keys; unset: R2_*, UPLOAD_FOLDER, then the home",
     )
     upload_folder: Path | None = Field(
         None,
@@ -73,6 +81,30 @@ class StoreSettings(HomeSettings, ListenSettings, TlsSettings):
         None,
         description="whether the bucket is in the URL's path, not in the host name; true except "
         "on AWS if unset",
+    )
+    s3_sse: Literal["AES256", "aws:kms", "aws:kms:dsse"] | None = Field(
+        None,
+        description="encryption at rest that is asked for with each object; if unset, the bucket's "
+        "own default",
+    )
+    s3_sse_kms_key_id: str | None = Field(
+        None,
+        description="id or ARN of the KMS key; if unset, the account's key for S3 (aws/s3)",
+    )
+    s3_bucket_owner: str | None = Field(
+        None,
+        pattern=r"^\d{12}$",
+        description="AWS account that the bucket must belong to; if unset, any",
+    )
+    s3_checksums: Literal["when_required", "when_supported"] = Field(
+        "when_required",
+        description="requests with a checksum, in boto3's terms: only those that need one, or all. "
+        "AWS takes both, Google and R2 the first alone",
+    )
+    s3_multi_delete: bool | None = Field(
+        None,
+        description="whether many objects are deleted in one request; true except at Google if "
+        "unset",
     )
     s3_connect_timeout_s: float = Field(
         5.0, gt=0, description="seconds to wait for a connection to the S3 server"
@@ -141,6 +173,12 @@ class StoreSettings(HomeSettings, ListenSettings, TlsSettings):
         return secret
 
     @model_validator(mode="after")
+    def _a_kms_key_has_its_use(self) -> Self:
+        if self.s3_sse_kms_key_id and not (self.s3_sse or "").startswith("aws:kms"):
+            raise ValueError("IMAGEMILL_S3_SSE_KMS_KEY_ID needs IMAGEMILL_S3_SSE=aws:kms")
+        return self
+
+    @model_validator(mode="after")
     def _a_store_is_chosen(self) -> Self:
         locate(self)
         return self
@@ -160,14 +198,14 @@ class StoreSettings(HomeSettings, ListenSettings, TlsSettings):
 def locate(settings: StoreSettings) -> Path | S3Location:
     """Return the folder or bucket of the settings.
 
-    In this order: OBJECT_STORE_URL (`file:` and a path, or `s3://bucket/prefix`), R2_BUCKET_NAME,
-    UPLOAD_FOLDER, and else the folder `objects` in IMAGEMILL_HOME.
+    In this order: OBJECT_STORE_URL (`file:` and a path, `s3://bucket/prefix`, or the same with
+    `gs:`), R2_BUCKET_NAME, UPLOAD_FOLDER, and else the folder `objects` in IMAGEMILL_HOME.
 
     Raises:
         ValueError: a setting is wrong; the text is a sentence for the operator.
     """
     url = settings.object_store_url
-    if url and url.startswith("s3:"):
+    if url and url.startswith(("s3:", "gs:")):
         return _s3(settings, url)
     if url:
         return _folder(url)
@@ -180,7 +218,8 @@ def _folder(url: str) -> Path:
     parts = urlsplit(url)
     if parts.scheme != "file" or parts.netloc not in ("", "localhost") or not parts.path:
         raise ValueError(
-            "OBJECT_STORE_URL must be file: with a path, or s3://bucket with an optional prefix"
+            "OBJECT_STORE_URL must be file: with a path, or s3://bucket or gs://bucket with an "
+            "optional prefix"
         )
     return Path(unquote(parts.path))
 
@@ -189,10 +228,11 @@ def _s3(settings: StoreSettings, url: str) -> S3Location:
     parts = urlsplit(url)
     if not parts.netloc:
         raise ValueError("OBJECT_STORE_URL must name a bucket: s3://bucket or s3://bucket/prefix")
+    server = settings.s3_endpoint_url or (_GOOGLE if parts.scheme == "gs" else None)
     return S3Location(
         bucket=parts.netloc,
         prefix=unquote(parts.path).strip("/"),
-        endpoint_url=_server("S3_ENDPOINT_URL", settings.s3_endpoint_url),
+        endpoint_url=_server("S3_ENDPOINT_URL", server),
         public_endpoint_url=_server("S3_PUBLIC_ENDPOINT_URL", settings.s3_public_endpoint_url),
         region=settings.aws_region,
         access_key_id=settings.aws_access_key_id,

@@ -111,6 +111,15 @@ def check_key(key: str) -> str:
     return key
 
 
+def is_key(key: str) -> bool:
+    """Return whether an object of ours may have that key, as `check_key` decides."""
+    try:
+        check_key(key)
+    except InvalidKey:
+        return False
+    return True
+
+
 def check_prefix(prefix: str) -> str:
     """Return the prefix if a valid key may begin with it; the empty one is every key's.
 

@@ -1,4 +1,4 @@
-"""An S3 server (moto's), and a proxy before it that fails the requests a test names."""
+"""An S3 server (moto's), and proxies before it that fail, record or refuse requests."""
 
 from __future__ import annotations
 
@@ -106,7 +106,11 @@ class _Handler(QuietHandler):
         finally:
             connection.close()
 
-    do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = _forward
+    def do_GET(self) -> None:
+        """Forward the request; of every method."""
+        self._forward()
+
+    do_PUT = do_POST = do_HEAD = do_DELETE = do_GET
 
     def handle_expect_100(self) -> bool:
         """Ask for the body at once: the server behind answers when it has the body."""
@@ -124,3 +128,77 @@ class _Handler(QuietHandler):
         self.send_header("Content-Length", length)
         self.end_headers()
         self.wfile.write(body)
+
+
+@dataclass
+class Recorder:
+    """A proxy at `url` that keeps method, path and headers of each request."""
+
+    url: str
+    requests: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
+
+    def headers(self, method: str, path_part: str) -> dict[str, str]:
+        """Return the headers of the last request of a method whose path contains `path_part`."""
+        found = [
+            headers for verb, path, headers in self.requests if verb == method and path_part in path
+        ]
+        return found[-1]
+
+
+@contextmanager
+def recording(bucket: Bucket, handler: type[_Handler] | None = None) -> Iterator[Recorder]:
+    """Run a proxy before the server of a bucket until the block ends."""
+    with http_server(handler or _RecordingHandler) as server:
+        server.behind = bucket.url.removeprefix("http://").split(":")  # type: ignore[attr-defined]
+        url = f"http://127.0.0.1:{server.server_port}"
+        server.state = FlakyServer(url)  # type: ignore[attr-defined]
+        server.seen = recorder = Recorder(url)  # type: ignore[attr-defined]
+        yield recorder
+
+
+@contextmanager
+def google_like(bucket: Bucket) -> Iterator[Recorder]:
+    """Run a proxy that refuses what Google Cloud Storage refuses of S3's protocol."""
+    with recording(bucket, _GoogleHandler) as recorder:
+        yield recorder
+
+
+class _RecordingHandler(_Handler):
+    def do_GET(self) -> None:
+        """Keep the request and forward it; of every method."""
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        self.server.seen.requests.append((self.command, self.path, headers))  # type: ignore[attr-defined]
+        self._forward()
+
+    do_PUT = do_POST = do_HEAD = do_DELETE = do_GET
+
+
+class _GoogleHandler(_RecordingHandler):
+    """Without DeleteObjects, checksums and chunked signatures; 404 for a DELETE of nothing."""
+
+    def do_GET(self) -> None:
+        """Refuse the request as Google does, or forward it; of every method."""
+        checksummed = any(name.lower().startswith("x-amz-checksum-") for name in self.headers)
+        if self.command == "POST" and "?delete" in self.path:
+            self._refuse(501, "NotImplemented")
+        elif checksummed or "aws-chunked" in self.headers.get("Content-Encoding", ""):
+            self._refuse(400, "InvalidArgument")
+        elif self.command == "DELETE" and not self._exists():
+            self._refuse(404, "NoSuchKey")
+        else:
+            super().do_GET()
+
+    do_PUT = do_POST = do_HEAD = do_DELETE = do_GET
+
+    def _exists(self) -> bool:
+        connection = http.client.HTTPConnection(*self.server.behind, timeout=30)  # type: ignore[attr-defined]
+        try:
+            headers = {k: v for k, v in self.headers.items() if k.lower() not in _HOP_BY_HOP}
+            connection.request("HEAD", self.path, None, headers)
+            return connection.getresponse().status == 200
+        finally:
+            connection.close()
+
+    def _refuse(self, status: int, code: str) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self._answer(status, {}, f"<Error><Code>{code}</Code></Error>".encode())

@@ -14,7 +14,7 @@ from botocore.credentials import Credentials, RefreshableCredentials
 
 from imagemill.settings import ApiSettings
 from imagemill.storage import ObjectUrls, open_object_urls, open_store
-from imagemill.storage.s3_client import S3Client
+from imagemill.storage.s3.client import S3Client
 from imagemill.storage.urls import end_of
 
 KEY = "results/job-00001/0.png"

@@ -63,7 +63,7 @@ def open_client(
     calls = session.client(
         "s3",
         endpoint_url=endpoint_url or None,
-        region_name=session.region_name or "us-east-1",
+        region_name=session.region_name or ("auto" if location.is_google else "us-east-1"),
         config=Config(
             signature_version="s3v4",
             s3={"addressing_style": "path" if path_style else "auto"},
@@ -71,9 +71,10 @@ def open_client(
             read_timeout=settings.s3_read_timeout_s,
             retries={"mode": "standard", "total_max_attempts": settings.s3_attempts},
             max_pool_connections=32,
-            # boto3's default adds checksum trailers that R2 and older servers refuse.
-            request_checksum_calculation="when_required",
-            response_checksum_validation="when_required",
+            # boto3's own default adds trailers with checksums, which Google, R2 and older servers
+            # refuse.
+            request_checksum_calculation=settings.s3_checksums,
+            response_checksum_validation=settings.s3_checksums,
         ),
     )
     return S3Client(calls, session.get_credentials())
