@@ -17,7 +17,7 @@ sys.path.insert(0, str(ROOT))
 # The checkout need not be installed.
 from imagemill import settings  # noqa: E402
 from imagemill.cli.config import all_settings, as_markdown  # noqa: E402
-from imagemill.settings import environment, server  # noqa: E402
+from imagemill.settings import environment, server, shared  # noqa: E402
 from imagemill.settings.environment import environment_name  # noqa: E402
 
 PAGE = ROOT / "docs" / "settings.md"
@@ -32,6 +32,7 @@ _SECTIONS: tuple[tuple[str, type[BaseSettings]], ...] = (
     ("Server", server.ServerSettings),
     ("Access", settings.AccessSettings),
     ("Logs", settings.LogSettings),
+    ("Webhook key", shared.WebhookKeySettings),
     ("API", settings.ApiSettings),
     ("Processor", settings.ProcessorSettings),
     ("Notifier", settings.NotifierSettings),

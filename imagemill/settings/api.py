@@ -9,12 +9,18 @@ from pydantic import Field
 from imagemill.settings.access import AccessSettings
 from imagemill.settings.kafka import KafkaSettings
 from imagemill.settings.server import ServerSettings
-from imagemill.settings.shared import LimitSettings, LogSettings
+from imagemill.settings.shared import LimitSettings, LogSettings, WebhookKeySettings
 from imagemill.settings.storage import StoreSettings
 
 
 class ApiSettings(
-    KafkaSettings, StoreSettings, LimitSettings, ServerSettings, AccessSettings, LogSettings
+    KafkaSettings,
+    StoreSettings,
+    LimitSettings,
+    ServerSettings,
+    AccessSettings,
+    LogSettings,
+    WebhookKeySettings,
 ):
     """The HTTP API."""
 

@@ -6,10 +6,10 @@ from pydantic import Field, SecretStr
 
 from imagemill.settings.environment import ListenSettings
 from imagemill.settings.kafka import KafkaSettings
-from imagemill.settings.shared import LogSettings, UrlSettings
+from imagemill.settings.shared import LogSettings, UrlSettings, WebhookKeySettings
 
 
-class NotifierSettings(KafkaSettings, UrlSettings, ListenSettings, LogSettings):
+class NotifierSettings(KafkaSettings, UrlSettings, ListenSettings, LogSettings, WebhookKeySettings):
     """Webhook deliveries."""
 
     notifier_port: int = Field(8082, ge=1, le=65535, description="TCP port of the health answers")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, SecretStr, field_validator
 
 from imagemill.net.addresses import AddressPolicy
-from imagemill.settings.environment import EnvironmentSettings
+from imagemill.settings.environment import EnvironmentSettings, HomeSettings
 
 
 class UrlSettings(EnvironmentSettings):
@@ -41,6 +41,17 @@ class LimitSettings(UrlSettings):
     )
     url_timeout_s: float = Field(
         30.0, gt=0, description="most seconds to fetch an image from a URL, name lookup included"
+    )
+
+
+class WebhookKeySettings(HomeSettings):
+    """The key that the secrets of webhook endpoints are encrypted with on their topic."""
+
+    webhook_encryption_key: SecretStr | None = Field(
+        None,
+        description="base64 of the 32 bytes that encrypt the secrets of webhook endpoints, the "
+        "same for all APIs and notifiers; several, comma separated, to replace it: the first "
+        "encrypts, all decrypt. If unset, generated once into <home>/webhook.key",
     )
 
 

@@ -129,9 +129,7 @@ class WebhookEndpoint(Frozen):
             at = from_epoch(to_epoch(status.disabled_at) + 0.002)
         return self.evolve(disabled=False, disabled_reason=None, enabled_at=at, updated_at=at)
 
-    def rotate(
-        self, sealed: str, public_key: str | None, at: str, overlap_s: float
-    ) -> WebhookEndpoint:
+    def rotate(self, newest: EndpointSecret, at: str, overlap_s: float) -> WebhookEndpoint:
         """Return it with a new secret; the one before signs for `overlap_s` seconds more.
 
         Secrets of rotations before that keep the time at which they expire, so that receivers that
@@ -142,7 +140,6 @@ class WebhookEndpoint(Frozen):
             each if each.expires_at is not None else each.evolve(expires_at=expires_at)
             for each in self.signing(at)
         ]
-        newest = EndpointSecret(sealed=sealed, public_key=public_key, created_at=at)
         kept = [each for each in still if each.signs(at)][: MAX_SECRETS - 1]
         return self.evolve(secrets=(newest, *kept), rotated_at=at, updated_at=at)
 

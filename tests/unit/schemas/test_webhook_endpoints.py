@@ -11,27 +11,31 @@ CREATED = "2026-01-01T00:00:00.000Z"
 DAY_S = 86_400.0
 
 
+def secret(sealed: str) -> EndpointSecret:
+    return EndpointSecret(sealed=sealed, created_at=CREATED)
+
+
 def endpoint(**fields: object) -> WebhookEndpoint:
-    first = EndpointSecret(sealed="s0", created_at=CREATED)
+    first = secret("s0")
     known = {"endpoint_id": "ep_12345678", "url": "https://example.org", "secrets": (first,)}
     times = dict.fromkeys(("created_at", "updated_at", "enabled_at"), CREATED)
     return WebhookEndpoint.model_validate(known | times | fields)
 
 
 def names(of: WebhookEndpoint, at: str) -> list[str]:
-    return [secret.sealed for secret in of.signing(at)]
+    return [each.sealed for each in of.signing(at)]
 
 
 def test_both_secrets_sign_until_the_overlap_ends():
-    rotated = endpoint().rotate("s1", None, "2026-01-02T00:00:00.000Z", DAY_S)
+    rotated = endpoint().rotate(secret("s1"), "2026-01-02T00:00:00.000Z", DAY_S)
     assert names(rotated, "2026-01-02T00:00:00.000Z") == ["s1", "s0"]
     assert names(rotated, "2026-01-02T23:59:59.999Z") == ["s1", "s0"]
     assert names(rotated, "2026-01-03T00:00:00.000Z") == ["s1"]
 
 
 def test_a_second_rotation_neither_shortens_nor_extends_the_first_overlap():
-    once = endpoint().rotate("s1", None, "2026-01-02T00:00:00.000Z", DAY_S)
-    twice = once.rotate("s2", "whpk_x", "2026-01-02T12:00:00.000Z", DAY_S)
+    once = endpoint().rotate(secret("s1"), "2026-01-02T00:00:00.000Z", DAY_S)
+    twice = once.rotate(secret("s2"), "2026-01-02T12:00:00.000Z", DAY_S)
     assert names(twice, "2026-01-02T23:59:59.999Z") == ["s2", "s1", "s0"]
     assert names(twice, "2026-01-03T00:00:00.000Z") == ["s2", "s1"]
     assert names(twice, "2026-01-03T12:00:00.000Z") == ["s2"]
@@ -39,14 +43,14 @@ def test_a_second_rotation_neither_shortens_nor_extends_the_first_overlap():
 
 
 def test_a_rotation_without_overlap_ends_the_old_secret_at_once():
-    rotated = endpoint().rotate("s1", None, "2026-01-02T00:00:00.000Z", 0)
-    assert [secret.sealed for secret in rotated.secrets] == ["s1"]
+    rotated = endpoint().rotate(secret("s1"), "2026-01-02T00:00:00.000Z", 0)
+    assert [each.sealed for each in rotated.secrets] == ["s1"]
 
 
 def test_many_rotations_keep_the_newest_secrets():
     rotated = endpoint()
     for number in range(1, 10):
-        rotated = rotated.rotate(f"s{number}", None, "2026-01-02T00:00:00.000Z", DAY_S)
+        rotated = rotated.rotate(secret(f"s{number}"), "2026-01-02T00:00:00.000Z", DAY_S)
     assert names(rotated, "2026-01-02T00:00:01.000Z") == ["s9", "s8", "s7", "s6", "s5"]
     assert len(rotated.secrets) == MAX_SECRETS
 

@@ -1,0 +1,1 @@
+"""Secrets of webhook endpoints: made, checked, and encrypted for the topics."""
