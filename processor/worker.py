@@ -25,6 +25,8 @@ from processor.queues.retry_queue import RetryQueue
 from processor.run.item_runner import ItemRunner, RunPolicy
 from processor.run.pool import InferencePool
 from processor.run.retry import RetryPolicy
+from processor.scout.log_reader import LogReader, reader_config
+from processor.scout.scout import Scout
 from processor.state.job_table import JobTables
 from processor.state.tracker import Tracker
 from processor.status import Heartbeats, WorkerStatus
@@ -56,6 +58,15 @@ class Processor(ProcessorApp):
         self.retries = RetryQueue(publisher, consumer, _MAX_RETRIES_PER_PARTITION)
         self.runner = ItemRunner(queue, publisher, self.pool, self.cancelled, _policy(settings))
 
+        self.scout = Scout(
+            LogReader(reader_config(settings)),
+            self.admission,
+            consumer,
+            queue,
+            {topic: priority for priority, topic in topics.priorities.items()},
+            settings.ahead_limit,
+        )
+
         self.job_tables = JobTables(state_table(self, settings), publisher)
         tracker = Tracker(self.job_tables, publisher, settings.progress_interval_s)
 
@@ -73,6 +84,8 @@ class Processor(ProcessorApp):
         self.task(self._run_items)
         self.task(self._keep_house)
         self.task(self.retries.run)
+        if self.settings.ahead_limit:
+            self.task(self.scout.run)
         self.task(self._listen_for_cancels)
         self.task(self.heartbeats.run)
         self.task(self.status.answer_health)

@@ -66,6 +66,13 @@ class ProcessorSettings(KafkaSettings, StoreSettings, LimitSettings, ListenSetti
         validation_alias=named("IMAGEMILL_PREFETCH_PER_PARTITION", "IMAGEMILL_LANE_SIZE"),
         description="messages of a partition that may wait in memory; at this many it is paused",
     )
+    ahead_limit: int = Field(
+        4096,
+        ge=0,
+        le=100_000,
+        description="messages that a worker holds ahead of the queues' order, so that an owner "
+        "does not wait behind another's backlog; with 0 it does",
+    )
     leave_on_stop: bool = Field(
         True,
         description="whether a clean stop gives the partitions to other workers at once; set "

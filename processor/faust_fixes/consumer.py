@@ -21,11 +21,14 @@ _COMMIT_ON_REVOKE_TIMEOUT_S = 10.0
 class Offsets(Protocol):
     """The part that knows what is done: `app.admission`."""
 
-    def start(self, tp: TP, offset: int) -> None:
-        """Expect the partition's messages from `offset` on."""
+    def start(self, tp: TP, offset: int, metadata: str) -> None:
+        """Expect the partition's messages from `offset` on, the commit that has this metadata."""
 
     def due(self) -> Mapping[TP, int]:
         """Return the offsets that are to be committed."""
+
+    def metadata(self, tp: TP) -> str:
+        """Return the metadata of a partition's commit."""
 
     def committed(self, offsets: Mapping[TP, int]) -> None:
         """Note offsets that were committed."""
@@ -84,13 +87,14 @@ class HardenedConsumer(driver.Consumer):
         fresh = [tp for tp in streams if not self._committed_offset.get(tp)]
         earliest = await self._thread.earliest_offsets(*fresh) if fresh else {}
         first = {ensure_TP(tp): offset for tp, offset in earliest.items()}
+        metadata = await self._thread.committed_metadata(streams)
         for tp in streams:
             offset = self._committed_offset.get(tp) or 0
             if tp in first:
                 offset = max(offset, first[tp])
                 await self._thread.seek_soon(tp, offset)
                 self._read_offset[tp] = offset or None
-            self.app.admission.start(tp, offset)
+            self.app.admission.start(tp, offset, metadata.get(tp, ""))
         self.sought_generation = generation
 
     def seek_back(self, tp: TP, offset: int) -> None:
@@ -108,10 +112,12 @@ class HardenedConsumer(driver.Consumer):
 
         Needed for: safety.
         """
-        offsets = dict(self.app.admission.due())
+        admission = self.app.admission
+        offsets = dict(admission.due())
+        self._thread.commit_metadata = {tp: admission.metadata(tp) for tp in offsets}
         if not offsets or not await self._commit_offsets(offsets, start_new_transaction):
             return False
-        self.app.admission.committed(offsets)
+        admission.committed(offsets)
         return True
 
     def read_position(self, tp: TP) -> int | None:

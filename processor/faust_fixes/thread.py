@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from typing import Any
 
+from aiokafka.errors import CommitFailedError, OffsetMetadataTooLargeError
+from aiokafka.structs import OffsetAndMetadata
+from faust.transport.consumer import ensure_TP
 from faust.transport.drivers.aiokafka import ensure_aiokafka_TP
 from faust.types import TP
 
@@ -19,6 +24,12 @@ class HardenedConsumerThread(PacedFetches):
     """AIOKafkaConsumerThread without the reads that Faust throws away."""
 
     fetches_overtaken = 0
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # Metadata of the commit that follows, by partition.
+        self.commit_metadata: Mapping[TP, str] = {}
+        self._takes_metadata = True
 
     def _create_worker_consumer(self, transport: Any) -> Any:
         """Make the client, with the rack of the settings.
@@ -46,6 +57,52 @@ class HardenedConsumerThread(PacedFetches):
         """
         if self.transport.leave_on_stop and self._consumer is not None:
             self._consumer._coordinator._group_instance_id = None
+
+    async def committed_metadata(self, tps: AbstractSet[TP]) -> dict[TP, str]:
+        """Read the metadata of the partitions' commits; empty where there is no commit.
+
+        Stock: reads the offsets alone.
+
+        Needed for: cost only; a crash repeats what was done ahead without it.
+        """
+        partitions = [ensure_aiokafka_TP(tp) for tp in tps]
+        commits = await self.call_thread(self._fetch_commits, partitions)
+        return {ensure_TP(tp): commit.metadata or "" for tp, commit in commits.items()}
+
+    async def _fetch_commits(self, partitions: list[Any]) -> dict[Any, OffsetAndMetadata]:
+        return await self._ensure_consumer()._coordinator.fetch_committed_offsets(partitions)
+
+    async def _commit(self, offsets: Mapping[TP, int]) -> bool:
+        """Commit offsets with their metadata; return whether that was done.
+
+        Stock: commits without metadata.
+
+        Needed for: cost only; a crash repeats what was done ahead without it.
+        """
+        metadata = self.commit_metadata if self._takes_metadata else {}
+        commits = {
+            ensure_aiokafka_TP(tp): OffsetAndMetadata(offset, metadata.get(tp, ""))
+            for tp, offset in offsets.items()
+            if tp in self.assignment()
+        }
+        self.tp_last_committed_at.update(dict.fromkeys(offsets, time.monotonic()))
+        try:
+            await self._ensure_consumer().commit(commits)
+        except OffsetMetadataTooLargeError:
+            self._takes_metadata = False
+            self.log.warning(
+                "the broker's offset.metadata.max.bytes is under its default of 4096, so a crash "
+                "of this worker repeats jobs that were done ahead of their turn"
+            )
+            return await self._commit(offsets)
+        except CommitFailedError as error:
+            if "already rebalanced" not in str(error):
+                await self.crash(error)
+            return False
+        except Exception as error:  # noqa: BLE001 - the crash reports it
+            await self.crash(error)
+            return False
+        return True
 
     def seek_soon(self, tp: TP, offset: int) -> asyncio.Future[None]:
         """Seek in the client's own thread, between its fetches; await it to know that it is done.

@@ -1,6 +1,6 @@
 """Admission, the invariant of the processor: in by offset, out by offset, else seek back.
 
-1. A message is admitted only if it is the next offset of its partition.
+1. A message is admitted only if it is the next offset of its partition, or ahead: see below.
 2. An offset is committed only when every message admitted below it is done.
 3. Anything else makes the partition seek back to the offset that is missing.
 4. Offsets are passed over only where the log itself lacks them (retention, transaction markers),
@@ -9,6 +9,10 @@
 So a dropped batch, a double delivery, a late end or a skipped offset cannot lose a job, whatever
 in Faust or the client caused it (guarantee 1, link 2). "Acked" means done, and so committed with
 all before it.
+
+A message may also be admitted ahead, by `admit_ahead`, when the scout has read it behind a long
+queue. When its offset is the next one it is passed over: it is in flight or done already. Rule 2
+holds for it too, and the commits' metadata say which offsets beyond them are done.
 """
 
 from __future__ import annotations
@@ -26,6 +30,7 @@ from aiokafka.errors import KafkaError
 from faust.transport.consumer import ensure_TP
 from faust.types import TP
 
+from imagemill.kafka.offset_set import MAX_METADATA_CHARS, OffsetSet
 from imagemill.kafka.offsets import OffsetTracker
 
 log = logging.getLogger(__name__)
@@ -37,6 +42,10 @@ _MIN_SEEK_INTERVAL_S = 0.5
 # On a busy topic the partition may only wait behind others, so it gets ten times as long.
 _STALL_S = 3.0
 _STALL_ON_BUSY_TOPIC_S = 30.0
+# Nothing more is admitted ahead in a partition whose metadata takes this many characters, or this
+# many offsets beyond its watermark: a commit holds no more, so a crash would repeat the rest.
+_MAX_AHEAD_CHARS = MAX_METADATA_CHARS * 3 // 4
+_MAX_AHEAD_OFFSETS = 1_000_000
 # `expected` of a partition that admits nothing more, because a revoke has begun.
 _CLOSED = -1
 
@@ -56,11 +65,15 @@ class Consumer(Protocol):
 
 @dataclass(slots=True, eq=False)
 class AdmittedMessage:
-    """A message in flight; `epoch` counts the revokes before its admission."""
+    """A message in flight; `epoch` counts the revokes before its admission.
+
+    `ahead`: it was admitted before messages that precede it in its partition.
+    """
 
     message: Any
     tp: TP
     epoch: int
+    ahead: bool = False
 
 
 @dataclass(slots=True)
@@ -74,6 +87,8 @@ class _Partition:
     sought: int = _CLOSED
     sought_at: float = -math.inf
     hole: bool = False
+    # Characters of the metadata of the last commit that was due.
+    metadata_chars: int = 0
 
 
 class Admission:
@@ -96,10 +111,19 @@ class Admission:
         self.running = 0
         self.counts: Counter[str] = Counter()
 
-    def start(self, tp: TP, offset: int) -> None:
-        """Admit the partition's messages from `offset` on."""
+    def start(self, tp: TP, offset: int, metadata: str = "") -> None:
+        """Admit the partition's messages from `offset` on, without those that are done.
+
+        Args:
+            metadata: of the commit of that offset; it names the offsets beyond it that are done.
+        """
         self._partitions[tp] = _Partition(offset, self._consumer.generation)
-        self._offsets.start(tp, offset)
+        try:
+            done = OffsetSet.decode(metadata)
+        except ValueError as error:
+            log.warning("%s-%d: the commit's metadata: %s", tp.topic, tp.partition, error)
+            done = OffsetSet()
+        self._offsets.start(tp, offset, done)
 
     def admit(self, message: Any) -> AdmittedMessage | None:
         """Admit a message that is the next of its partition; None for any other.
@@ -119,8 +143,45 @@ class Admission:
         partition.expected += 1
         partition.moved_at = time.monotonic()
         partition.hole = False
-        self._offsets.opened(tp, message.offset)
+        if not self._offsets.opened(tp, message.offset):
+            self.counts["was_ahead"] += 1
+            return None
         return AdmittedMessage(message, tp, self.epoch)
+
+    @property
+    def partitions(self) -> tuple[TP, ...]:
+        """The partitions that were started."""
+        return tuple(self._partitions)
+
+    def expected(self, tp: TP) -> int | None:
+        """Return the next offset of a partition; None if nothing of it is admitted now."""
+        partition = self._partitions.get(tp)
+        if partition is None or partition.expected == _CLOSED:
+            return None
+        return partition.expected if partition.generation == self._consumer.generation else None
+
+    def admits_ahead(self, tp: TP, offset: int) -> bool:
+        """Return whether the commits of a partition can still hold that an offset is done."""
+        partition = self._partitions.get(tp)
+        return (
+            partition is not None
+            and partition.metadata_chars <= _MAX_AHEAD_CHARS
+            and self._offsets.distance(tp, offset) <= _MAX_AHEAD_OFFSETS
+        )
+
+    def admit_ahead(self, message: Any, generation: int) -> AdmittedMessage | None:
+        """Admit a message before those that precede it; None if it was admitted, or is not ours.
+
+        Args:
+            generation: the consumer group's when the message was read.
+        """
+        tp = message.tp
+        if self.expected(tp) is None or generation != self._consumer.generation:
+            return None
+        if not self._offsets.opened_ahead(tp, message.offset):
+            return None
+        self.counts["ahead"] += 1
+        return AdmittedMessage(message, tp, self.epoch, ahead=True)
 
     def _refuse(self, tp: TP, partition: _Partition, offset: int) -> None:
         if offset < partition.expected:
@@ -195,6 +256,12 @@ class Admission:
             for tp, offset in self._offsets.due().items()
             if self._partitions[tp].generation == generation
         }
+
+    def metadata(self, tp: TP) -> str:
+        """Return the metadata of a partition's commit: the offsets beyond it that are done."""
+        text = self._offsets.done_beyond(tp).encode()
+        self._partitions[tp].metadata_chars = len(text)
+        return text
 
     def committed(self, offsets: Mapping[TP, int]) -> None:
         """Note offsets that were committed."""

@@ -7,7 +7,7 @@ import itertools
 from collections import deque
 from collections.abc import Hashable
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
@@ -53,6 +53,10 @@ class FairQueue(Generic[T]):
         """Number of entries of an owner that wait."""
         known = self._owners.get(owner)
         return len(known.waiting) if known is not None else 0
+
+    def waiting_by_owner(self) -> dict[Any, int]:
+        """Return the number of waiting entries of each owner that has any."""
+        return {owner: len(self._owners[owner].waiting) for _, _, owner in self._starts}
 
     def put(self, owner: Hashable, weight: int, entry: T) -> None:
         """Append an entry to those of its owner.

@@ -9,6 +9,7 @@ from typing import Protocol
 from faust.types import TP
 
 from processor.messages.admission import AdmittedMessage
+from processor.queues.ahead_room import Budget, Owner, Room, Rooms, Waiting
 from processor.queues.fair_queue import FairQueue
 from schemas.cloudevents import share_of
 from schemas.jobs import Priority
@@ -31,7 +32,8 @@ class PriorityQueue:
     Within a priority the owners of the messages share the starts by weight: see `FairQueue`.
 
     A partition that has `prefetch_per_partition` messages in here is paused, alone, and resumed at
-    half of it: a long low queue never blocks a high one.
+    half of it: a long low queue never blocks a high one. Messages that were admitted ahead do not
+    count for their partitions; the scout asks for the room that there is for them.
     """
 
     def __init__(self, prefetch_per_partition: int, partitions: Partitions) -> None:
@@ -40,8 +42,10 @@ class PriorityQueue:
         self._queues: dict[Priority, FairQueue[AdmittedMessage]] = {
             priority: FairQueue() for priority in Priority
         }
-        self._order = tuple(self._queues.values())
+        self._order = tuple(self._queues.items())
         self._held: Counter[TP] = Counter()
+        self._ahead: Counter[tuple[Priority, Owner]] = Counter()
+        self._ahead_bytes = 0
         self._filled = asyncio.Event()
         self._starts = 0
 
@@ -50,9 +54,14 @@ class PriorityQueue:
 
     def put(self, priority: Priority, admitted: AdmittedMessage) -> None:
         """Queue an admitted message; pause its partition when that has enough."""
-        self._queues[priority].put(*share_of(admitted.message.headers), admitted)
-        self._held[admitted.tp] += 1
+        owner, weight = share_of(admitted.message.headers)
+        self._queues[priority].put(owner, weight, admitted)
         self._filled.set()
+        if admitted.ahead:
+            self._ahead[priority, owner] += 1
+            self._ahead_bytes += len(admitted.message.value or b"")
+            return
+        self._held[admitted.tp] += 1
         if self._held[admitted.tp] >= self._prefetch:
             self._partitions.pause(admitted.tp)
 
@@ -61,18 +70,27 @@ class PriorityQueue:
         for queue in self._queues.values():
             queue.clear()
         self._held.clear()
+        self._ahead.clear()
+        self._ahead_bytes = 0
 
     def pop(self) -> AdmittedMessage | None:
         """Remove and return the message to start now; None when the queue is empty."""
         self._starts += 1
         queues = self._order if self._starts % FAIR_EVERY else reversed(self._order)
-        for queue in queues:
+        for priority, queue in queues:
             admitted = queue.pop()
             if admitted is not None:
-                return self._release(admitted)
+                return self._release(priority, admitted)
         return None
 
-    def _release(self, admitted: AdmittedMessage) -> AdmittedMessage:
+    def _release(self, priority: Priority, admitted: AdmittedMessage) -> AdmittedMessage:
+        if admitted.ahead:
+            key = (priority, share_of(admitted.message.headers).owner)
+            self._ahead[key] -= 1
+            if not self._ahead[key]:
+                del self._ahead[key]
+            self._ahead_bytes -= len(admitted.message.value or b"")
+            return admitted
         self._held[admitted.tp] -= 1
         if self._held[admitted.tp] <= self._prefetch // 2:
             self._partitions.resume(admitted.tp)
@@ -84,3 +102,19 @@ class PriorityQueue:
             self._filled.clear()
             await self._filled.wait()
         return admitted
+
+    def room_ahead(self, limit: int) -> Rooms:
+        """Return the room for messages ahead, by priority.
+
+        Args:
+            limit: most messages ahead of all priorities together.
+        """
+        budget = Budget.of(limit, self._ahead.total(), self._ahead_bytes)
+        rooms = {}
+        for priority, queue in self._queues.items():
+            waiting = {
+                owner: Waiting(count, self._ahead.get((priority, owner), 0))
+                for owner, count in queue.waiting_by_owner().items()
+            }
+            rooms[priority] = Room.beside(waiting, limit, budget)
+        return rooms

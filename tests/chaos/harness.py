@@ -211,6 +211,8 @@ class Load:
         operation: str = "noop",
         priority: Priority = Priority.NORMAL,
         inputs: Iterable[ItemInput] = (),
+        owner: str | None = None,
+        weight: int = 1,
         **params: Any,
     ) -> JobSubmitted:
         """Publish one job; after `flush` it is in the log."""
@@ -223,6 +225,8 @@ class Load:
             total=max(1, len(inputs)),
             inputs=inputs,
             created_at=now(),
+            owner=owner,
+            weight=weight,
         )
         self.jobs[job.job_id] = job
         self.publish(topics.PRIORITY_TOPICS[priority].name, job.job_id, *cloudevents.encode(job))

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from imagemill.kafka.offset_set import OffsetSet
 from imagemill.kafka.offsets import OffsetTracker
 
 
@@ -140,3 +141,123 @@ def test_in_any_order_the_watermark_is_the_first_not_done(data, offsets: set[int
         first = min(pending, default=ordered[-1] + 1)
         assert committed == (first if first != ordered[0] else None)
         assert len(commits) == len(pending)
+
+
+def test_a_message_received_ahead_does_not_move_the_watermark() -> None:
+    commits = OffsetTracker[str]()
+    commits.start("p", 0)
+    assert commits.opened("p", 0)
+    assert commits.opened_ahead("p", 50)
+    assert len(commits) == 2
+    commits.done("p", 50)
+    assert commits.due() == {"p": 0}, "for its metadata"
+    assert 50 in commits.done_beyond("p")
+    commits.committed("p", 0)
+    assert commits.due() == {}
+    commits.done("p", 0)
+    assert commits.due() == {"p": 1}
+
+
+def test_a_message_that_is_done_ahead_is_acked_when_it_is_reached() -> None:
+    commits = OffsetTracker[str]()
+    commits.start("p", 0)
+    assert commits.opened_ahead("p", 1)
+    commits.done("p", 1)
+    assert commits.opened("p", 0)
+    commits.done("p", 0)
+    assert commits.due() == {"p": 1}
+    assert not commits.opened("p", 1)
+    assert commits.due() == {"p": 2}
+    assert not commits.done_beyond("p")
+
+
+def test_a_message_in_flight_ahead_holds_the_watermark_when_it_is_reached() -> None:
+    commits = OffsetTracker[str]()
+    commits.start("p", 0)
+    assert commits.opened_ahead("p", 0)
+    assert not commits.opened("p", 0)
+    assert commits.opened("p", 1)
+    commits.done("p", 1)
+    assert commits.due() == {"p": 0}
+    commits.done("p", 0)
+    assert commits.due() == {"p": 2}
+
+
+def test_a_message_is_received_ahead_once_and_only_ahead() -> None:
+    commits = OffsetTracker[str]()
+    assert not commits.opened_ahead("p", 5), "the partition is not read"
+    commits.start("p", 4)
+    assert not commits.opened_ahead("p", 3)
+    assert commits.opened_ahead("p", 5)
+    assert not commits.opened_ahead("p", 5)
+    commits.done("p", 5)
+    assert not commits.opened_ahead("p", 5)
+
+
+def test_a_gap_in_the_log_does_not_lose_a_message_in_flight_ahead() -> None:
+    commits = OffsetTracker[str]()
+    commits.start("p", 0)
+    assert commits.opened_ahead("p", 3)
+    commits.skip_to("p", 8)
+    assert commits.due() == {"p": 3}
+    commits.done("p", 3)
+    assert commits.due() == {"p": 8}
+
+
+def test_a_done_while_the_commit_is_under_way_is_due_again() -> None:
+    commits = OffsetTracker[str]()
+    commits.start("p", 0)
+    for offset in (5, 6):
+        commits.opened_ahead("p", offset)
+    commits.done("p", 5)
+    due = commits.due()
+    commits.done("p", 6)
+    commits.committed("p", due["p"])
+    assert commits.due() == {"p": 0}
+
+
+def test_without_messages_ahead_nothing_beyond_the_watermark_is_kept() -> None:
+    commits = OffsetTracker[str]()
+    commits.start("p", 0)
+    for offset in range(10):
+        commits.opened("p", offset)
+    commits.done("p", 9)
+    assert commits.due() == {}
+    assert not commits.done_beyond("p")
+
+
+@given(st.data(), st.integers(1, 40))
+def test_with_crashes_every_message_is_done_and_none_twice_that_was_committed(
+    data: st.DataObject, total: int
+) -> None:
+    """Reads in order, reads ahead, ends and commits in any order; then starts again."""
+    done = set[int]()
+    committed, beyond = 0, ""
+    for _ in range(data.draw(st.integers(1, 4))):
+        commits = OffsetTracker[str]()
+        commits.start("p", committed, OffsetSet.decode(beyond))
+        position, in_flight = committed, set[int]()
+        known = {o for o in range(committed, total) if o in OffsetSet.decode(beyond)}
+        for step in data.draw(st.lists(st.sampled_from("radc"), max_size=80)):
+            if step == "r" and position < total:
+                if commits.opened("p", position):
+                    assert position not in known
+                    in_flight.add(position)
+                position += 1
+            elif step == "a":
+                offset = data.draw(st.integers(0, total - 1))
+                if commits.opened_ahead("p", offset):
+                    assert offset not in known and offset >= position
+                    in_flight.add(offset)
+            elif step == "d" and in_flight:
+                offset = data.draw(st.sampled_from(sorted(in_flight)))
+                in_flight.discard(offset)
+                done.add(offset)
+                commits.done("p", offset)
+            elif step == "c":
+                for committed in commits.due().values():
+                    beyond = commits.done_beyond("p").encode()
+                    commits.committed("p", committed)
+                assert set(range(committed)) <= done
+                stored = OffsetSet.decode(beyond)
+                assert all(offset in done for offset in range(total) if offset in stored)

@@ -39,6 +39,8 @@ class ClientThread:
         self.committed: list[dict[TP, int]] = []
         self.sought: list[tuple[TP, int]] = []
         self.committed_offsets: dict[TP, int] = {}
+        self.metadata: dict[TP, str] = {}
+        self.commit_metadata: dict[TP, str] = {}
         self.log_starts: dict[TP, int] = {}
         self.assigned = {JOBS, OTHER}
 
@@ -64,11 +66,15 @@ class ClientThread:
                 self.sought.append((tp, offset))
         return self.committed_offsets
 
+    async def committed_metadata(self, tps: set[TP]) -> dict[TP, str]:
+        return {tp: text for tp, text in self.metadata.items() if tp in tps}
+
     async def earliest_offsets(self, *tps: TP) -> dict[TP, int]:
         return {tp: self.log_starts.get(tp, 0) for tp in tps}
 
     async def commit(self, offsets: dict[TP, int]) -> bool:
         self.committed.append(dict(offsets))
+        self.metadata |= {tp: self.commit_metadata[tp] for tp in offsets if self.commit_metadata}
         return True
 
 

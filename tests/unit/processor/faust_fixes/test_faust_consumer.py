@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from aiokafka import TopicPartition
+from aiokafka.errors import OffsetMetadataTooLargeError
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
@@ -156,6 +157,37 @@ async def test_partitions_without_a_commit_are_not_sought_to_their_start(
         receive(consumer, message(3))()
         receive(consumer, message(7, tp=OTHER))()
         assert await committed(consumer) == {JOBS: 4, OTHER: 8}, "expected from there on"
+
+
+async def test_a_commit_says_what_is_done_ahead_and_the_next_seek_reads_it() -> None:
+    consumer = make_consumer(HardenedConsumer)
+    admission = consumer.app.admission
+    admission.start(JOBS, 0)
+    admission.done(admission.admit_ahead(message(5), 1))
+    assert await committed(consumer) == {JOBS: 0}
+    consumer._thread.committed_offsets = {JOBS: 0}
+    await consumer.perform_seek()
+    assert [offset for offset in range(7) if admission.admit(message(offset))] == [0, 1, 2, 3, 4, 6]
+
+
+async def test_a_broker_that_takes_no_metadata_gets_the_offsets_alone() -> None:
+    thread, _ = make_thread(HardenedConsumerThread)
+    sent = []
+
+    class Client:
+        def assignment(self) -> set[TP]:
+            return {JOBS}
+
+        async def commit(self, commits: Any) -> None:
+            sent.append(commits)
+            if any(commit.metadata for commit in commits.values()):
+                raise OffsetMetadataTooLargeError
+
+    thread._consumer = Client()
+    thread.commit_metadata = {JOBS: "much"}
+    for _ in range(2):
+        assert await thread._commit({JOBS: 3})
+    assert [commits[TopicPartition(*JOBS)] for commits in sent] == [(3, "much"), (3, ""), (3, "")]
 
 
 class Fetcher:
