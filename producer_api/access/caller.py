@@ -43,6 +43,10 @@ class Caller:
         if self.own_only and self.owner is None:
             raise ValueError(f"{self.name} sees only its own jobs, so it needs an owner")
 
+    def may(self, scope: Scope) -> bool:
+        """True if this caller has that scope; an administrator has all of them."""
+        return scope in self.scopes or Scope.ADMIN in self.scopes
+
     def sees(self, owner: str | None) -> bool:
         """True if this caller may know of something that belongs to `owner`."""
         return not self.own_only or owner == self.owner

@@ -32,7 +32,7 @@ class VisibleJobs:
         """Return the record as the caller may see it; None for a job of another owner."""
         if record is None or not self._caller.sees(record.state.owner):
             return None
-        if Scope.RESULTS_READ in self._caller.scopes:
+        if self._caller.may(Scope.RESULTS_READ):
             return record
         return replace(record, items=tuple(map(_without_url, record.items)))
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from aiohttp import web
 
+from producer_api.access.caller import Caller, caller_of
 from producer_api.dialects.common import (
     bad_request,
     failure_of,
@@ -18,6 +19,7 @@ from producer_api.dialects.common import (
 from producer_api.http.multipart import Form, FormSpec
 from producer_api.http.query import json_answer
 from producer_api.http.routing import FILE, TEXT, Docs, Route
+from producer_api.jobs.permission import limited_priority
 from producer_api.jobs.staging import Staging
 from schemas.jobs import JobStatus, Priority, WebhookStyle
 
@@ -34,14 +36,22 @@ _MAX_IDS = 1000
 
 @flask_errors
 async def remove_background(request: web.Request) -> web.Response:
-    """POST /remove_background"""
+    """POST /remove_background
+
+    A paid user's job has the highest priority that the caller's key allows: the client cannot
+    choose another one.
+    """
+
+    def body(form: Form, staging: Staging) -> dict[str, Any]:
+        return _body(form, staging, caller_of(request))
+
     record = await submit(
-        request, _FORM, _body, dialect=NAME, webhook_style=WebhookStyle.BACKGROUND_REMOVAL
+        request, _FORM, body, dialect=NAME, webhook_style=WebhookStyle.BACKGROUND_REMOVAL
     )
     return json_answer({"id": record.state.job_id})
 
 
-def _body(form: Form, staging: Staging) -> dict[str, Any]:
+def _body(form: Form, staging: Staging, caller: Caller) -> dict[str, Any]:
     url = form.text("image_url")
     if bool(staging.images) == bool(url):
         raise bad_request("Send either an image or an image_url.")
@@ -50,7 +60,7 @@ def _body(form: Form, staging: Staging) -> dict[str, Any]:
     paid = form.text("is_paid_user").lower() in _TRUE
     body: dict[str, Any] = {
         "operation": "remove-background",
-        "priority": Priority.HIGH if paid else Priority.LOW,
+        "priority": limited_priority(Priority.HIGH, caller) if paid else Priority.LOW,
         "inputs": [{"url": url}] if url else [],
     }
     if webhook_url := form.text("webhook_url"):

@@ -16,8 +16,8 @@ from producer_api.http.forms import SubmitBody, validate
 from producer_api.http.multipart import Form, FormSpec, read_form
 from producer_api.http.problems import Handler, Problem, as_problem
 from producer_api.http.query import json_answer, traceparent_of
+from producer_api.http.rate_limits import note_limits
 from producer_api.ids import is_job_id, new_id
-from producer_api.jobs.limits import check_queue_limit
 from producer_api.jobs.staging import Staging
 from producer_api.jobs.submit import SubmitRequest
 from producer_api.read_model.records import JobRecord
@@ -98,8 +98,8 @@ async def submit(
         Problem, ImageRejected, KafkaUnavailable, ReadModelBehind, StoreUnavailable: as
             Submitter.submit.
     """
-    api = request.app[API]
-    check_queue_limit(api.read_model.queued, api.settings.queue_limit)
+    api, caller = request.app[API], caller_of(request)
+    api.submitter.check_open(caller)
     job_id = new_id()
     async with api.submitter.staging(job_id) as staging:
         form = await read_form(request, spec, api.submitter.limits.form, staging)
@@ -107,12 +107,14 @@ async def submit(
         asked = SubmitRequest(
             job_id,
             body,
-            caller_of(request),
+            caller,
             dialect=dialect,
             webhook_style=webhook_style,
             traceparent=traceparent_of(request),
         )
-        return (await api.submitter.submit(asked, staging)).record
+        submission = await api.submitter.submit(asked, staging)
+    note_limits(request, submission.limits)
+    return submission.record
 
 
 async def find(request: web.Request, job_id: str) -> JobRecord | None:
@@ -167,7 +169,7 @@ async def result_url(request: web.Request, item: Item) -> str | None:
     """
     if item.result is None or item.status is not JobStatus.SUCCEEDED:
         return None
-    if Scope.RESULTS_READ not in caller_of(request).scopes:
+    if not caller_of(request).may(Scope.RESULTS_READ):
         return None
     urls = request.app[API].object_urls
     if urls.blocks:

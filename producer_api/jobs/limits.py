@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from imagemill.images.check import ImageLimits
 from imagemill.settings import ApiSettings
 from producer_api.http.multipart import FormLimits
-from producer_api.http.problems import Problem
+from producer_api.http.rate_limits import LimitState, over_limit
 
-_RETRY_AFTER_S = "10"
+_RETRY_AFTER_S = 10
 
 
 @dataclass(frozen=True)
@@ -31,9 +31,8 @@ class RequestLimits:
 def check_queue_limit(queued: int, limit: int) -> None:
     """Raise Problem (429) when `limit` jobs or more are queued; to call before reading a body."""
     if queued >= limit:
-        raise Problem(
-            429,
+        raise over_limit(
             "queue_full",
             f"{limit} jobs wait already. Try again in a while.",
-            headers={"Retry-After": _RETRY_AFTER_S},
+            LimitState("queue", limit, 0, _RETRY_AFTER_S, unit="jobs"),
         )

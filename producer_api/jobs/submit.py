@@ -13,13 +13,16 @@ from imagemill.storage.asynchronous import AsyncStore
 from producer_api.access.caller import Caller
 from producer_api.access.visible import VisibleJobs
 from producer_api.http.forms import SubmitBody, WebhookBody
+from producer_api.http.rate_limits import LimitState
 from producer_api.jobs.cancellation import Canceller
 from producer_api.jobs.deduplication import Deduplicator
 from producer_api.jobs.fingerprint import fingerprint
 from producer_api.jobs.inputs import check_count, store_inputs
-from producer_api.jobs.limits import RequestLimits
+from producer_api.jobs.limits import RequestLimits, check_queue_limit
+from producer_api.jobs.permission import check_permitted, limited_priority
 from producer_api.jobs.plan import ResolvedOperations, find_template, resolve_operations
 from producer_api.jobs.publication import JobPublisher
+from producer_api.jobs.quotas import DailyQuotas
 from producer_api.jobs.staging import Staging
 from producer_api.read_model.read_model import ReadModel
 from producer_api.read_model.records import JobRecord
@@ -58,6 +61,8 @@ class Submission:
 
     record: JobRecord
     repeat: bool
+    limits: tuple[LimitState, ...] = ()
+    """The sender's daily quotas, as they are after the job."""
 
 
 class Submitter:
@@ -75,8 +80,17 @@ class Submitter:
         self._settings = settings
         self._store = store
         self._read_model = read_model
+        self._quotas = DailyQuotas(read_model)
         self._deduplicator = Deduplicator(settings, producer, read_model)
         self._publisher = JobPublisher(settings, producer, read_model, canceller)
+
+    def check_open(self, caller: Caller) -> None:
+        """Raise Problem (429) if no job of the caller can be queued now.
+
+        To call before a body is read, which takes long for many images.
+        """
+        check_queue_limit(self._read_model.queued, self._settings.queue_limit)
+        self._quotas.check_left(caller)
 
     def staging(self, job_id: str, *, keyed: bool = False) -> Staging:
         """Open the place of a request's files while they are received."""
@@ -90,13 +104,15 @@ class Submitter:
         """Queue the job, or find the one that a keyed request repeats.
 
         Raises:
-            Problem: 409 or 422 when the id or key stands for another request; 413 and 422 for
-                what cannot be queued; 503 when it is not known whether a keyed one was.
+            Problem: 403 for what the caller may not ask for; 409 or 422 when the id or key stands
+                for another request; 413 and 422 for what cannot be queued; 429 for more than its
+                daily quotas; 503 when it is not known whether a keyed one was queued.
             ImageRejected, KafkaUnavailable, ReadModelBehind, StoreUnavailable: nothing was queued
                 and no file stays.
         """
         # 1. Check everything that needs no file.
         body, job_id = request.body, request.job_id
+        check_permitted(body, request.caller)
         jobs = VisibleJobs(self._read_model, request.caller)
         template = await find_template(jobs, body.template)
         operations = resolve_operations(body, template)
@@ -120,17 +136,21 @@ class Submitter:
         staging: Staging,
         digest: str | None,
     ) -> Submission:
-        owner = request.caller.owner
-        inputs = await store_inputs(staging, request.body.inputs, owner, self._store, self.limits)
-        if digest is not None:
-            # After the files are stored: a claim blocks the id for others, so it comes last.
-            earlier = await self._deduplicator.first(request.job_id, owner, digest)
-            if earlier is not None:
-                return Submission(earlier, True)
-        lifetime_s = self._settings.retention_days * DAY_S
-        job = job_of(request, operations, inputs, digest, lifetime_s)
-        await self._publisher.publish(job, staging)
-        return Submission(JobRecord.of_submission(job), False)
+        caller, job_id = request.caller, request.job_id
+        inputs = await store_inputs(
+            staging, request.body.inputs, caller.owner, self._store, self.limits
+        )
+        with self._quotas.reserve(caller, job_id, inputs):
+            if digest is not None:
+                # After the files are stored: a claim blocks the id for others, so it comes last.
+                earlier = await self._deduplicator.first(job_id, caller.owner, digest)
+                if earlier is not None:
+                    self._quotas.release(job_id)
+                    return Submission(earlier, True)
+            lifetime_s = self._settings.retention_days * DAY_S
+            job = job_of(request, operations, inputs, digest, lifetime_s)
+            await self._publisher.publish(job, staging)
+        return Submission(JobRecord.of_submission(job), False, self._quotas.states(caller))
 
 
 def job_of(
@@ -153,7 +173,7 @@ def job_of(
         operation=operations.operation,
         params=operations.params,
         pipeline=operations.pipeline,
-        priority=body.priority or Priority.NORMAL,
+        priority=body.priority or limited_priority(Priority.NORMAL, request.caller),
         total=max(1, len(inputs)),
         created_at=from_epoch(created),
         webhook=_webhook(body.webhook, request.webhook_style),

@@ -86,7 +86,7 @@ CREATE TABLE counts (
   status TEXT NOT NULL,
   priority TEXT NOT NULL,
   operation TEXT NOT NULL,
-  owner TEXT NOT NULL,           -- empty for jobs without one
+  owner TEXT NOT NULL,           -- an empty BLOB, which equals no text, for jobs without one
   jobs INTEGER NOT NULL,
   PRIMARY KEY (status, priority, operation, owner)
 ) WITHOUT ROWID;
@@ -110,14 +110,14 @@ CREATE INDEX jobs_by_expiry ON jobs (expires_at) WHERE expires_at IS NOT NULL;
 CREATE INDEX jobs_by_owner ON jobs (owner, created_at, job_id) WHERE owner IS NOT NULL;
 CREATE INDEX jobs_by_owner_status ON jobs (owner, status, created_at, job_id)
   WHERE owner IS NOT NULL;
-INSERT INTO counts SELECT status, priority, operation, coalesce(owner, ''), count(*) FROM jobs
+INSERT INTO counts SELECT status, priority, operation, coalesce(owner, x''), count(*) FROM jobs
   GROUP BY 1, 2, 3, 4;
 INSERT INTO usage SELECT owner, substr(created_at, 1, 10), sum(images), sum(pixels) FROM jobs
   WHERE owner IS NOT NULL AND submitted IS NOT NULL GROUP BY 1, 2
   ON CONFLICT DO UPDATE SET images = images + excluded.images, pixels = pixels + excluded.pixels;
 CREATE TRIGGER count_new AFTER INSERT ON jobs BEGIN
   INSERT INTO counts
-    VALUES (new.status, new.priority, new.operation, coalesce(new.owner, ''), 1)
+    VALUES (new.status, new.priority, new.operation, coalesce(new.owner, x''), 1)
     ON CONFLICT DO UPDATE SET jobs = jobs + 1;
 END;
 CREATE TRIGGER count_changed AFTER UPDATE ON jobs
@@ -125,14 +125,14 @@ WHEN old.status <> new.status OR old.priority <> new.priority OR old.operation <
   OR old.owner IS NOT new.owner
 BEGIN
   UPDATE counts SET jobs = jobs - 1 WHERE status = old.status AND priority = old.priority
-    AND operation = old.operation AND owner = coalesce(old.owner, '');
+    AND operation = old.operation AND owner = coalesce(old.owner, x'');
   INSERT INTO counts
-    VALUES (new.status, new.priority, new.operation, coalesce(new.owner, ''), 1)
+    VALUES (new.status, new.priority, new.operation, coalesce(new.owner, x''), 1)
     ON CONFLICT DO UPDATE SET jobs = jobs + 1;
 END;
 CREATE TRIGGER count_removed AFTER DELETE ON jobs BEGIN
   UPDATE counts SET jobs = jobs - 1 WHERE status = old.status AND priority = old.priority
-    AND operation = old.operation AND owner = coalesce(old.owner, '');
+    AND operation = old.operation AND owner = coalesce(old.owner, x'');
 END;
 CREATE TRIGGER use_new AFTER INSERT ON jobs
 WHEN new.owner IS NOT NULL AND new.submitted IS NOT NULL

@@ -24,9 +24,9 @@ from producer_api.http.query import (
     traceparent_of,
     unknown_job,
 )
+from producer_api.http.rate_limits import note_limits
 from producer_api.http.routing import FILE, TEXT, Docs, Route
 from producer_api.ids import id_of_key, is_job_id, new_id
-from producer_api.jobs.limits import check_queue_limit
 from producer_api.jobs.staging import Staging
 from producer_api.jobs.submit import Submission, SubmitRequest
 from producer_api.read_model.errors import InvalidCursor
@@ -66,14 +66,15 @@ async def put_job(request: web.Request) -> web.Response:
 
 
 async def _submit(request: web.Request, job_id: str, *, keyed: bool) -> web.Response:
-    api = request.app[API]
-    check_queue_limit(api.read_model.queued, api.settings.queue_limit)
+    api, caller = request.app[API], caller_of(request)
+    api.submitter.check_open(caller)
     async with api.submitter.staging(job_id, keyed=keyed) as staging:
         body = await _read(request, api, staging)
         asked = SubmitRequest(
-            job_id, body, caller_of(request), keyed=keyed, traceparent=traceparent_of(request)
+            job_id, body, caller, keyed=keyed, traceparent=traceparent_of(request)
         )
         submission = await api.submitter.submit(asked, staging)
+    note_limits(request, submission.limits)
     return await _accepted(request, api, submission)
 
 
