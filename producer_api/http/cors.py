@@ -15,7 +15,10 @@ from producer_api.http.problems import Handler
 
 _ORIGIN = re.compile(r"https?://[a-z0-9.\-\[\]:]+")
 _METHODS = "GET, HEAD, POST, PUT, DELETE"
-_EXPOSED = "Content-Disposition, Idempotent-Replayed, Location, Preference-Applied, Retry-After"
+_EXPOSED = (
+    "Content-Disposition, Idempotent-Replayed, Location, Preference-Applied, RateLimit, "
+    "RateLimit-Policy, Retry-After"
+)
 # Seconds that browsers keep a permission; Chromium caps it at 7200, older Safari at 600.
 _KEPT_S = "600"
 

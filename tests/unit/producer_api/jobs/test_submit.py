@@ -86,6 +86,8 @@ def test_a_full_queue_is_answered_before_the_body_is_read(queued: int) -> None:
         check_queue_limit(queued, 3)
     assert (caught.value.status, caught.value.code) == (429, "queue_full")
     assert int(caught.value.headers["Retry-After"]) > 0
+    assert caught.value.headers["RateLimit-Policy"] == '"queue";q=3;qu="jobs"'
+    assert caught.value.headers["RateLimit"] == '"queue";r=0;t=10'
 
 
 @pytest.mark.parametrize(
@@ -240,6 +242,11 @@ def test_a_job_belongs_to_the_owner_of_the_key() -> None:
     caller = Caller(owner="alice", own_only=True, weight=3)
     assert (made(FULL, caller=caller).owner, made(FULL, caller=caller).weight) == ("alice", 3)
     assert (made(FULL).owner, made(FULL).weight) == (None, 1)
+
+
+def test_a_job_without_a_priority_gets_the_highest_that_its_key_allows_up_to_normal() -> None:
+    low = Caller(owner="alice", max_priority=Priority.LOW)
+    assert made({"operation": "noop"}, caller=low).priority is Priority.LOW
 
 
 @pytest.mark.parametrize(("asked", "lifetime_s"), [(60, 60), (3601, 3600), (10**12, 3600)])
