@@ -16,7 +16,7 @@ from producer_api.access.guard import GUARD, Guard, NoKeys, access_middleware
 from producer_api.access.key_feed import KeyFeed
 from producer_api.access.keyring import KeyRing
 from producer_api.access.last_used import LastUsed
-from producer_api.access.request_rate import RATES, RequestRates, rate_middleware
+from producer_api.access.request_rate import limit_rates
 from producer_api.context import API, Api
 from producer_api.dialects import (
     background_removal,
@@ -29,7 +29,6 @@ from producer_api.http import metrics
 from producer_api.http.cors import allow_origins, parse_origins
 from producer_api.http.metrics import METRICS, Metrics, metrics_middleware
 from producer_api.http.problems import problems_middleware
-from producer_api.http.rate_limits import show_limits
 from producer_api.http.routing import Route, add_routes
 from producer_api.jobs.cancellation import Canceller
 from producer_api.jobs.consumer_lag import ConsumerLag
@@ -89,12 +88,7 @@ def create_app(settings: ApiSettings) -> web.Application:
     # Request.read(), which nothing here calls. http/body.py decodes content codings, because
     # aiohttp answers an unknown one in plain text, with a traceback in the log.
     app = web.Application(
-        middlewares=[
-            metrics_middleware,
-            problems_middleware,
-            access_middleware,
-            rate_middleware,
-        ],
+        middlewares=[metrics_middleware, problems_middleware, access_middleware],
         handler_args={"auto_decompress": False},
     )
     store = AsyncStore(open_store(settings))
@@ -119,8 +113,7 @@ def create_app(settings: ApiSettings) -> web.Application:
     uses = LastUsed(producer, settings.topic(topics.ACCESS_USED.name), ring)
     app[GUARD] = Guard(settings, ring, ROUTES, uses)
     app[METRICS] = Metrics(read_model)
-    app[RATES] = RequestRates()
-    app.on_response_prepare.append(show_limits)
+    limit_rates(app)
     app.cleanup_ctx.append(_running)
     app.on_shutdown.append(_answer_waiting)
     separate = () if settings.ops_port is None else _OPS

@@ -10,7 +10,7 @@ from aiohttp import web
 
 from producer_api.access.caller import Caller, caller_of
 from producer_api.http.problems import Handler
-from producer_api.http.rate_limits import LimitState, note_limits, over_limit
+from producer_api.http.rate_limits import LimitState, note_limits, over_limit, show_limits
 
 _POLICY = "requests"
 # Buckets above which full ones are dropped: a full bucket is as good as none.
@@ -78,14 +78,20 @@ class RequestRates:
             del self._buckets[name]
 
 
-RATES = web.AppKey("request_rates", RequestRates)
+def limit_rates(app: web.Application) -> None:
+    """Answer 429 to callers that send more requests than their keys allow; show limits in headers.
 
+    To call when the middleware that finds the caller is in place.
+    """
+    rates = RequestRates()
 
-@web.middleware
-async def rate_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Answer 429 to a caller that sends more requests than its key allows."""
-    caller = caller_of(request)
-    if caller.requests_per_s is not None:
-        state = request.app[RATES].take(caller, time.monotonic())
-        note_limits(request, () if state is None else (state,))
-    return await handler(request)
+    @web.middleware
+    async def rate_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        caller = caller_of(request)
+        if caller.requests_per_s is not None:
+            state = rates.take(caller, time.monotonic())
+            note_limits(request, () if state is None else (state,))
+        return await handler(request)
+
+    app.middlewares.append(rate_middleware)
+    app.on_response_prepare.append(show_limits)
