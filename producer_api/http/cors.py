@@ -16,8 +16,8 @@ from producer_api.http.problems import Handler
 _ORIGIN = re.compile(r"https?://[a-z0-9.\-\[\]:]+")
 _METHODS = "GET, HEAD, POST, PUT, DELETE"
 _EXPOSED = (
-    "Content-Disposition, Idempotent-Replayed, Location, Preference-Applied, RateLimit, "
-    "RateLimit-Policy, Retry-After"
+    "Content-Disposition, Idempotent-Replayed, Imagemill-Job, Imagemill-Model, Location, "
+    "Preference-Applied, RateLimit, RateLimit-Policy, Retry-After, Server-Timing"
 )
 # Seconds that browsers keep a permission; Chromium caps it at 7200, older Safari at 600.
 _KEPT_S = "600"

@@ -111,6 +111,8 @@ def _responses(docs: Docs) -> dict[str, Any]:
             response["content"] = {answer: {}}
         elif answer is not None:
             response["content"] = {"application/json": {"schema": _reference(answer)}}
+        if status in docs.media:
+            response.setdefault("content", {})[docs.media[status]] = {}
         responses[str(status)] = response
     responses["default"] = {
         "description": "A problem",

@@ -26,6 +26,7 @@ class Docs:
     `query`, `headers` and `form` map names to JSON Schemas; `form` fields whose schema is an array
     may be repeated. `body` is the JSON body. `answers` maps statuses to the model of the JSON
     answer, to a media type, or to None for an answer without a body; problems need no entry.
+    `media` maps statuses to one more media type that the Accept header can ask for.
     """
 
     query: Mapping[str, Schema] = field(default_factory=dict)
@@ -33,6 +34,7 @@ class Docs:
     body: type[BaseModel] | None = None
     form: Mapping[str, Schema] = field(default_factory=dict)
     answers: Mapping[int, type[BaseModel] | str | None] = field(default_factory=dict)
+    media: Mapping[int, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from aiohttp import web
 
 from producer_api.access.caller import caller_of
 from producer_api.context import API, Api, jobs_of
+from producer_api.http.accept import prefers_picture
 from producer_api.http.body import read_body
 from producer_api.http.documents import JobList
 from producer_api.http.forms import FIELDS, SubmitBody, from_fields, parse_json
@@ -32,6 +35,7 @@ from producer_api.jobs.submit import Submission, SubmitRequest
 from producer_api.read_model.errors import InvalidCursor
 from producer_api.read_model.listing import Cursor, ListFilter
 from producer_api.read_model.records import JobRecord
+from producer_api.routes.picture import DEFAULT_OPERATION, check_picture_request, picture_answer
 from schemas.jobs import JobStatus
 
 _FORM = FormSpec(files=frozenset({"image"}), fields=FIELDS, url_fields=frozenset({"image_url"}))
@@ -41,7 +45,12 @@ _MAX_PAGE = 100
 
 
 async def create_job(request: web.Request) -> web.Response:
-    """POST /v1/jobs"""
+    """POST /v1/jobs
+
+    With an Accept header that asks for `image/*` or `application/octet-stream`, a request with one
+    image waits for the end of the job and is answered with the picture. It needs no operation
+    then: remove-background is the default.
+    """
     key = request.headers.get("Idempotency-Key")
     if key is None:
         return await _submit(request, new_id(), keyed=False)
@@ -68,14 +77,36 @@ async def put_job(request: web.Request) -> web.Response:
 async def _submit(request: web.Request, job_id: str, *, keyed: bool) -> web.Response:
     api, caller = request.app[API], caller_of(request)
     api.submitter.check_open(caller)
+    picture = prefers_picture(request.headers.get("Accept", ""))
     async with api.submitter.staging(job_id, keyed=keyed) as staging:
         body = await _read(request, api, staging)
+        if picture:
+            check_picture_request(caller, len(staging.images) + len(body.inputs))
+            body = _with_default_operation(body)
         asked = SubmitRequest(
             job_id, body, caller, keyed=keyed, traceparent=traceparent_of(request)
         )
         submission = await api.submitter.submit(asked, staging)
     note_limits(request, submission.limits)
+    if picture:
+        return await _picture(request, api, submission)
     return await _accepted(request, api, submission)
+
+
+def _with_default_operation(body: SubmitBody) -> SubmitBody:
+    if body.operation or body.operations or body.template:
+        return body
+    return body.model_copy(update={"operation": DEFAULT_OPERATION})
+
+
+async def _picture(request: web.Request, api: Api, submission: Submission) -> web.Response:
+    limit_s = api.settings.wait_limit_s
+    preferred_s = prefer_wait(request, limit_s)
+    wait_s = limit_s if preferred_s is None else preferred_s
+    record = submission.record
+    if not record.state.status.ended:
+        record = await jobs_of(request).wait_ended(record.state.job_id, wait_s) or record
+    return await picture_answer(api.store, record, wait_s)
 
 
 async def _read(request: web.Request, api: Api, staging: Staging) -> SubmitBody:
@@ -103,7 +134,8 @@ async def _accepted(request: web.Request, api: Api, submission: Submission) -> w
 
 async def get_job(request: web.Request) -> web.Response:
     """GET /v1/jobs/{job_id}?wait="""
-    return json_answer(JobDocument.of(await wait_for_job(request)))
+    record = await wait_for_job(request)
+    return json_answer(JobDocument.of(record, request.app[API].object_urls))
 
 
 async def wait_for_job(request: web.Request) -> JobRecord:
@@ -165,14 +197,19 @@ _FORM_DOCS = {
     **{name: TEXT for name in sorted(FIELDS - {"image_url"})},
 }
 _WAIT_HEADER = {"Prefer": {"type": "string", "description": "wait=N: answer 200 if it ends in N s"}}
+_ACCEPT = {
+    "type": "string",
+    "description": "image/*: wait for the end of a job of one image, and answer with the picture",
+}
 _ENDED_OR_NOT = {200: JobDocument, 202: JobDocument}
-_CREATE_DOCS = Docs(
-    headers={"Idempotency-Key": TEXT} | _WAIT_HEADER,
+_PUT_DOCS = Docs(
+    headers={"Accept": _ACCEPT} | _WAIT_HEADER,
     body=SubmitBody,
     form=_FORM_DOCS,
     answers=_ENDED_OR_NOT,
+    media={200: "image/*"},
 )
-_PUT_DOCS = Docs(headers=_WAIT_HEADER, body=SubmitBody, form=_FORM_DOCS, answers=_ENDED_OR_NOT)
+_CREATE_DOCS = replace(_PUT_DOCS, headers={"Idempotency-Key": TEXT, **_PUT_DOCS.headers})
 _GET_DOCS = Docs(
     query={"wait": {"type": "number", "description": "seconds to wait for the end"}},
     answers={200: JobDocument},
