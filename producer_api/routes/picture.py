@@ -7,6 +7,7 @@ import asyncio
 from aiohttp import hdrs, web
 
 from imagemill.storage.asynchronous import AsyncStore
+from producer_api.access.authenticate import authorize
 from producer_api.access.caller import Caller
 from producer_api.http.problems import Problem
 from producer_api.read_model.records import JobRecord
@@ -30,13 +31,7 @@ def check_picture_request(caller: Caller, images: int) -> None:
     Raises:
         Problem: 403 when the caller may not read results, 406 when there is not exactly one image.
     """
-    if Scope.RESULTS_READ not in caller.scopes:
-        raise Problem(
-            403,
-            "scope_missing",
-            f"Your key lacks the scope {Scope.RESULTS_READ}, which a picture in the answer needs; "
-            "ask for application/json.",
-        )
+    authorize(caller, frozenset({Scope.RESULTS_READ}))
     if images != 1:
         raise Problem(
             406,
