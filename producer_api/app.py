@@ -9,9 +9,12 @@ from aiohttp import web
 
 from imagemill.kafka.config import producer_config
 from imagemill.kafka.producer import AsyncProducer
+from imagemill.net.addresses import AddressPolicy
+from imagemill.net.guard import UrlGuard
 from imagemill.settings import ApiSettings
 from imagemill.storage import open_object_urls, open_signer, open_store
 from imagemill.storage.asynchronous import AsyncStore
+from imagemill.webhooks.sealing import open_sealer
 from producer_api.access.guard import GUARD, Guard, NoKeys, access_middleware
 from producer_api.access.key_feed import KeyFeed
 from producer_api.access.keyring import KeyRing
@@ -47,8 +50,11 @@ from producer_api.routes import (
     stats,
     templates,
     uploads,
+    webhooks,
 )
 from producer_api.routes.docs import docs_routes
+from producer_api.webhooks.deliveries import Deliveries
+from producer_api.webhooks.endpoints import Endpoints
 from schemas import topics
 
 _API: tuple[Route, ...] = (
@@ -58,6 +64,7 @@ _API: tuple[Route, ...] = (
     *cancel.ROUTES,
     *uploads.ROUTES,
     *templates.ROUTES,
+    *webhooks.ROUTES,
     *operations.ROUTES,
     *stats.ROUTES,
     *files.ROUTES,
@@ -97,6 +104,7 @@ def create_app(settings: ApiSettings) -> web.Application:
     )
     read_model = ReadModel(settings)
     canceller = Canceller(settings, producer, read_model)
+    url_guard = UrlGuard(AddressPolicy.parse(settings.url_allow))
     app[API] = Api(
         settings=settings,
         store=store,
@@ -107,6 +115,8 @@ def create_app(settings: ApiSettings) -> web.Application:
         submitter=Submitter(settings, store, producer, read_model, canceller),
         canceller=canceller,
         lag=ConsumerLag(settings, read_model),
+        endpoints=Endpoints(settings, producer, read_model, url_guard, open_sealer(settings)),
+        deliveries=Deliveries(settings, producer, read_model),
     )
     ring = KeyRing()
     app[KEY_FEED] = KeyFeed(settings, ring)

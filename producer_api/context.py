@@ -16,6 +16,8 @@ from producer_api.jobs.cancellation import Canceller
 from producer_api.jobs.consumer_lag import ConsumerLag
 from producer_api.jobs.submit import Submitter
 from producer_api.read_model.read_model import ReadModel
+from producer_api.webhooks.deliveries import Deliveries
+from producer_api.webhooks.endpoints import Endpoints
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,8 @@ class Api:
     submitter: Submitter
     canceller: Canceller
     lag: ConsumerLag
+    endpoints: Endpoints
+    deliveries: Deliveries
 
 
 API = web.AppKey("api", Api)

@@ -49,6 +49,14 @@ class ApiSettings(
         gt=0,
         description="seconds a read waits for the read model to catch up until it is answered 503",
     )
+    max_webhook_endpoints: int = Field(100, ge=0, description="most webhook endpoints of one owner")
+    webhook_overlap_s: int = Field(
+        24 * 3600,
+        ge=0,
+        le=7 * 24 * 3600,
+        description="seconds for which the secret before a rotation signs too, unless the request "
+        "says otherwise",
+    )
     wait_limit_s: float = Field(
         60.0, gt=0, description="most seconds a client may ask to wait for a job's end"
     )

@@ -18,6 +18,7 @@ _READ: Scopes = frozenset({Scope.JOBS_READ})
 _WRITE: Scopes = frozenset({Scope.JOBS_WRITE})
 _RESULTS: Scopes = frozenset({Scope.RESULTS_READ})
 _MODELS: Scopes = frozenset({Scope.MODELS})
+_WEBHOOKS: Scopes = frozenset({Scope.WEBHOOKS})
 _ADMIN: Scopes = frozenset({Scope.ADMIN})
 
 SCOPES: Mapping[str, Scopes] = {
@@ -34,6 +35,19 @@ SCOPES: Mapping[str, Scopes] = {
     "get_v1_templates": _READ,
     "get_v1_templates_by_name": _READ,
     "delete_v1_templates_by_name": _WRITE,
+    "post_v1_webhooks_endpoints": _WEBHOOKS,
+    "get_v1_webhooks_endpoints": _WEBHOOKS,
+    "get_v1_webhooks_endpoints_by_endpoint_id": _WEBHOOKS,
+    "patch_v1_webhooks_endpoints_by_endpoint_id": _WEBHOOKS,
+    "delete_v1_webhooks_endpoints_by_endpoint_id": _WEBHOOKS,
+    "get_v1_webhooks_endpoints_by_endpoint_id_secret": _WEBHOOKS,
+    "post_v1_webhooks_endpoints_by_endpoint_id_secret_rotate": _WEBHOOKS,
+    "post_v1_webhooks_endpoints_by_endpoint_id_test": _WEBHOOKS,
+    "post_v1_webhooks_endpoints_by_endpoint_id_replay": _WEBHOOKS,
+    "get_v1_webhooks_deliveries": _WEBHOOKS,
+    "get_v1_webhooks_deliveries_by_delivery_id": _WEBHOOKS,
+    "get_v1_webhooks_deliveries_by_delivery_id_attempts": _WEBHOOKS,
+    "post_v1_webhooks_deliveries_by_delivery_id_replay": _WEBHOOKS,
     "get_v1_operations": _READ,
     "get_v1_models": _MODELS,
     "get_v1_stats": _READ,

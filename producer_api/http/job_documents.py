@@ -22,7 +22,7 @@ _NOT_SHOWN = frozenset(
 )  # fmt: skip
 
 
-def _shown(model: type[BaseModel], name: str) -> Any:
+def shown(model: type[BaseModel], name: str) -> Any:
     """Declare a field as it is described in `schemas`, but always present."""
     field = copy(model.model_fields[name])
     field.default, field.default_factory = ..., None
@@ -38,13 +38,13 @@ class Document(BaseModel):
 class ItemDocument(Document):
     """One image of a job and its outcome."""
 
-    index: int = _shown(Item, "index")
-    filename: str | None = _shown(Item, "filename")
-    status: JobStatus = _shown(Item, "status")
-    attempts: int = _shown(Item, "attempts")
-    result: dict[str, Any] | None = _shown(Item, "result")
-    error: JobError | None = _shown(Item, "error")
-    timings_ms: dict[str, float] = _shown(Item, "timings_ms")
+    index: int = shown(Item, "index")
+    filename: str | None = shown(Item, "filename")
+    status: JobStatus = shown(Item, "status")
+    attempts: int = shown(Item, "attempts")
+    result: dict[str, Any] | None = shown(Item, "result")
+    error: JobError | None = shown(Item, "error")
+    timings_ms: dict[str, float] = shown(Item, "timings_ms")
     links: dict[str, str] = Field(
         description="Paths of the item's `input` and `result`, where the API has them."
     )
@@ -83,22 +83,22 @@ _ITEM_FIELDS = tuple(name for name in ItemDocument.model_fields if name in Item.
 class _JobFields(Document):
     """A job: what was asked for, how far it is, and its items."""
 
-    id: str = _shown(JobState, "job_id")
-    operation: str = _shown(JobState, "operation")
-    params: dict[str, Any] = _shown(JobState, "params")
-    priority: Priority = _shown(JobState, "priority")
-    status: JobStatus = _shown(JobState, "status")
+    id: str = shown(JobState, "job_id")
+    operation: str = shown(JobState, "operation")
+    params: dict[str, Any] = shown(JobState, "params")
+    priority: Priority = shown(JobState, "priority")
+    status: JobStatus = shown(JobState, "status")
     progress: Progress = Field(description="Counts of the job's items.")
     items: list[ItemDocument] = Field(description="All items, in order.")
-    error: JobError | None = _shown(JobState, "error")
-    attempts: int = _shown(JobState, "attempts")
-    created_at: str = _shown(JobState, "created_at")
-    started_at: str | None = _shown(JobState, "started_at")
+    error: JobError | None = shown(JobState, "error")
+    attempts: int = shown(JobState, "attempts")
+    created_at: str = shown(JobState, "created_at")
+    started_at: str | None = shown(JobState, "started_at")
     finished_at: str | None = Field(
         description="End of the job, RFC 3339 in UTC; null until it ended."
     )
-    metadata: dict[str, Any] = _shown(JobState, "metadata")
-    model: dict[str, Any] | None = _shown(JobState, "model")
+    metadata: dict[str, Any] = shown(JobState, "metadata")
+    model: dict[str, Any] | None = shown(JobState, "model")
     links: dict[str, str] = Field(description="Paths of the job itself, `events` and `cancel`.")
     operations: list[dict[str, Any]] = Field(
         default=[], description="Operations of a pipeline with their params; left out for one alone"

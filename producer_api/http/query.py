@@ -15,6 +15,8 @@ from aiohttp import web
 
 from producer_api.http.problems import Problem, field_problem
 from producer_api.ids import is_job_id
+from producer_api.read_model.errors import InvalidCursor
+from producer_api.read_model.listing import Cursor
 from schemas.times import from_epoch, to_epoch
 
 _PREFER_WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,6})\"?\s*(?:$|[,;])", re.IGNORECASE)
@@ -100,14 +102,42 @@ def query_time(request: web.Request, name: str) -> str:
     text = query_text(request, name)
     if not text:
         return ""
-    # A plus sign that was not escaped arrives as a space.
-    time = re.sub(r" (\d\d:\d\d)$", r"+\1", text)
     try:
-        if not _DATE_TIME.fullmatch(time):
-            raise ValueError(time)
-        return from_epoch(to_epoch(time.upper()))
-    except (ValueError, OverflowError) as error:
-        raise _query_problem(name, "expected a time such as 2026-01-31T12:00:00Z") from error
+        # A plus sign that was not escaped arrives as a space.
+        return as_timestamp(re.sub(r" (\d\d:\d\d)$", r"+\1", text))
+    except ValueError as error:
+        raise _query_problem(name, str(error)) from error
+
+
+def as_timestamp(text: str) -> str:
+    """Return an RFC 3339 date and time with a zone as a timestamp of ours.
+
+    Raises:
+        ValueError: it is none.
+    """
+    try:
+        if _DATE_TIME.fullmatch(text):
+            return from_epoch(to_epoch(text.upper()))
+    except (ValueError, OverflowError):
+        # Such as the 31st of February.
+        pass
+    raise ValueError("expected a time such as 2026-01-31T12:00:00Z")
+
+
+def query_cursor(request: web.Request) -> Cursor | None:
+    """Return the cursor of a page; None for the first page.
+
+    Raises:
+        Problem: 422 when it is none of this API's, or given more than once.
+    """
+    text = query_text(request, "cursor")
+    if not text:
+        return None
+    try:
+        return Cursor.decode(text)
+    except InvalidCursor as error:
+        message = "not a cursor of this list; leave it out for the first page"
+        raise _query_problem("cursor", message) from error
 
 
 def query_values(request: web.Request, name: str) -> list[str]:

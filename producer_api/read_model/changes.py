@@ -17,6 +17,7 @@ import orjson
 
 from imagemill.kafka.topic_partition import TopicPartition
 from producer_api.read_model.claims import ClaimRow
+from producer_api.read_model.webhooks.rows import WEBHOOK_RECORDS, Place, WebhookChanges
 from schemas import cloudevents, topics
 from schemas.cloudevents import DecodeError
 from schemas.events import ItemQueued, JobClaimed, JobSubmitted
@@ -163,6 +164,7 @@ class Changes:
     """In the order of the log."""
     expired_usage: list[Usage] = field(default_factory=list)
     """Images of submissions that are left out; those of the others are counted with their rows."""
+    webhooks: WebhookChanges = field(default_factory=WebhookChanges)
     next_offsets: dict[TopicPartition, int] = field(default_factory=dict)
     """The offset to read next, of each partition that moved."""
     skipped: list[str] = field(default_factory=list)
@@ -170,7 +172,7 @@ class Changes:
     messages: int = 0
     """Messages collected, those included that change nothing."""
     size_bytes: int = 0
-    """Bytes of the jobs and items that were added, those replaced since included."""
+    """Bytes of the jobs, items and attempts that were added, those replaced since included."""
 
     def job_ids(self) -> set[str]:
         """Return the jobs that readers may see differently after these changes."""
@@ -214,13 +216,25 @@ class ChangeCollector:
         self._control = prefix + topics.JOBS_CONTROL.name
         self._kinds = {
             prefix + topic.name: topic.name
-            for topic in (topics.TEMPLATES, topics.WORKERS_HEARTBEATS)
+            for topic in (
+                topics.TEMPLATES,
+                topics.WORKERS_HEARTBEATS,
+                topics.WEBHOOKS_ENDPOINTS,
+                topics.WEBHOOKS_ENDPOINT_STATUS,
+            )
         }
+        self._webhooks = {prefix + topic.name: topic.name for topic in WEBHOOK_RECORDS}
 
     @property
     def topics(self) -> tuple[str, ...]:
         """The topics to read, by their full names."""
-        return (*sorted(self._submissions), self._states, self._control, *self._kinds)
+        return (
+            *sorted(self._submissions),
+            self._states,
+            self._control,
+            *self._kinds,
+            *self._webhooks,
+        )
 
     def collect(
         self, messages: Iterable[Message], cutoff: RetentionCutoff, changes: Changes | None = None
@@ -253,6 +267,11 @@ class ChangeCollector:
             _add_state(changes, (message.key() or b"").decode(), message.value())
         elif topic == self._control:
             _add_claim(changes, message, cutoff)
+        elif topic in self._webhooks:
+            place = Place(self._webhooks[topic], message.partition() or 0, message.offset() or 0)
+            changes.size_bytes += changes.webhooks.add(
+                place, message.headers(), message.value() or b"", cutoff.oldest
+            )
         else:
             name = (message.key() or b"").decode()
             changes.documents[self._kinds[topic], name] = message.value()

@@ -48,6 +48,8 @@ _AWAITED_GATHER_S = 0.001
 _SLICE_S = 0.002
 _HIGH_LOAD_SLICE_S = 0.01
 _RETRY_S = 1.0
+# How often webhook deliveries older than the retention are deleted, a part at a time.
+_FORGET_S = 1.0
 # How often the file's origin is compared with the cluster, once the ends were reached.
 _ORIGIN_CHECK_S = 600.0
 _MAX_LOGGED_SKIPS = 5
@@ -133,9 +135,12 @@ class Feed:
         self._on_change(set())
         with closing(TopicReader(self._settings)) as reader:
             reader.assign(self._collector.topics, self.visible_offsets)
-            check_at_s = time.monotonic()
+            check_at_s = forget_at_s = time.monotonic()
             while not self._stopping.is_set():
                 self._step(reader)
+                if time.monotonic() >= forget_at_s:
+                    self._writer.forget_deliveries(self._cutoff().oldest)
+                    forget_at_s = time.monotonic() + _FORGET_S
                 if not reader.unread and time.monotonic() >= check_at_s:
                     if self._is_outdated():
                         return

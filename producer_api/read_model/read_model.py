@@ -35,6 +35,7 @@ from producer_api.read_model.listing import Cursor, ListFilter
 from producer_api.read_model.queries import ReadModelQueries, Totals
 from producer_api.read_model.records import JobRecord, decoded
 from producer_api.read_model.waiters import TransactionWaiters, Waiters
+from producer_api.read_model.webhook_queries import WebhookQueries
 from producer_api.read_model.writer import ReadModelWriter
 from schemas import topics
 from schemas.events import JobSubmitted
@@ -60,8 +61,13 @@ class ReadModel:
         self.queries = ReadModelQueries(reader)
         """Short queries of the file, on the loop."""
         self.claims = Claims(reader)
+        self.webhooks = WebhookQueries(reader)
+        """Short queries of webhook deliveries, on the loop."""
         # Another connection for long queries, which run in threads.
-        self._long_queries = ReadModelQueries(self._writer.open_reader())
+        long_reader = self._writer.open_reader()
+        self._long_queries = ReadModelQueries(long_reader)
+        self.long_webhooks = WebhookQueries(long_reader)
+        """Long queries of webhook deliveries, for threads."""
         self.waiters = Waiters(settings.max_waiters)
         """Requests that wait for a job to change."""
         client = admin(settings)

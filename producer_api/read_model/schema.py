@@ -10,11 +10,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from producer_api.read_model.webhooks import tables as webhook_tables
+
 log = logging.getLogger(__name__)
 
 # PRAGMA user_version of a complete file; raise it with every change of the tables below, so that
 # files of older versions are rebuilt. An incomplete file has 0.
-VERSION = 5
+VERSION = 6
 # Seconds to wait for a lock. Readers never wait for the writer in WAL mode, but opening may.
 _BUSY_TIMEOUT_S = 10.0
 # A job takes 1 to 3 KB: on pages of the default 4096 bytes a third of the space stays unused.
@@ -258,7 +260,7 @@ def reset(connection: sqlite3.Connection) -> None:
         for kind, name in found:
             # A trigger or index goes with its table.
             connection.execute(f"DROP {kind.upper()} IF EXISTS {name}")
-        _run(connection, _TABLES)
+        _run(connection, _TABLES + webhook_tables.TABLES)
         connection.execute("PRAGMA user_version = 0")
 
 
@@ -275,7 +277,7 @@ def complete(connection: sqlite3.Connection) -> None:
     """
     with transaction(connection):
         if not connection.execute("SELECT 1 FROM sqlite_master WHERE type = 'trigger'").fetchone():
-            _run(connection, _INDEXES)
+            _run(connection, _INDEXES + webhook_tables.INDEXES)
     # From here on, a power failure may cost the last transactions, which the topics still hold.
     # What was written before without a flush could be damaged anywhere, so it is flushed now.
     connection.execute("PRAGMA synchronous = NORMAL")

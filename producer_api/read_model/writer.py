@@ -14,6 +14,7 @@ from producer_api.read_model import schema
 from producer_api.read_model.changes import Changes, JobRow, Usage
 from producer_api.read_model.claims import write_claims
 from producer_api.read_model.origin import Origin
+from producer_api.read_model.webhooks import tables as webhook_tables
 from schemas.times import DAY_S, from_epoch
 
 # JobRow.merged in SQL.
@@ -147,6 +148,8 @@ class ReadModelWriter:
             if changes.claims:
                 write_claims(self._connection, changes.claims)
             self._write_usage(changes.expired_usage)
+            self._insert(webhook_tables.DELIVERY, changes.webhooks.deliveries)
+            self._insert(webhook_tables.ATTEMPT, changes.webhooks.attempts)
             for (kind, name), document in changes.documents.items():
                 self._write_document(kind, name, document)
             self._insert(
@@ -161,6 +164,11 @@ class ReadModelWriter:
         if oldest != self._oldest_usage:
             self._connection.execute("DELETE FROM usage WHERE day < ?", (oldest,))
             self._oldest_usage = oldest
+
+    def forget_deliveries(self, oldest: str) -> None:
+        """Delete some of the webhook deliveries of before that timestamp. Raises sqlite3.Error."""
+        with schema.transaction(self._connection):
+            webhook_tables.forget_deliveries(self._connection, oldest)
 
     def _write_document(self, kind: str, name: str, document: bytes | None) -> None:
         if document is None:

@@ -19,8 +19,8 @@ from producer_api.http.query import (
     job_id_of,
     json_answer,
     prefer_wait,
+    query_cursor,
     query_int,
-    query_text,
     query_time,
     query_values,
     query_wait,
@@ -32,8 +32,7 @@ from producer_api.http.routing import FILE, TEXT, Docs, Route
 from producer_api.ids import id_of_key, is_job_id, new_id
 from producer_api.jobs.staging import Staging
 from producer_api.jobs.submit import Submission, SubmitRequest
-from producer_api.read_model.errors import InvalidCursor
-from producer_api.read_model.listing import Cursor, ListFilter
+from producer_api.read_model.listing import ListFilter
 from producer_api.read_model.records import JobRecord
 from producer_api.routes.picture import DEFAULT_OPERATION, check_picture_request, picture_answer
 from schemas.jobs import JobStatus
@@ -168,26 +167,13 @@ async def list_jobs(request: web.Request) -> web.Response:
     )
     limit = query_int(request, "limit", _PAGE, 1, _MAX_PAGE)
     urls = request.app[API].object_urls
-    records, following = await jobs_of(request).list(wanted, limit, _cursor(request))
+    records, following = await jobs_of(request).list(wanted, limit, query_cursor(request))
     return json_answer(
         {
             "jobs": [JobDocument.of(record, urls) for record in records],
             "next_cursor": following.encode() if following else None,
         }
     )
-
-
-def _cursor(request: web.Request) -> Cursor | None:
-    text = query_text(request, "cursor")
-    if not text:
-        return None
-    try:
-        return Cursor.decode(text)
-    except InvalidCursor as error:
-        raise field_problem(
-            "cursor", "not a cursor of this list; leave it out for the first page",
-            code="query_invalid",
-        ) from error  # fmt: skip
 
 
 _REPEATED = {"type": "array", "items": TEXT}

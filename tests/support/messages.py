@@ -7,12 +7,15 @@ from typing import Any
 
 from schemas import cloudevents
 from schemas.events import JobClaimed, JobSubmitted
-from schemas.jobs import Item, ItemInput, JobState, JobStatus
+from schemas.jobs import Item, ItemInput, JobState, JobStatus, WebhookEvent
+from schemas.webhooks import WebhookAttempt, WebhookDelivery, WebhookFailure
 
 PREFIX = "imagemill."
 CONTROL = PREFIX + "jobs.control"
 NORMAL = PREFIX + "jobs.normal"
 STATE = PREFIX + "jobs.state"
+ATTEMPTS = PREFIX + "webhooks.attempts"
+GIVEN_UP = PREFIX + "webhooks.dead-letter"
 CREATED = "2026-03-01T10:00:00.000Z"
 
 
@@ -95,3 +98,39 @@ def claim_message(
 def tombstone(key: str, offset: int = 0) -> FakeMessage:
     """Make the tombstone of a key on jobs.state."""
     return FakeMessage(STATE, key.encode(), None, offset_=offset)
+
+
+def attempted(delivery_id: str, at: str, **fields: Any) -> WebhookAttempt:
+    """Make an attempt that succeeded; one that failed if `next_at` or `failure` is given."""
+    failed = "next_at" in fields or "failure" in fields
+    defaults: dict[str, Any] = {
+        "job_id": "job-00001", "url": "https://example.com/hook", "attempt": 1,
+        "endpoint_id": "ep_00000001", "event": WebhookEvent.FINISHED, "duration_ms": 12.5,
+        "status": 503 if failed else 204, "failure": WebhookFailure.STATUS if failed else None,
+        "message": "The receiver answered with status 503." if failed else None,
+        "response": "busy" if failed else None, "body": None if failed else "{}",
+    }  # fmt: skip
+    return WebhookAttempt(delivery_id=delivery_id, at=at, **(defaults | fields))
+
+
+def attempt_message(attempt: WebhookAttempt, offset: int = 0) -> FakeMessage:
+    """Make the message of an attempt on webhooks.attempts."""
+    value, headers = cloudevents.encode(attempt)
+    return FakeMessage(ATTEMPTS, attempt.delivery_id.encode(), value, headers, offset_=offset)
+
+
+def given_up(delivery_id: str, **fields: Any) -> WebhookDelivery:
+    """Make a delivery that was given up."""
+    defaults: dict[str, Any] = {
+        "job_id": "job-00001", "url": "https://example.com/hook", "endpoint_id": "ep_00000001",
+        "event": WebhookEvent.FINISHED, "body": "{}", "attempts": 3,
+        "reason": "No attempt of 3 succeeded.",
+    }  # fmt: skip
+    return WebhookDelivery(delivery_id=delivery_id, **(defaults | fields))
+
+
+def given_up_message(delivery: WebhookDelivery, at: str, offset: int = 0) -> FakeMessage:
+    """Make the message on webhooks.dead-letter of a delivery that was given up at that time."""
+    value, headers = cloudevents.encode(delivery)
+    headers = [each for each in headers if each[0] != "ce_time"] + [("ce_time", at.encode())]
+    return FakeMessage(GIVEN_UP, delivery.delivery_id.encode(), value, headers, offset_=offset)

@@ -9,6 +9,7 @@ from producer_api.http.job_documents import JobDocument
 from producer_api.read_model.changes import ChangeCollector, RetentionCutoff
 from producer_api.read_model.claims import Claims
 from producer_api.read_model.queries import ReadModelQueries
+from producer_api.read_model.webhook_queries import WebhookQueries
 from producer_api.read_model.writer import ReadModelWriter
 from schemas.jobs import Item, JobState, JobStatus
 from tests.support.messages import PREFIX, FakeMessage, state_of
@@ -24,6 +25,7 @@ class FedFile:
         self.reader = self.writer.open_reader()
         self.queries = ReadModelQueries(self.reader)
         self.claims = Claims(self.reader)
+        self.webhooks = WebhookQueries(self.reader)
         self.collector = ChangeCollector(PREFIX)
 
     def feed(self, *messages: FakeMessage, cutoff: RetentionCutoff = CUTOFF) -> list[str]:
