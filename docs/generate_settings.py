@@ -36,6 +36,7 @@ _SECTIONS: tuple[tuple[str, type[BaseSettings]], ...] = (
     ("API", settings.ApiSettings),
     ("Processor", settings.ProcessorSettings),
     ("Notifier", settings.NotifierSettings),
+    ("Command line", settings.CommandSettings),
 )
 _HEAD = """\
 # Settings

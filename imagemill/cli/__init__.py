@@ -25,6 +25,7 @@ COMMANDS = {
     "topics": "create, list or check the Kafka topics",
     "retention": "remove old jobs and their files, or list them",
     "models": "list, fetch, verify or add models",
+    "webhooks": "list, create or test webhook endpoints, list or replay deliveries",
     "config": "show every setting with its default and current value",
 }
 

@@ -10,7 +10,7 @@ from annotated_types import Ge, Gt, Le, Lt
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
-from imagemill.settings import SERVICES
+from imagemill.settings import PROGRAMS, SERVICES
 from imagemill.settings.environment import environment_name, former_names
 from imagemill.settings.secret_files import SUFFIX, is_secret
 
@@ -53,7 +53,7 @@ def all_settings() -> list[Setting]:
     """List every setting once, in the order of the classes, with secrets masked."""
     readers: dict[str, list[str]] = {}
     found: dict[str, Setting] = {}
-    for service, kind in SERVICES.items():
+    for service, kind in PROGRAMS.items():
         current = kind()
         for field, info in kind.model_fields.items():
             name = environment_name(kind, field, info)

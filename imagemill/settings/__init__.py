@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from imagemill.settings.access import AccessSettings
 from imagemill.settings.api import ApiSettings
+from imagemill.settings.commands import CommandSettings
 from imagemill.settings.environment import EnvironmentSettings
 from imagemill.settings.kafka import KafkaSettings
 from imagemill.settings.notifier import NotifierSettings
@@ -16,9 +17,11 @@ from imagemill.settings.shared import LimitSettings, LogSettings, UrlSettings
 from imagemill.settings.storage import StoreSettings
 
 __all__ = [
+    "PROGRAMS",
     "SERVICES",
     "AccessSettings",
     "ApiSettings",
+    "CommandSettings",
     "EnvironmentSettings",
     "KafkaSettings",
     "LimitSettings",
@@ -34,3 +37,5 @@ SERVICES: dict[str, type[EnvironmentSettings]] = {
     "processor": ProcessorSettings,
     "notifier": NotifierSettings,
 }
+# The services, and the commands that use the API as any client does.
+PROGRAMS: dict[str, type[EnvironmentSettings]] = SERVICES | {"command line": CommandSettings}

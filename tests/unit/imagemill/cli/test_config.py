@@ -8,7 +8,7 @@ import pytest
 
 from imagemill.cli import main
 from imagemill.cli.config import all_settings
-from imagemill.settings import SERVICES
+from imagemill.settings import PROGRAMS
 from imagemill.settings.environment import environment_name
 
 
@@ -20,7 +20,7 @@ def no_dotenv(tmp_path, monkeypatch):
 def test_every_field_of_every_service_is_listed_once():
     names = [each.name for each in all_settings()]
     assert len(names) == len(set(names))
-    fields = {field for kind in SERVICES.values() for field in kind.model_fields}
+    fields = {field for kind in PROGRAMS.values() for field in kind.model_fields}
     assert len(names) == len(fields)
 
 
@@ -34,7 +34,7 @@ def test_every_number_has_a_range_and_every_choice_its_values():
     assert allowed["IMAGEMILL_TOPIC_PARTITIONS"] == "≥ 1, ≤ 1,024"
     assert allowed["IMAGEMILL_LOG_FORMAT"] == "text, json"
     assert allowed["IMAGEMILL_S3_PATH_STYLE"] == "true, false"
-    for kind in SERVICES.values():
+    for kind in PROGRAMS.values():
         for field, info in kind.model_fields.items():
             if {int, float} & {info.annotation, *get_args(info.annotation)}:
                 assert allowed[environment_name(kind, field, info)], field

@@ -8,7 +8,7 @@ import pytest
 from pydantic import Field, SecretStr
 
 from imagemill.cli.config import all_settings
-from imagemill.settings import SERVICES
+from imagemill.settings import PROGRAMS
 from imagemill.settings.environment import (
     EnvironmentSettings,
     SettingsInvalid,
@@ -21,7 +21,7 @@ from imagemill.settings.secret_files import is_secret
 VALUE = "correct horse battery staple"
 SECRETS = {
     environment_name(kind, field, info): (kind, field)
-    for kind in SERVICES.values()
+    for kind in PROGRAMS.values()
     for field, info in kind.model_fields.items()
     if is_secret(info)
 }
@@ -76,7 +76,7 @@ def test_each_setting_that_holds_a_secret_is_marked_as_one() -> None:
     suspects = ("password", "secret", "token", "private_key", "access_key", "signing_key")
     plain = {
         field
-        for kind in SERVICES.values()
+        for kind in PROGRAMS.values()
         for field, info in kind.model_fields.items()
         if field.endswith(suspects) and not is_secret(info)
     }
