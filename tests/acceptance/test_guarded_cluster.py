@@ -36,12 +36,19 @@ SERVICES = ("api", "processor", "notifier")
 REAUTHENTICATE_MS = 5000
 # The table of docs/events.md, "What each service may do".
 READS = {
-    "api": ("jobs.high jobs.normal jobs.low jobs.control jobs.state templates workers.heartbeats"),
+    "api": (
+        "jobs.high jobs.normal jobs.low jobs.control jobs.state templates workers.heartbeats "
+        "access.keys access.used webhooks.endpoints webhooks.endpoint-status webhooks.attempts "
+        "webhooks.dead-letter"
+    ),
     "processor": ("jobs.high jobs.normal jobs.low jobs.retry jobs.control jobs.events jobs.state"),
     "notifier": "jobs.results jobs.state webhooks.retry",
 }
 WRITES = {
-    "api": "jobs.high jobs.normal jobs.low jobs.control templates",
+    "api": (
+        "jobs.high jobs.normal jobs.low jobs.control templates access.keys access.used "
+        "webhooks.endpoints webhooks.commands"
+    ),
     "processor": (
         "jobs.high jobs.normal jobs.low jobs.retry jobs.events jobs.state jobs.results "
         "jobs.dead-letter workers.heartbeats"
