@@ -25,6 +25,7 @@ from imagemill import __version__  # noqa: E402
 from imagemill.settings import KafkaSettings  # noqa: E402
 from schemas import cloudevents, events, topics, webhooks  # noqa: E402
 from schemas.access import AccessKey, KeyRevoked, KeyUsed  # noqa: E402
+from schemas.audit import AuditRecord  # noqa: E402
 from schemas.jobs import Item, JobState, Progress  # noqa: E402
 from schemas.templates import Template  # noqa: E402
 from schemas.times import DAY_MS  # noqa: E402
@@ -103,6 +104,7 @@ MESSAGES: Mapping[Topic, tuple[Message, ...]] = {
     topics.TEMPLATES: (_document(Template),),
     topics.ACCESS_KEYS: (_document(AccessKey), _document(KeyRevoked)),
     topics.ACCESS_USED: (_document(KeyUsed),),
+    topics.AUDIT: (_document(AuditRecord),),
 }
 # The events that a client may write itself, see docs/events.md; imagemill alone writes the rest.
 _OPEN = {

@@ -17,7 +17,7 @@ sys.path.insert(0, str(ROOT))
 # The checkout need not be installed.
 from imagemill import settings  # noqa: E402
 from imagemill.cli.config import all_settings, as_markdown  # noqa: E402
-from imagemill.settings import environment, server, shared  # noqa: E402
+from imagemill.settings import audit, environment, oidc, server, shared  # noqa: E402
 from imagemill.settings.environment import environment_name  # noqa: E402
 
 PAGE = ROOT / "docs" / "settings.md"
@@ -31,6 +31,8 @@ _SECTIONS: tuple[tuple[str, type[BaseSettings]], ...] = (
     ("TLS", server.TlsSettings),
     ("Server", server.ServerSettings),
     ("Access", settings.AccessSettings),
+    ("OIDC", oidc.OidcSettings),
+    ("Audit", audit.AuditSettings),
     ("Logs", settings.LogSettings),
     ("Webhook key", shared.WebhookKeySettings),
     ("API", settings.ApiSettings),

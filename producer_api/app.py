@@ -19,7 +19,9 @@ from producer_api.access.guard import GUARD, Guard, NoKeys, access_middleware
 from producer_api.access.key_feed import KeyFeed
 from producer_api.access.keyring import KeyRing
 from producer_api.access.last_used import LastUsed
+from producer_api.access.oidc.verifier import take_tokens
 from producer_api.access.request_rate import limit_rates
+from producer_api.audit.middleware import audit_middleware, record_requests
 from producer_api.context import API, Api
 from producer_api.dialects import (
     background_removal,
@@ -95,7 +97,7 @@ def create_app(settings: ApiSettings) -> web.Application:
     # Request.read(), which nothing here calls. http/body.py decodes content codings, because
     # aiohttp answers an unknown one in plain text, with a traceback in the log.
     app = web.Application(
-        middlewares=[metrics_middleware, problems_middleware, access_middleware],
+        middlewares=[metrics_middleware, audit_middleware, problems_middleware, access_middleware],
         handler_args={"auto_decompress": False},
     )
     store = AsyncStore(open_store(settings))
@@ -121,10 +123,11 @@ def create_app(settings: ApiSettings) -> web.Application:
     ring = KeyRing()
     app[KEY_FEED] = KeyFeed(settings, ring)
     uses = LastUsed(producer, settings.topic(topics.ACCESS_USED.name), ring)
-    app[GUARD] = Guard(settings, ring, ROUTES, uses)
+    app[GUARD] = Guard(settings, ring, ROUTES, uses, take_tokens(app, settings))
     app[METRICS] = Metrics(read_model)
     limit_rates(app)
     app.cleanup_ctx.append(_running)
+    record_requests(app, settings, producer)
     app.on_shutdown.append(_answer_waiting)
     separate = () if settings.ops_port is None else _OPS
     add_routes(app, [route for route in ROUTES if route not in separate])

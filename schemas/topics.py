@@ -161,6 +161,13 @@ ACCESS_KEYS = Topic(
 ACCESS_USED = Topic(
     "access.used", "key id", "the last use of each API key", None, partitions=Partitions.ONE
 )
+AUDIT = Topic(
+    "audit",
+    "owner, or name of the caller",
+    "records of requests that change something or are refused, and of commands on keys",
+    90 * DAY_MS,
+    partitions=Partitions.ONE,
+)
 
 TOPICS: tuple[Topic, ...] = (
     JOBS_HIGH,
@@ -183,6 +190,7 @@ TOPICS: tuple[Topic, ...] = (
     TEMPLATES,
     ACCESS_KEYS,
     ACCESS_USED,
+    AUDIT,
 )
 
 PRIORITY_TOPICS: Mapping[Priority, Topic] = {

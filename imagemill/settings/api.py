@@ -7,7 +7,9 @@ from pathlib import Path
 from pydantic import Field
 
 from imagemill.settings.access import AccessSettings
+from imagemill.settings.audit import AuditSettings
 from imagemill.settings.kafka import KafkaSettings
+from imagemill.settings.oidc import OidcSettings
 from imagemill.settings.server import ServerSettings
 from imagemill.settings.shared import LimitSettings, LogSettings, WebhookKeySettings
 from imagemill.settings.storage import StoreSettings
@@ -19,6 +21,8 @@ class ApiSettings(
     LimitSettings,
     ServerSettings,
     AccessSettings,
+    OidcSettings,
+    AuditSettings,
     LogSettings,
     WebhookKeySettings,
 ):

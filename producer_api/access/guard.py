@@ -123,6 +123,8 @@ class Guard:
             caller = await self._authenticated(request)
         except Unauthenticated as refusal:
             raise unauthenticated(refusal, basic=self._forms.basic) from refusal
+        # Before it may be refused: the audit record of a 403 says who it was.
+        request[CALLER] = caller
         authorize(caller, needed)
         return caller
 

@@ -47,7 +47,7 @@ READS = {
 WRITES = {
     "api": (
         "jobs.high jobs.normal jobs.low jobs.control templates access.keys access.used "
-        "webhooks.endpoints webhooks.commands"
+        "webhooks.endpoints webhooks.commands audit"
     ),
     "processor": (
         "jobs.high jobs.normal jobs.low jobs.retry jobs.events jobs.state jobs.results "

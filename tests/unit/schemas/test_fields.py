@@ -11,6 +11,7 @@ import pytest
 from pydantic import BaseModel
 
 from schemas import cloudevents
+from schemas.audit import AuditRecord
 from schemas.base import Frozen
 from schemas.catalog import BUILTIN
 from schemas.errors import ErrorCode, JobError
@@ -39,6 +40,7 @@ PUBLISHED = (
     Progress,
     Heartbeat,
     Template,
+    AuditRecord,
 )
 
 

@@ -1,0 +1,1 @@
+"""Records of who did what through the API."""
