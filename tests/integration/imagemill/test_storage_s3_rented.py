@@ -212,7 +212,8 @@ NOT_ALLOWED = "User: arn:aws:sts::1:role is not authorized to perform: kms:Gener
         ("get", (400, "ExpiredToken"), r"refuses the session token \(ExpiredToken\)"),
         ("get", (403, "RequestTimeTooSkewed"), r"clock"),
         ("put", (403, "SignatureDoesNotMatch"), r"refuses our keys for the bucket"),
-        ("check", (400, "AuthorizationHeaderMalformed"), r"is us-east-1 the region of pictures\?"),
+        ("check", (400, "AuthorizationHeaderMalformed"), r"in another region than us-east-1"),
+        ("stat", (400, ""), r"is us-east-1 the region of pictures\?"),
         ("get", (301, "PermanentRedirect"), r"redirects every request"),
         ("put", (400, "IllegalLocationConstraintException"), r"another region than us-east-1"),
     ],
@@ -223,6 +224,7 @@ def test_a_refusal_says_what_is_missing(
 
     calls: dict[str, Callable[[ObjectStore], object]] = {
         "check": lambda store: store.check(),
+        "stat": lambda store: store.stat(KEY),
         "put": lambda store: store.put(KEY, b"x", "image/png"),
         "get": lambda store: store.get(KEY),
         "delete": lambda store: store.delete(KEY),
