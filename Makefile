@@ -39,7 +39,7 @@ status: setup ## show which processes run
 
 test: setup-dev lint ## style, imports, and every test that a clone alone can run
 	@$(BIN)/python -m pytest -n 3 tests/unit
-	@$(PYTHON) deploy/local/dev_programs.py chromium node go
+	@$(PYTHON) deploy/local/dev_programs.py chromium node go azurite
 	@$(BIN)/python -m pytest $(BY_FILE) -m "not extra" tests --ignore=tests/unit
 
 test-fast: setup-dev ## the tests that need no broker, browser or network

@@ -11,7 +11,17 @@ from imagemill.settings import LogSettings
 
 _TEXT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 # Libraries whose INFO records help only their own developers.
-_QUIET = ("aiokafka", "botocore", "boto3", "urllib3", "aiohttp.access", "PIL", "faust", "mode")
+_QUIET = (
+    "aiokafka",
+    "botocore",
+    "boto3",
+    "urllib3",
+    "aiohttp.access",
+    "PIL",
+    "azure",
+    "faust",
+    "mode",
+)
 
 
 def configure_logging(settings: LogSettings) -> None:

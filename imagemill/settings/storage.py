@@ -41,14 +41,29 @@ class S3Location:
         return urlsplit(self.endpoint_url or "").hostname == urlsplit(_GOOGLE).hostname
 
 
+@dataclass(frozen=True)
+class AzureLocation:
+    """A container of Azure Blob Storage; without a key the machine's identity signs requests.
+
+    `prefix` comes without slashes at its ends.
+    """
+
+    container: str
+    account: str
+    endpoint_url: str
+    prefix: str = ""
+    key: str | None = field(default=None, repr=False)
+
+
 class StoreSettings(HomeSettings, ListenSettings, TlsSettings):
     """The store of images and results."""
 
     object_store_url: str | None = Field(
         None,
         validation_alias=named("OBJECT_STORE_URL"),
-        description="file:/path, s3://bucket[/prefix], or gs://bucket[/prefix] for Google Cloud "
-        "Storage with HMAC keys; unset: R2_*, UPLOAD_FOLDER, then the home",
+        description="file:/path, s3://bucket[/prefix], gs://bucket[/prefix] for Google Cloud "
+        "Storage with HMAC keys, or az://container[/prefix] for Azure; unset: R2_*, UPLOAD_FOLDER, "
+        "then the home",
     )
     upload_folder: Path | None = Field(
         None,
@@ -107,16 +122,34 @@ class StoreSettings(HomeSettings, ListenSettings, TlsSettings):
         "unset",
     )
     s3_connect_timeout_s: float = Field(
-        5.0, gt=0, description="seconds to wait for a connection to the S3 server"
+        5.0, gt=0, description="seconds to wait for a connection to the S3 or Azure server"
     )
     s3_read_timeout_s: float = Field(
-        30.0, gt=0, description="seconds to wait for the S3 server's next bytes"
+        30.0, gt=0, description="seconds to wait for the S3 or Azure server's next bytes"
     )
     s3_attempts: int = Field(
         3,
         ge=1,
         le=20,
-        description="most attempts at a request to the S3 server, the first included",
+        description="most attempts at a request to the S3 or Azure server, the first included",
+    )
+    azure_storage_account: str | None = Field(
+        None,
+        pattern=r"^[a-z0-9]{3,24}$",
+        validation_alias=named("AZURE_STORAGE_ACCOUNT"),
+        description="Azure storage account",
+    )
+    azure_storage_key: SecretStr | None = Field(
+        None,
+        validation_alias=named("AZURE_STORAGE_KEY"),
+        description="key of the Azure storage account; if unset, the machine's identity, as "
+        "azure-identity finds it",
+    )
+    azure_storage_endpoint_url: str | None = Field(
+        None,
+        validation_alias=named("AZURE_STORAGE_ENDPOINT_URL"),
+        description="URL of the account's blob service, if not "
+        "https://<account>.blob.core.windows.net",
     )
     object_store_sync: bool = Field(
         False,
@@ -195,11 +228,11 @@ class StoreSettings(HomeSettings, ListenSettings, TlsSettings):
         return (self.public_url or f"{self.scheme}://{host}:{self.port}").rstrip("/")
 
 
-def locate(settings: StoreSettings) -> Path | S3Location:
-    """Return the folder or bucket of the settings.
+def locate(settings: StoreSettings) -> Path | S3Location | AzureLocation:
+    """Return the folder, bucket or container of the settings.
 
     In this order: OBJECT_STORE_URL (`file:` and a path, `s3://bucket/prefix`, or the same with
-    `gs:`), R2_BUCKET_NAME, UPLOAD_FOLDER, and else the folder `objects` in IMAGEMILL_HOME.
+    `gs:` or `az:`), R2_BUCKET_NAME, UPLOAD_FOLDER, and else the folder `objects` in IMAGEMILL_HOME.
 
     Raises:
         ValueError: a setting is wrong; the text is a sentence for the operator.
@@ -207,6 +240,8 @@ def locate(settings: StoreSettings) -> Path | S3Location:
     url = settings.object_store_url
     if url and url.startswith(("s3:", "gs:")):
         return _s3(settings, url)
+    if url and url.startswith("az:"):
+        return _azure(settings, url)
     if url:
         return _folder(url)
     if settings.r2_bucket_name:
@@ -218,8 +253,8 @@ def _folder(url: str) -> Path:
     parts = urlsplit(url)
     if parts.scheme != "file" or parts.netloc not in ("", "localhost") or not parts.path:
         raise ValueError(
-            "OBJECT_STORE_URL must be file: with a path, or s3://bucket or gs://bucket with an "
-            "optional prefix"
+            "OBJECT_STORE_URL must be file: with a path, or s3://bucket, gs://bucket or "
+            "az://container with an optional prefix"
         )
     return Path(unquote(parts.path))
 
@@ -238,6 +273,23 @@ def _s3(settings: StoreSettings, url: str) -> S3Location:
         access_key_id=settings.aws_access_key_id,
         secret_access_key=revealed(settings.aws_secret_access_key),
         session_token=revealed(settings.aws_session_token),
+    )
+
+
+def _azure(settings: StoreSettings, url: str) -> AzureLocation:
+    parts = urlsplit(url)
+    if not parts.netloc:
+        raise ValueError("OBJECT_STORE_URL must name a container: az://container[/prefix]")
+    account = settings.azure_storage_account
+    if not account:
+        raise ValueError("OBJECT_STORE_URL begins with az:, which needs AZURE_STORAGE_ACCOUNT")
+    server = _server("AZURE_STORAGE_ENDPOINT_URL", settings.azure_storage_endpoint_url)
+    return AzureLocation(
+        container=parts.netloc,
+        account=account,
+        endpoint_url=(server or f"https://{account}.blob.core.windows.net").rstrip("/"),
+        prefix=unquote(parts.path).strip("/"),
+        key=revealed(settings.azure_storage_key) or None,
     )
 
 

@@ -1,4 +1,4 @@
-"""Object stores of tests: a folder, and S3 as moto's server speaks it."""
+"""Object stores of tests: a folder, S3 as moto's server speaks it, and Azure as Azurite does."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from moto.server import ThreadedMotoServer
 
 from imagemill.settings import StoreSettings
 from imagemill.storage import LocalStore, ObjectStore, UrlSigner, open_store
+from tests.support.azurite import SETTINGS, azurite
 
 KEYS = {"aws_access_key_id": "test", "aws_secret_access_key": "test-secret"}
 
@@ -56,6 +57,36 @@ def open_s3() -> Callable[..., ObjectStore]:
 def s3_store(s3_server: str, bucket: str, open_s3: Callable[..., ObjectStore]) -> ObjectStore:
     """A store below a prefix of a new bucket."""
     return open_s3(s3_server, f"s3://{bucket}/some/prefix")
+
+
+@pytest.fixture(scope="package")
+def azure_server(
+    free_port: Callable[[], int], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
+    """The URL of an Azure storage account."""
+    with azurite(free_port(), tmp_path_factory.mktemp("azurite")) as url:
+        yield url
+
+
+@pytest.fixture(scope="package")
+def open_azure() -> Callable[..., ObjectStore]:
+    """Open the store of an account's URL and an OBJECT_STORE_URL, with further settings."""
+
+    def opened(server: str, url: str, **settings: object) -> ObjectStore:
+        values = SETTINGS | {"azure_storage_endpoint_url": server, "s3_attempts": 1}
+        return open_store(
+            StoreSettings(_env_file=None, object_store_url=url, **(values | settings))
+        )
+
+    return opened
+
+
+@pytest.fixture
+def azure_store(azure_server: str, open_azure: Callable[..., ObjectStore]) -> ObjectStore:
+    """A store below a prefix of a new container."""
+    store = open_azure(azure_server, f"az://container-{uuid.uuid4()}/some/prefix")
+    store.prepare()
+    return store
 
 
 @pytest.fixture

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import json
 import os
 import shutil
 import subprocess
@@ -81,3 +83,37 @@ def test_programs_that_an_installation_did_not_bring_are_named(folder):
     done = run(folder)
     assert done.returncode == 1
     assert "apt-get install" in done.stderr
+
+
+# An npm that logs where and how it was called; it fails while there is a file "broken".
+NPM = """#!/bin/sh
+echo "$PWD $@" >> "$0.log"
+if [ -e "${0%/*}/broken" ]; then echo "no registry" >&2; exit 1; fi
+"""
+
+
+def test_azurite_is_installed_once_as_it_is_locked(tmp_path, monkeypatch):
+    spec = importlib.util.spec_from_file_location("dev_programs", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    put(tmp_path, "npm", NPM)
+    (tmp_path / "broken").touch()
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    folder = tmp_path / "venv" / "azurite"
+
+    assert module.install_azurite(folder) == "no registry"
+    (tmp_path / "broken").unlink()
+    assert module.install_azurite(folder) == ""
+    assert module.install_azurite(folder) == ""
+
+    call = f"{folder} ci --ignore-scripts --no-audit --no-fund"
+    assert (tmp_path / "npm.log").read_text().splitlines() == [call, call]
+    assert (folder / "package-lock.json").exists()
+
+
+def test_the_lock_of_azurite_has_a_hash_for_each_package_and_no_address():
+    lock = json.loads((SCRIPT.parent / "azurite" / "package-lock.json").read_text())
+    packages = {name: entry for name, entry in lock["packages"].items() if name}
+    assert "node_modules/azurite" in packages
+    assert [name for name, entry in packages.items() if "integrity" not in entry] == []
+    assert [name for name, entry in packages.items() if "resolved" in entry] == []
