@@ -7,13 +7,15 @@ import errno
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from types import ModuleType
 
 from imagemill import __version__
 from imagemill.local.errors import LocalError
 from imagemill.settings.environment import SettingsInvalid
 from imagemill.storage import StoreUnavailable
 
-# Each name is a module of this package with `arguments(parser)` and `run(args) -> int`.
+# Each name, with _ for -, is a module of this package with `arguments(parser)` and
+# `run(args) -> int`.
 COMMANDS = {
     "up": "start everything on this machine and make a first cut-out",
     "down": "stop everything and keep the data",
@@ -26,6 +28,7 @@ COMMANDS = {
     "retention": "remove old jobs and their files, or list them",
     "models": "list, fetch, verify or add models",
     "webhooks": "list, create or test webhook endpoints, list or replay deliveries",
+    "dead-letter": "list what was given up, say why, and put it back",
     "config": "show every setting with its default and current value",
 }
 
@@ -57,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(f"unknown argument: {' '.join(rest)}")
     args.rest = rest
     try:
-        return import_module(f"imagemill.cli.{args.command}").run(args)
+        return _module(args.command).run(args)
     except (LocalError, SettingsInvalid, StoreUnavailable) as error:
         print(f"imagemill: {error}", file=sys.stderr)
         return 1
@@ -69,6 +72,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
+
+
+def _module(command: str) -> ModuleType:
+    return import_module(f"imagemill.cli.{command.replace('-', '_')}")
 
 
 def _parser(chosen: str | None) -> argparse.ArgumentParser:
@@ -83,5 +90,5 @@ def _parser(chosen: str | None) -> argparse.ArgumentParser:
             name, help=summary, description=summary, add_help=name != "models"
         )
         if name == chosen:
-            import_module(f"imagemill.cli.{name}").arguments(command)
+            _module(name).arguments(command)
     return parser
