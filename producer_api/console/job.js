@@ -1,6 +1,7 @@
 /** The page of one job; follows the job's events until it ends. */
 
 import { Problem, call } from "./api.js";
+import { Deliveries } from "./deliveries.js";
 import { announce, byId, duration, el, ended, say, statusMark, title } from "./dom.js";
 import { itemView } from "./item.js";
 
@@ -13,7 +14,7 @@ let open = null;
 export async function openJob(id) {
   closeJob();
   const page = byId("job");
-  const mine = { id, items: new Map(), events: null, timer: 0, status: null };
+  const mine = { id, items: new Map(), events: null, timer: 0, status: null, deliveries: new Deliveries({ job_id: id }, null) };
   open = mine;
   page.replaceChildren(el("p", { class: "hint", text: "Loading…" }));
   try {
@@ -21,6 +22,7 @@ export async function openJob(id) {
     if (open !== mine) return;
     build(mine, page);
     show(mine, job);
+    mine.deliveries.start();
     if (!ended(job.status)) follow(mine, job);
   } catch (problem) {
     if (!(problem instanceof Problem)) throw problem;
@@ -32,6 +34,7 @@ export async function openJob(id) {
 /** Leave the page. */
 export function closeJob() {
   open?.events?.close();
+  open?.deliveries.stop();
   clearTimeout(open?.timer);
   open = null;
 }
@@ -49,7 +52,7 @@ function build(mine, page) {
   page.replaceChildren(
     back(),
     el("div", { class: "panel-head" }, mine.title, mine.mark, mine.cancel),
-    mine.error, mine.progress, mine.list, mine.facts,
+    mine.error, mine.progress, mine.list, mine.facts, mine.deliveries.element,
   );
 }
 

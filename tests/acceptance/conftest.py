@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from tests.acceptance.support.browser import Browser, chromium
 from tests.acceptance.support.system import ROOT, System
 from tests.acceptance.support.tokens import Tokens
 from tests.acceptance.support.web import WebServer, web_server
@@ -88,3 +89,29 @@ def workplace(tmp_path: Path, photos: Path) -> Path:
         with Image.open(photos / photo) as picture:
             picture.convert("RGB").save(tmp_path / name, quality=90)
     return tmp_path
+
+
+@pytest.fixture(scope="module")
+def window(
+    tmp_path_factory: pytest.TempPathFactory, free_port: Callable[[], int]
+) -> Iterator[Browser]:
+    with chromium(tmp_path_factory.mktemp("browser"), free_port()) as browser:
+        yield browser
+
+
+@pytest.fixture
+def browser(window: Browser) -> Iterator[Browser]:
+    """The window in the size of a desktop's; fails the test if its pages cause errors."""
+    window.resize(1280, 900)
+    window.theme("light")
+    window.complaints()
+    yield window
+    assert window.complaints() == []
+
+
+@pytest.fixture
+def screenshot(tmp_path: Path) -> Callable[[Browser, str], None]:
+    """Save a screenshot, in the folder IMAGEMILL_SCREENSHOTS if that is set."""
+    folder = Path(os.environ.get("IMAGEMILL_SCREENSHOTS") or tmp_path)
+    folder.mkdir(exist_ok=True)
+    return lambda browser, name: browser.screenshot(folder / f"{name}.png")

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
 
-from tests.acceptance.support.browser import Browser, chromium
+from tests.acceptance.support.browser import Browser
 from tests.acceptance.support.system import System
 from tests.acceptance.support.tokens import Tokens
 from tests.support.waiting import wait_until
@@ -31,32 +29,6 @@ context.drawImage(picture, 0, 0);
 return [...context.getImageData(canvas.width * x, canvas.height * y, 1, 1).data];
 """
 _OVERFLOWS = "return document.documentElement.scrollWidth > innerWidth"
-
-
-@pytest.fixture(scope="module")
-def window(
-    tmp_path_factory: pytest.TempPathFactory, free_port: Callable[[], int]
-) -> Iterator[Browser]:
-    with chromium(tmp_path_factory.mktemp("browser"), free_port()) as browser:
-        yield browser
-
-
-@pytest.fixture
-def browser(window: Browser) -> Iterator[Browser]:
-    """The window in the size of a desktop's; fails the test if its pages cause errors."""
-    window.resize(1280, 900)
-    window.theme("light")
-    window.complaints()
-    yield window
-    assert window.complaints() == []
-
-
-@pytest.fixture
-def screenshot(tmp_path: Path) -> Callable[[Browser, str], None]:
-    """Save a screenshot, in the folder IMAGEMILL_SCREENSHOTS if that is set."""
-    folder = Path(os.environ.get("IMAGEMILL_SCREENSHOTS") or tmp_path)
-    folder.mkdir(exist_ok=True)
-    return lambda browser, name: browser.screenshot(folder / f"{name}.png")
 
 
 def _open(browser: Browser, system: System) -> None:

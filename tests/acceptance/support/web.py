@@ -47,6 +47,13 @@ def web_server() -> Iterator[WebServer]:
 
 class _Handler(QuietHandler):
     def do_GET(self) -> None:
+        self._answer()
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self._answer()
+
+    def _answer(self) -> None:
         state: WebServer = self.server.state  # type: ignore[attr-defined]
         state.requests[self.path] += 1
         waiting = state.answers[self.path]
