@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import time
 import uuid
 from collections.abc import Iterator
 from typing import Any
@@ -12,6 +13,7 @@ import requests
 from PIL import Image
 
 from imagemill.storage import result_key, upload_key
+from imagemill.storage.urls import end_of
 from tests.acceptance.conftest import StartSystem
 from tests.acceptance.support.system import System
 from tests.support.pictures import picture, png_header
@@ -28,18 +30,23 @@ def bucket() -> Iterator[Bucket]:
         yield made
 
 
+def settings_of(bucket: Bucket) -> dict[str, str]:
+    """The settings of services on that bucket, whose S3 client does not retry by itself."""
+    return {
+        "OBJECT_STORE_URL": f"s3://{bucket.name}/some/prefix",
+        "S3_ENDPOINT_URL": bucket.flaky.url,
+        "S3_PUBLIC_ENDPOINT_URL": bucket.url,
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test-secret",
+        "AWS_REGION": "us-east-1",
+        "IMAGEMILL_S3_ATTEMPTS": "1",
+    }
+
+
 @pytest.fixture(scope="module")
 def on_s3(start_nimble: StartSystem, bucket: Bucket) -> Iterator[System]:
-    """A system on that bucket whose S3 client does not retry by itself."""
-    with start_nimble(
-        OBJECT_STORE_URL=f"s3://{bucket.name}/some/prefix",
-        S3_ENDPOINT_URL=bucket.flaky.url,
-        S3_PUBLIC_ENDPOINT_URL=bucket.url,
-        AWS_ACCESS_KEY_ID="test",
-        AWS_SECRET_ACCESS_KEY="test-secret",
-        AWS_REGION="us-east-1",
-        IMAGEMILL_S3_ATTEMPTS="1",
-    ) as running:
+    """A system on that bucket."""
+    with start_nimble(**settings_of(bucket)) as running:
         yield running
 
 
@@ -168,3 +175,29 @@ def test_a_store_that_goes_on_failing_fails_the_job(on_s3: System, bucket: Bucke
     assert job["error"]["class"] == "infrastructure"
     assert bucket.flaky.failed == 3
     assert not [key for key in bucket.all_keys() if f"results/{job['id']}" in key]
+
+
+def test_a_role_s_end_does_not_end_the_urls_of_results(
+    start_nimble: StartSystem, bucket: Bucket
+) -> None:
+    """The API has a public URL: it signs for the bucket when it is asked."""
+    public = "https://images.example"
+    role = {"AWS_SESSION_TOKEN": "of a role", "IMAGEMILL_PUBLIC_URL": public}
+    with start_nimble(**settings_of(bucket), **role) as system:
+        job = finished(system)
+        assert job["status"] == "succeeded"
+        url = job["items"][0]["result"]["url"]
+        assert url.startswith(f"{public}/files/results/{job['id']}/0.png?")
+        ends = end_of(url)
+        assert ends is not None
+        assert ends > time.time() + 6 * 24 * 3600
+
+        answer = system.get(url.removeprefix(public), allow_redirects=False)
+
+        assert answer.status_code == 302
+        target = answer.headers["Location"]
+        assert target.startswith(bucket.url)
+        assert "X-Amz-Security-Token=of+a+role" in target.replace("%20", "+")
+        fetched = requests.get(target, timeout=30)
+        assert_gray(fetched.content)
+        assert fetched.headers["Content-Type"] == "image/png"
