@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 import secrets
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
 from imagemill.process.secrets import own_secret
 from imagemill.settings.storage import MIN_SIGNING_SECRET_CHARS, revealed
@@ -18,6 +19,8 @@ from imagemill.storage.keys import check_key
 if TYPE_CHECKING:
     from imagemill.settings import StoreSettings
 
+# Text that quoting leaves as it is, by the further characters that are safe there.
+_PLAIN = {safe: re.compile(f"[A-Za-z0-9_.~{safe}-]+").fullmatch for safe in ("", "/", "/=")}
 # Proxies and trackers may add other query parameters; those are ignored.
 _SIGNED_EXTRAS = ("content_type", "filename", "bytes")
 
@@ -78,7 +81,8 @@ class UrlSigner:
         if size is not None:
             query["bytes"] = str(size)
         query["signature"] = self._signature(method, key, query)
-        return f"{quote(key)}?{urlencode(query, errors='replace', quote_via=quote)}"
+        parameters = "&".join(f"{name}={_quoted(value)}" for name, value in query.items())
+        return f"{_quoted(key, safe='/')}?{parameters}"
 
     def verify(
         self, method: str, key: str, query: Mapping[str, str], now: float | None = None
@@ -108,8 +112,15 @@ class UrlSigner:
         fields = [method, key, query.get("expires", "")]
         fields += [f"{name}={query[name]}" for name in _SIGNED_EXTRAS if name in query]
         # Each field ends with a byte that no quoted field contains, so no two lists sign alike.
-        message = "".join(quote(field, safe="/=", errors="replace") + "\n" for field in fields)
+        message = "".join(_quoted(field, safe="/=") + "\n" for field in fields)
         return hmac.new(self._secret, message.encode(), hashlib.sha256).hexdigest()
+
+
+def _quoted(text: str, safe: str = "") -> str:
+    # `quote` takes longer than all else here, and a document of a batch has 2000 URLs.
+    if _PLAIN[safe](text):
+        return text
+    return quote(text, safe=safe, errors="replace")
 
 
 class ApiUrls:
