@@ -34,7 +34,7 @@ class AsyncStore:
 
     @property
     def serves_own_urls(self) -> bool:
-        """Tell if clients fetch objects from another server than the API."""
+        """True if clients fetch objects from another server than the API."""
         return self._store.remote
 
     def writer(self, key: str, memory: int | None = None) -> ObjectWriter:

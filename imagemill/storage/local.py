@@ -335,7 +335,7 @@ def _keep_type(descriptor: int, content_type: str) -> None:
     try:
         os.setxattr(descriptor, _TYPE_ATTRIBUTE, content_type.encode())
     except OSError as error:
-        # The object matters more than its type, which its first bytes tell as well.
+        # The object matters more than its type, which can be read from its first bytes.
         if error.errno not in _NO_ATTRIBUTE:
             raise
 

@@ -66,7 +66,9 @@ def open_client(
         region_name=session.region_name or ("auto" if location.is_google else "us-east-1"),
         config=Config(
             signature_version="s3v4",
-            s3={"addressing_style": "path" if path_style else "auto"},
+            # boto3's default, "auto", presigns for the global host, which sends clients of a new
+            # bucket to its region's, where the signature does not fit.
+            s3={"addressing_style": "path" if path_style else "virtual"},
             connect_timeout=settings.s3_connect_timeout_s,
             read_timeout=settings.s3_read_timeout_s,
             retries={"mode": "standard", "total_max_attempts": settings.s3_attempts},

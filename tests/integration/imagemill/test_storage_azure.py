@@ -99,7 +99,7 @@ def test_a_refusal_says_what_is_wrong(azure_server: str, open_azure: Opener) -> 
             call()
 
 
-def test_a_server_that_is_away_is_told(open_azure: Opener) -> None:
+def test_a_server_that_is_away_is_named(open_azure: Opener) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         server = f"http://127.0.0.1:{taken.getsockname()[1]}/{ACCOUNT}"
@@ -159,7 +159,7 @@ def test_an_identity_signs_urls_without_a_key(identified: AzureStore) -> None:
     assert ends == pytest.approx(time.time() + 7 * 24 * 3600, abs=60)
 
 
-def test_a_machine_without_an_identity_is_told_of_both_ways(
+def test_a_machine_without_an_identity_learns_of_both_ways(
     azure_server: str, open_azure: Opener
 ) -> None:
     secure = azure_server.replace("http:", "https:")

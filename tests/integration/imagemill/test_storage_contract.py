@@ -58,7 +58,7 @@ def test_the_content_type_is_kept(
         try:
             os.setxattr(tmp_path, "user.test", b"1")
         except OSError:
-            # Where files have no attributes only the ending can tell.
+            # Where files have no attributes, the type is guessed from the ending.
             content_type = {"uploads/j/0": "application/octet-stream"}.get(key, "image/png")
     store.put(key, b"data", content_type)
     assert store.stat(key)[:3] == (key, 4, content_type)

@@ -122,7 +122,7 @@ def test_a_url_lives_seven_days_at_most(s3_server: str, bucket: str, open_s3: Op
     assert "X-Amz-Expires=604800" in url
 
 
-def test_a_missing_bucket_is_told(s3_server: str, open_s3: Opener) -> None:
+def test_a_missing_bucket_is_named(s3_server: str, open_s3: Opener) -> None:
     store = open_s3(s3_server, "s3://no-such-bucket")
     calls = [
         store.check,
@@ -149,7 +149,7 @@ def test_a_missing_bucket_is_created_in_its_region(
     assert location == (None if region == "us-east-1" else region)
 
 
-def test_a_server_that_is_away_is_told(open_s3: Opener) -> None:
+def test_a_server_that_is_away_is_named(open_s3: Opener) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         store = open_s3(f"http://127.0.0.1:{taken.getsockname()[1]}", "s3://bucket")

@@ -244,7 +244,7 @@ def test_a_refusal_names_the_owner_that_was_expected(open_s3: Opener) -> None:
             store.check()
 
 
-def test_a_machine_without_keys_is_told_of_both_ways(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_machine_without_keys_learns_of_both_ways(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("AWS_PROFILE", "AWS_ACCESS_KEY_ID", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")

@@ -64,7 +64,7 @@ def test_a_bucket_s_urls_are_the_api_s_where_it_has_a_public_url(
 def test_a_bucket_s_urls_are_presigned_without_a_public_url(tmp_path: Path) -> None:
     urls = urls_of(tmp_path, **BUCKET, url_expires_s=DAY_S)
     url = urls.sign(KEY, "image/png")
-    assert urlsplit(url).hostname == "pictures.s3.amazonaws.com"
+    assert urlsplit(url).hostname == "pictures.s3.eu-central-1.amazonaws.com"
     assert left_s(url) == pytest.approx(DAY_S, abs=5)
     assert urls.blocks
 
@@ -74,7 +74,7 @@ def test_no_url_of_the_api_is_signed_with_a_secret_that_others_lack(
 ) -> None:
     with caplog.at_level(logging.WARNING):
         url = urls_of(tmp_path, **BUCKET, **PUBLIC, **CLUSTER).sign(KEY)
-    assert urlsplit(url).hostname == "pictures.s3.amazonaws.com"
+    assert urlsplit(url).hostname == "pictures.s3.eu-central-1.amazonaws.com"
     assert "IMAGEMILL_SIGNING_SECRET" in caplog.text
     assert not (tmp_path / "signing.secret").exists()
 
@@ -162,7 +162,7 @@ def signed_headers(url: str) -> list[str]:
 def test_an_upload_of_known_size_goes_to_the_bucket_bound_to_size_and_type(tmp_path: Path) -> None:
     urls = urls_of(tmp_path, **BUCKET, **PUBLIC)
     target = urls.upload("uploads/00/~a.0", 3600, "image/png", 1234)
-    assert urlsplit(target.url).hostname == "pictures.s3.amazonaws.com"
+    assert urlsplit(target.url).hostname == "pictures.s3.eu-central-1.amazonaws.com"
     assert target.headers == {"Content-Type": "image/png", "Content-Length": "1234"}
     assert signed_headers(target.url) == ["content-length", "content-type", "host"]
 
@@ -172,7 +172,7 @@ def test_an_upload_of_unknown_size_goes_through_the_api_which_limits_it(tmp_path
     public = urls_of(tmp_path, **BUCKET, **PUBLIC).upload(key, 3600, "image/png", None)
     assert public.url.startswith(f"https://images.example/api/files/{key}?")
     direct = urls_of(tmp_path, **BUCKET).upload(key, 3600, "image/png", None)
-    assert urlsplit(direct.url).hostname == "pictures.s3.amazonaws.com"
+    assert urlsplit(direct.url).hostname == "pictures.s3.eu-central-1.amazonaws.com"
     assert signed_headers(direct.url) == ["content-type", "host"]
 
 
