@@ -88,7 +88,7 @@ class Deliveries:
             raise Problem(
                 409,
                 "delivery_pending",
-                f"The delivery is still tried, the next time at {row.next_at}.",
+                f"The delivery is still tried{f', next at {row.next_at}' if row.next_at else ''}.",
             )
         if row.topic is None:
             raise Problem(

@@ -97,6 +97,6 @@ def _replay_failed(api: ApiClient, args: argparse.Namespace) -> None:
     if args.json:
         print_json({"replayed": replayed, "not_kept": not_kept})
         return
-    print(f"{replayed} deliveries are posted once more")
+    print(f"{replayed} posted once more")
     if not_kept:
-        print(f"{not_kept} are not: their bodies were too large to be kept")
+        print(f"{not_kept} not posted: their bodies were too large to be kept")

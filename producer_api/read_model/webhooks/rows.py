@@ -16,12 +16,14 @@ import orjson
 
 from schemas import topics
 from schemas.cloudevents import DecodeError, event_type
-from schemas.webhooks import WebhookAttempt, WebhookDelivery
+from schemas.webhooks import WebhookAttempt, WebhookDelivery, WebhookTrigger
 
 # A record's columns that are texts or null, and the longest that is kept in one. A URL has 4,096
 # characters at most; anyone may write to a topic.
 _TEXTS = ("url", "owner", "endpoint_id", "job_id", "event")
 _MAX_CHARACTERS = 8192
+# Causes of a single attempt: if it fails, that is recorded nowhere else.
+_ONE_ATTEMPT = (WebhookTrigger.REPLAY.value, WebhookTrigger.TEST.value)
 
 
 class DeliveryStatus(StrEnum):
@@ -113,8 +115,11 @@ class WebhookChanges:
             return 0
         if fields.get("failure") is None:
             status = DeliveryStatus.DELIVERED
+        elif next_at is None and fields.get("trigger") in _ONE_ATTEMPT:
+            status = DeliveryStatus.FAILED
         else:
-            status = DeliveryStatus.FAILED if next_at is None else DeliveryStatus.PENDING
+            # After the last attempt its dead letter follows, with the body that a replay needs.
+            status = DeliveryStatus.PENDING
         # Kept on the topic alone: it may be megabytes, and only a replay needs it.
         body = fields.pop("body", None)
         row = _row(fields, status, at, place if body else None, next_at=next_at)

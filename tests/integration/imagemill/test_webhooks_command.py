@@ -97,7 +97,7 @@ def test_deliveries_are_listed_shown_and_replayed(run: Run, api: RunningApi, kaf
     assert "two lines  [31m" in printed and "\x1b" not in printed
 
     status, printed, _ = run("replay", endpoint, "--since", "2026-01-01T00:00:00Z")
-    assert (status, printed) == (0, "1 deliveries are posted once more\n")
+    assert (status, printed) == (0, "1 posted once more\n")
 
 
 @pytest.mark.parametrize(

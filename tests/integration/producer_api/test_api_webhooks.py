@@ -13,7 +13,7 @@ from schemas.cloudevents import decode_webhook_command
 from schemas.times import from_epoch, now, to_epoch
 from schemas.webhooks import EndpointStatus, WebhookEndpoint, WebhookReplay, WebhookTest
 from tests.support.api import RunningApi, Topics
-from tests.support.messages import attempted, given_up
+from tests.support.messages import attempted, given_up, given_up_message
 from tests.support.waiting import wait_until
 
 ALL = "/v1/webhooks/endpoints"
@@ -62,8 +62,9 @@ def record_attempt(kafka: Topics, delivery_id: str, **fields: Any) -> None:
 
 def record_given_up(kafka: Topics, delivery_id: str, **fields: Any) -> None:
     """Write a delivery that was given up as the notifier does."""
-    value, headers = cloudevents.encode(given_up(delivery_id, **fields))
-    kafka.publish(topics.WEBHOOKS_DEAD_LETTER.name, delivery_id, value, headers)
+    at = fields.pop("at", now())
+    message = given_up_message(given_up(delivery_id, **fields), at)
+    kafka.publish(topics.WEBHOOKS_DEAD_LETTER.name, delivery_id, message.value(), message.headers())
 
 
 def a_delivery() -> str:
@@ -356,9 +357,8 @@ def test_what_is_still_tried_or_was_not_kept_is_not_replayed(
 def test_all_that_failed_since_a_time_is_replayed(api: RunningApi, kafka: Topics) -> None:
     endpoint = create(api)["id"]
     before, since = a_delivery(), from_epoch(to_epoch(now()) - 60)
-    record_attempt(
-        kafka, before, endpoint_id=endpoint, failure="timeout", at=from_epoch(to_epoch(since) - 60)
-    )
+    earlier = from_epoch(to_epoch(since) - 60)
+    record_given_up(kafka, before, endpoint_id=endpoint, at=earlier)
     failed = [a_delivery() for _ in range(3)]
     for delivery in failed:
         record_given_up(kafka, delivery, endpoint_id=endpoint)

@@ -54,6 +54,8 @@ def test_a_failed_delivery_is_pending_until_it_is_given_up(file: FedFile) -> Non
     assert row is not None and (row.status, row.next_at, row.topic) == ("pending", at(5), None)
 
     file.feed(attempt_message(attempted("msg_1", at(5), attempt=2, failure="timeout")))
+    row = file.webhooks.delivery("msg_1")
+    assert row is not None and (row.status, row.next_at) == ("pending", None)
     file.feed(given_up_message(given_up("msg_1"), at(6), offset=3))
     row = file.webhooks.delivery("msg_1")
     assert row is not None
@@ -109,6 +111,14 @@ def test_a_failed_replay_leaves_a_delivery_as_it_was(file: FedFile) -> None:
     assert rows[1] is not None and rows[1].offset == 8
 
 
+def test_a_test_event_that_fails_has_failed(file: FedFile) -> None:
+    file.feed(
+        attempt_message(attempted("msg_1", at(0), trigger=WebhookTrigger.TEST, failure="timeout"))
+    )
+    row = file.webhooks.delivery("msg_1")
+    assert row is not None and (row.status, row.failed_at, row.topic) == ("failed", at(0), None)
+
+
 def test_a_repeated_record_changes_nothing(file: FedFile) -> None:
     record = attempt_message(attempted("msg_1", at(0), next_at=at(5)))
     file.feed(record, record)
@@ -121,21 +131,20 @@ def test_a_repeated_record_changes_nothing(file: FedFile) -> None:
 @pytest.fixture
 def many(file: FedFile) -> FedFile:
     """Ten deliveries, of two endpoints and of two owners by turns; every third one failed."""
-    file.feed(
-        *(
-            attempt_message(
-                attempted(
-                    f"msg_{number}",
-                    at(number),
-                    endpoint_id=f"ep_0000000{number % 2}",
-                    job_id=f"job-0000{number // 5}",
-                    owner="mine" if number < 6 else "other",
-                    **({} if number % 3 else {"failure": "timeout"}),
-                )
-            )
-            for number in range(10)
-        )
-    )
+    messages = []
+    for number in range(10):
+        fields = {
+            "endpoint_id": f"ep_0000000{number % 2}",
+            "job_id": f"job-0000{number // 5}",
+            "owner": "mine" if number < 6 else "other",
+        }
+        name = f"msg_{number}"
+        messages += [
+            attempt_message(attempted(name, at(number), **fields))
+            if number % 3
+            else given_up_message(given_up(name, **fields), at(number))
+        ]
+    file.feed(*messages)
     return file
 
 
@@ -176,7 +185,7 @@ def test_old_deliveries_are_forgotten_and_not_read_again(many: FedFile) -> None:
     many.writer.forget_deliveries(at(7))
     left, _ = many.webhooks.deliveries(DeliveryFilter(), 10)
     assert [row.delivery_id for row in left] == ["msg_9", "msg_8", "msg_7"]
-    assert many.reader.one("SELECT count(*) FROM attempts") == (3,)
+    assert many.reader.one("SELECT count(*) FROM attempts") == (2,)
 
     cutoff = RetentionCutoff(CUTOFF.now, at(7))
     many.feed(
