@@ -176,7 +176,11 @@ class Endpoints:
 
     def _check_url(self, caller: Caller, url: str) -> None:
         if not caller.webhooks_allowed:
-            raise Problem(403, "webhooks_forbidden", "This API key may not name webhook URLs.")
+            raise Problem(
+                403,
+                "webhook_not_allowed",
+                "This key may not name webhook URLs; ask for one that may.",
+            )
         try:
             self._guard.parse(url)
         except UrlBlocked as error:
