@@ -16,9 +16,9 @@ from imagemill.storage import open_object_urls, open_signer, open_store
 from imagemill.storage.asynchronous import AsyncStore
 from imagemill.webhooks.sealing import open_sealer
 from producer_api.access.guard import GUARD, Guard, NoKeys, access_middleware
-from producer_api.access.key_feed import KeyFeed
-from producer_api.access.keyring import KeyRing
-from producer_api.access.last_used import LastUsed
+from producer_api.access.keys.feed import KeyFeed
+from producer_api.access.keys.last_used import LastUsed
+from producer_api.access.keys.ring import KeyRing
 from producer_api.access.oidc.verifier import take_tokens
 from producer_api.access.request_rate import limit_rates
 from producer_api.audit.middleware import audit_middleware, record_requests

@@ -5,10 +5,10 @@ from __future__ import annotations
 import hmac
 
 from producer_api.access.caller import Caller
-from producer_api.access.keyring import KeyRing
+from producer_api.access.keys.ring import KeyRing
+from producer_api.access.keys.secret import NoSecret, hash_of, key_id_of
 from producer_api.access.problems import Unauthenticated, scope_missing
 from producer_api.access.scopes import Scopes
-from producer_api.access.secret import NoSecret, hash_of, key_id_of
 from schemas.access import KeySecret, Scope
 
 

@@ -14,10 +14,10 @@ from imagemill.settings.environment import SettingsInvalid
 from producer_api.access.authenticate import authenticate, authorize
 from producer_api.access.caller import ANYONE, CALLER, NOBODY, Caller
 from producer_api.access.credentials import AcceptedForms, find_credentials
-from producer_api.access.keyring import KeyRing
+from producer_api.access.keys.ring import KeyRing
+from producer_api.access.keys.secret import PREFIX
 from producer_api.access.problems import Unauthenticated, unauthenticated
 from producer_api.access.scopes import PUBLIC, Scopes, scopes_of
-from producer_api.access.secret import PREFIX
 from producer_api.http.problems import Handler
 from producer_api.http.routing import Route, operation_id
 from schemas.times import now

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from producer_api.access.keyring import KeyMessage, KeyRing, revocation_key
-from producer_api.access.secret import hash_of, new_key_id, new_secret
+from producer_api.access.keys.ring import KeyMessage, KeyRing, revocation_key
+from producer_api.access.keys.secret import hash_of, new_key_id, new_secret
 from schemas import topics
 from schemas.access import AccessKey, KeyRevoked, KeySecret
 from schemas.times import now

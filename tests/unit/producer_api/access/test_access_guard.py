@@ -15,7 +15,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from imagemill.settings import ApiSettings
 from producer_api.access.caller import Caller, caller_of
 from producer_api.access.guard import GUARD, Guard, NoKeys, TokenVerifier, access_middleware
-from producer_api.access.keyring import KeyRing
+from producer_api.access.keys.ring import KeyRing
 from producer_api.access.problems import Unauthenticated
 from producer_api.http.cors import allow_origins, parse_origins
 from producer_api.http.problems import problems_middleware

@@ -6,10 +6,10 @@ import pytest
 
 from producer_api.access.authenticate import authenticate, authorize
 from producer_api.access.caller import ANYONE, Caller
-from producer_api.access.keyring import KeyRing
+from producer_api.access.keys.ring import KeyRing
+from producer_api.access.keys.secret import new_key_id, new_secret
 from producer_api.access.problems import Unauthenticated
 from producer_api.access.scopes import PUBLIC
-from producer_api.access.secret import new_key_id, new_secret
 from producer_api.http.problems import Problem
 from schemas.access import AccessKey, Scope
 from schemas.jobs import Priority

@@ -13,7 +13,7 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from imagemill.settings import ApiSettings
 from producer_api.access.guard import GUARD, Guard, access_middleware
-from producer_api.access.keyring import KeyRing
+from producer_api.access.keys.ring import KeyRing
 from producer_api.audit.audit_log import AuditLog
 from producer_api.audit.middleware import AUDITOR, Auditor, audit_middleware
 from producer_api.http.problems import Problem, problems_middleware

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from producer_api.access.keyring import KeyMessage, KeyRing
+from producer_api.access.keys.ring import KeyMessage, KeyRing
 from schemas import topics
 from schemas.access import KeyUsed
 from tests.support.keys import key_message, made_key, revocation, ring_of

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from producer_api.access.secret import NoSecret, hash_of, key_id_of, new_key_id, new_secret
+from producer_api.access.keys.secret import NoSecret, hash_of, key_id_of, new_key_id, new_secret
 
 
 def test_a_scanner_finds_it_by_its_form() -> None:

@@ -17,7 +17,7 @@ from confluent_kafka import KafkaException
 
 from imagemill.kafka.topic_partition import TopicPartition
 from imagemill.settings import ApiSettings
-from producer_api.access.keyring import KeyMessage, KeyRing
+from producer_api.access.keys.ring import KeyMessage, KeyRing
 from producer_api.read_model.topic_reader import TopicReader
 from schemas import topics
 

@@ -8,7 +8,7 @@ import time
 
 from imagemill.kafka.errors import KafkaUnavailable
 from imagemill.kafka.producer import AsyncProducer
-from producer_api.access.keyring import KeyRing
+from producer_api.access.keys.ring import KeyRing
 from schemas.access import KeyUsed
 from schemas.times import from_epoch
 
