@@ -16,6 +16,7 @@ from imagemill.storage import open_object_urls, open_signer, open_store
 from imagemill.storage.asynchronous import AsyncStore
 from imagemill.webhooks.sealing import open_sealer
 from producer_api.access.guard import GUARD, Guard, NoKeys, access_middleware
+from producer_api.access.keys.changes import KeyChanges
 from producer_api.access.keys.feed import KeyFeed
 from producer_api.access.keys.last_used import LastUsed
 from producer_api.access.keys.ring import KeyRing
@@ -48,6 +49,7 @@ from producer_api.routes import (
     health,
     items,
     jobs,
+    keys,
     operations,
     stats,
     templates,
@@ -67,6 +69,7 @@ _API: tuple[Route, ...] = (
     *uploads.ROUTES,
     *templates.ROUTES,
     *webhooks.ROUTES,
+    *keys.ROUTES,
     *operations.ROUTES,
     *stats.ROUTES,
     *files.ROUTES,
@@ -105,6 +108,7 @@ def create_app(settings: ApiSettings) -> web.Application:
         producer_config(settings, delivery_timeout_s=settings.delivery_timeout_s)
     )
     read_model = ReadModel(settings)
+    ring = KeyRing()
     canceller = Canceller(settings, producer, read_model)
     url_guard = UrlGuard(AddressPolicy.parse(settings.url_allow))
     app[API] = Api(
@@ -119,8 +123,9 @@ def create_app(settings: ApiSettings) -> web.Application:
         lag=ConsumerLag(settings, read_model),
         endpoints=Endpoints(settings, producer, read_model, url_guard, open_sealer(settings)),
         deliveries=Deliveries(settings, producer, read_model),
+        key_ring=ring,
+        keys=KeyChanges(settings, producer, ring),
     )
-    ring = KeyRing()
     app[KEY_FEED] = KeyFeed(settings, ring)
     uses = LastUsed(producer, settings.topic(topics.ACCESS_USED.name), ring)
     app[GUARD] = Guard(settings, ring, ROUTES, uses, take_tokens(app, settings))

@@ -11,6 +11,8 @@ from imagemill.settings import ApiSettings
 from imagemill.storage import ObjectUrls, UrlSigner
 from imagemill.storage.asynchronous import AsyncStore
 from producer_api.access.caller import caller_of
+from producer_api.access.keys.changes import KeyChanges
+from producer_api.access.keys.ring import KeyRing
 from producer_api.access.visible import VisibleJobs
 from producer_api.jobs.cancellation import Canceller
 from producer_api.jobs.consumer_lag import ConsumerLag
@@ -35,6 +37,8 @@ class Api:
     lag: ConsumerLag
     endpoints: Endpoints
     deliveries: Deliveries
+    key_ring: KeyRing
+    keys: KeyChanges
 
 
 API = web.AppKey("api", Api)

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, Field
 from pydantic import Strict as StrictMode
 
-from schemas.base import Frozen
+from schemas.base import Array, Frozen
 from schemas.jobs import MAX_WEIGHT, Priority
 from schemas.times import Timestamp
 
@@ -41,6 +41,16 @@ class Scope(StrEnum):
     """Manage keys, see and change everything of every owner."""
 
 
+class KeyStatus(StrEnum):
+    """The state of a key."""
+
+    ACTIVE = "active"
+    EXPIRED = "expired"
+    """Its time has come; a later one can be set."""
+    REVOKED = "revoked"
+    """Refused, for good."""
+
+
 USUAL_SCOPES = (Scope.JOBS_WRITE, Scope.JOBS_READ, Scope.RESULTS_READ)
 
 
@@ -60,7 +70,7 @@ class KeyRights(BaseModel):
         pattern=r"^[^\x00-\x1f\x7f]*$",
         description="Name of the key for people, 1 to 100 characters.",
     )
-    scopes: tuple[Scope, ...] = Field(
+    scopes: Array[Annotated[Scope, StrictMode(False)]] = Field(
         USUAL_SCOPES, min_length=1, description="Kinds of requests that the key may make."
     )
     expires_at: Timestamp | None = Field(

@@ -25,6 +25,7 @@ COMMANDS = {
     "serve": "run one service in the foreground",
     "prepare": "create topics and bucket, fetch the default models; once for a deployment",
     "topics": "create, list or check the Kafka topics",
+    "keys": "create, list, revoke or rotate API keys",
     "retention": "remove old jobs and their files, or list them",
     "models": "list, fetch, verify or add models",
     "webhooks": "list, create or test webhook endpoints, list or replay deliveries",

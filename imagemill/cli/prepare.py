@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 
-from imagemill.cli.services import MODELS, SOME_MODELS, load
+from imagemill.cli.keys import print_new
+from imagemill.cli.services import FIRST_KEY, MODELS, SOME_MODELS, load
 from imagemill.kafka.errors import KafkaUnavailable, TopicsMissing
 from imagemill.kafka.topics import create_topics
 from imagemill.local.errors import LocalError
-from imagemill.settings import KafkaSettings, StoreSettings
+from imagemill.settings import ApiSettings, KafkaSettings, StoreSettings
 from imagemill.storage import StoreUnavailable, open_store
 from imagemill.storage.probe import try_store
 
@@ -18,10 +19,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Create the topics and the bucket, fetch the default models; safe to repeat."""
+    """Create topics, bucket and first API key, fetch the default models; safe to repeat."""
     ensure_topics(KafkaSettings())
     ensure_store(StoreSettings())
     ensure_models()
+    # Last: its secret is then at the end of the output, and printed by a run that succeeds.
+    ensure_key(ApiSettings())
     return 0
 
 
@@ -53,6 +56,27 @@ def ensure_store(settings: StoreSettings) -> None:
         try_store(store)
     except (StoreUnavailable, ValueError) as error:
         raise LocalError(str(error)) from error
+
+
+def ensure_key(settings: ApiSettings) -> str | None:
+    """Create and print an admin's key where the API needs one and there is none yet.
+
+    Returns:
+        The secret of the new key; None if none was made.
+
+    Raises:
+        LocalError: the keys can be neither read nor written.
+    """
+    try:
+        key = load(FIRST_KEY)(settings)
+    except KafkaUnavailable as error:
+        raise LocalError(str(error)) from error
+    if key is None:
+        return None
+    assert isinstance(key, dict)
+    print("The API listens on the network, so it needs a key; this is the first:")
+    print_new(key)
+    return str(key["secret"])
 
 
 def ensure_models(*, some: bool = False) -> None:

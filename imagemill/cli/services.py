@@ -13,6 +13,8 @@ SERVICES = {
 MODELS = "processor.models.fetch.cli:main"
 # Exit status of MODELS if `fetch` fetched some of the models but not all.
 SOME_MODELS = 3
+KEYS = "producer_api.access.keys.command:main"
+FIRST_KEY = "producer_api.access.keys.command:create_first"
 RETENTION = "producer_api.jobs.retention_command:main"
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 
-from imagemill.cli.prepare import ensure_models, ensure_topics
+from imagemill.cli.prepare import ensure_key, ensure_models, ensure_topics
 from imagemill.local.broker.prerequisites import BrokerKind
 from imagemill.local.errors import LocalError
 from imagemill.local.stack.programs import API, NOTIFIER, PROCESSOR
 from imagemill.local.stack.ready import wait_until_ready
-from imagemill.local.stack.sample import send_sample
+from imagemill.local.stack.sample import KeyNeeded, send_sample
 from imagemill.local.stack.system import LocalSystem, PortTaken
 from imagemill.storage import open_store
 
@@ -34,10 +34,10 @@ def run(args: argparse.Namespace) -> int:
         raise LocalError("--processors must be 1 or more")
     system = LocalSystem(args.processors)
     with system.alone(lambda: _say("Another `imagemill up` of this home runs; waiting for it ...")):
-        kind = _start(system)
+        kind, key = _start(system)
     _say(
         f"""
-{_sample(system)}
+{_sample(system, key)}
   console   {system.url}/
   broker    {system.bootstrap(kind)}
   logs      {system.layout.logs}
@@ -47,13 +47,21 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _sample(system: LocalSystem) -> str:
-    """Send a sample photo through the system; return what to say of it."""
+def _sample(system: LocalSystem, key: str | None) -> str:
+    """Send a sample photo through the system; return what to say of it.
+
+    `key` is the API key that was made just now; former ones are known to their owners alone.
+    """
     if system.api.tls_client_ca is not None:
         return """\
 imagemill is up. No sample photo was sent, as the API asks for client certificates.
 """
-    sample = send_sample(system.url, system.layout.sample)
+    try:
+        sample = send_sample(system.url, system.layout.sample, key)
+    except KeyNeeded:
+        return """\
+imagemill is up. No sample photo was sent, as the API asks for a key.
+"""
     return f"""\
 imagemill is up: a photo became a cut-out in {sample.seconds:.1f} s.
 
@@ -61,7 +69,8 @@ imagemill is up: a photo became a cut-out in {sample.seconds:.1f} s.
   cut-out   {sample.cutout}"""
 
 
-def _start(system: LocalSystem) -> BrokerKind:
+def _start(system: LocalSystem) -> tuple[BrokerKind, str | None]:
+    """Start the services; return where the broker is, and the first API key if one was made."""
     # A store that cannot be used is reported once here, not by each service in its log.
     open_store(system.api)
     kind = system.broker_kind()
@@ -71,11 +80,12 @@ def _start(system: LocalSystem) -> BrokerKind:
     ensure_models(some=True)
     _start_broker(system, kind)
     ensure_topics(system.clients(kind))
+    key = ensure_key(system.api_on(kind))
     for name in (API, PROCESSOR, NOTIFIER):
         system.supervisor.start(name)
     _say("Waiting for the services ...")
     wait_until_ready(system)
-    return kind
+    return kind, key
 
 
 def _start_broker(system: LocalSystem, kind: BrokerKind) -> None:

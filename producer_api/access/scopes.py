@@ -52,6 +52,12 @@ SCOPES: Mapping[str, Scopes] = {
     "get_v1_models": _MODELS,
     "get_v1_stats": _READ,
     "get_v1_workers": _MODELS,
+    "post_v1_keys": _ADMIN,
+    "get_v1_keys": _ADMIN,
+    "get_v1_keys_by_key_id": _ADMIN,
+    "patch_v1_keys_by_key_id": _ADMIN,
+    "delete_v1_keys_by_key_id": _ADMIN,
+    "post_v1_keys_by_key_id_rotate": _ADMIN,
     # The signature in the URL is the permission: these handlers verify it.
     "get_files_by_key": PUBLIC,
     "put_files_by_key": PUBLIC,

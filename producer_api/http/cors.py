@@ -14,7 +14,7 @@ from imagemill.settings.environment import SettingsInvalid
 from producer_api.http.problems import Handler
 
 _ORIGIN = re.compile(r"https?://[a-z0-9.\-\[\]:]+")
-_METHODS = "GET, HEAD, POST, PUT, DELETE"
+_METHODS = "GET, HEAD, POST, PUT, PATCH, DELETE"
 _EXPOSED = (
     "Content-Disposition, Idempotent-Replayed, Imagemill-Job, Imagemill-Model, Location, "
     "Preference-Applied, RateLimit, RateLimit-Policy, Retry-After, Server-Timing"

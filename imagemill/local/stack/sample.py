@@ -9,6 +9,7 @@ import urllib.error
 import urllib.request
 import uuid
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 
 from imagemill.local.errors import LocalError
@@ -17,6 +18,10 @@ from imagemill.local.stack.ready import any_certificate
 
 # Seconds that the request waits for the job to end.
 _WAIT_S = 60
+
+
+class KeyNeeded(LocalError):
+    """The API asks for a key, and none was given to send the sample with."""
 
 
 @dataclass(frozen=True)
@@ -28,23 +33,24 @@ class Sample:
     seconds: float
 
 
-def send_sample(url: str, folder: Path) -> Sample:
-    """Remove the background of the sample photo and save the cut-out.
+def send_sample(url: str, folder: Path, key: str | None = None) -> Sample:
+    """Remove the background of the sample photo and save the cut-out; `key` is an API key.
 
     Raises:
+        KeyNeeded: the API asks for a key, and `key` is None.
         LocalError: the job did not succeed; the text has the reason.
     """
     folder.mkdir(parents=True, exist_ok=True)
     photo = folder / "photo.jpg"
     shutil.copyfile(project_file("assets/sample.jpg"), photo)
     started = time.monotonic()
-    job = json.loads(_request(_submission(url, photo)))
+    job = json.loads(_request(_submission(url, photo), key))
     if job["status"] != "succeeded":
         reason = (job.get("error") or {}).get("message") or f"it did not end within {_WAIT_S} s"
         raise LocalError(f"the sample photo was {job['status']}: {reason} (job {job['id']})")
     cutout = folder / "cutout.png"
     cutout.write_bytes(
-        _request(urllib.request.Request(f"{url}/v1/jobs/{job['id']}/items/0/result"))
+        _request(urllib.request.Request(f"{url}/v1/jobs/{job['id']}/items/0/result"), key)
     )
     return Sample(photo, cutout, time.monotonic() - started)
 
@@ -70,7 +76,10 @@ def _submission(url: str, photo: Path) -> urllib.request.Request:
     return urllib.request.Request(f"{url}/v1/jobs", data=body, headers=headers)
 
 
-def _request(request: urllib.request.Request) -> bytes:
+def _request(request: urllib.request.Request, key: str | None) -> bytes:
+    if key is not None:
+        # Not for the store that a result may redirect to: S3 refuses a second authorization.
+        request.add_unredirected_header("Authorization", f"Bearer {key}")
     # Not through a proxy of the environment: this is our own API on this machine.
     opener = urllib.request.build_opener(
         urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=any_certificate())
@@ -79,6 +88,8 @@ def _request(request: urllib.request.Request) -> bytes:
         with opener.open(request, timeout=_WAIT_S + 30) as response:
             return response.read()
     except urllib.error.HTTPError as error:
+        if error.code == HTTPStatus.UNAUTHORIZED and key is None:
+            raise KeyNeeded("the API asks for a key") from error
         answer = error.read().decode(errors="replace")
         raise LocalError(
             f"{request.method or request.get_method()} {request.full_url} was answered "

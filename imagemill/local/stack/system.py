@@ -192,6 +192,12 @@ class LocalSystem:
             return self.api
         return plain_clients(self.bootstrap(kind))
 
+    def api_on(self, kind: BrokerKind) -> ApiSettings:
+        """Return the settings of an API on the cluster, once the supervisor was launched."""
+        clients = self.clients(kind)
+        kafka = {name: getattr(clients, name) for name in KafkaSettings.model_fields}
+        return self.api.model_copy(update=kafka)
+
     def bootstrap(self, kind: BrokerKind) -> str:
         """Return the cluster's address; a local broker's once the supervisor was launched."""
         if kind is BrokerKind.EXTERNAL:

@@ -43,8 +43,6 @@ class KnownKey:
     """None before its message is read, and when that is invalid."""
     caller: Caller | None = None
     """The caller that requests with the key are; None as long as `key` is."""
-    replaced_revision: int = 0
-    """Revision of the message that the present one replaced."""
     revoked: KeyRevoked | None = None
 
 
@@ -56,6 +54,7 @@ class KeyRing:
         self._used: dict[str, str] = {}
         self._had_keys = False
         self._changes = TransactionWaiters()
+        self._awaited: dict[str, asyncio.Future[AccessKey | None]] = {}
         self.loaded = False
         """True once all keys that were on the topic at the start are here."""
 
@@ -102,6 +101,16 @@ class KeyRing:
                         await change
         return condition()
 
+    def replaced_by(self, change_id: str) -> asyncio.Future[AccessKey | None]:
+        """Return a future of the key that the message with this change id replaces.
+
+        Ask before the message is written; cancel the future to give it up.
+        """
+        future: asyncio.Future[AccessKey | None] = asyncio.get_running_loop().create_future()
+        self._awaited[change_id] = future
+        future.add_done_callback(lambda _: self._awaited.pop(change_id, None))
+        return future
+
     async def wait_loaded(self, timeout_s: float) -> bool:
         """Wait until the keys are here; return False after that time."""
         return self.loaded or await self.wait_for(lambda: self.loaded, timeout_s)
@@ -117,16 +126,21 @@ class KeyRing:
 
     def _apply_key(self, key_id: str, value: bytes | None) -> None:
         known = self._known.setdefault(key_id, KnownKey())
-        known.replaced_revision = known.key.revision if known.key else 0
-        known.key = known.caller = None
+        replaced, known.key, known.caller = known.key, None, None
         if value is None:
             self._drop_empty(key_id)
             return
         key = AccessKey.model_validate_json(value)
         if key.key_id == key_id:
             known.key, known.caller = key, caller_of_key(key)
+            self._settle(key.change_id, replaced)
         else:
             log.warning("The key under %s says that it is %s; it is refused", key_id, key.key_id)
+
+    def _settle(self, change_id: str, replaced: AccessKey | None) -> None:
+        future = self._awaited.get(change_id)
+        if future is not None and not future.done():
+            future.set_result(replaced)
 
     def _apply_revocation(self, key_id: str, value: bytes | None) -> None:
         known = self._known.setdefault(key_id, KnownKey())
