@@ -92,6 +92,12 @@ class System:
             IMAGEMILL_WORKER_PORT=str(port),
         )
 
+    def restart_processor(self, **settings: str) -> None:
+        """Stop the worker, and start it with other settings."""
+        self.stop("processor")
+        port = self.env["IMAGEMILL_WORKER_PORT"]
+        self.start("processor", f"http://127.0.0.1:{port}/readyz", **settings)
+
     def stop(self, label: str) -> None:
         """Stop a service with SIGTERM, as a supervisor would."""
         process = self.processes.pop(label)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ValidationError
@@ -133,11 +133,19 @@ def share_of(headers: Iterable[tuple[str, bytes]] | None) -> Share:
     """
     owner, weight = None, 1
     for name, value in headers or ():
-        if name == "ce_owner" and value:
-            owner = value.decode("utf-8", "replace")
+        if name == "ce_owner":
+            owner = value.decode("utf-8", "replace") if value else None
         elif name == "ce_weight" and value and len(value) <= _MAX_WEIGHT_DIGITS:
             weight = min(max(int(value), 1), MAX_WEIGHT) if value.isdigit() else 1
     return _COMMON_SHARE if owner is None and weight == 1 else Share(owner, weight)
+
+
+def owner_of(headers: Sequence[tuple[str, bytes]]) -> str | None:
+    """Return the owner alone, as `share_of` does, in half of its time: ours is among the last."""
+    for name, value in reversed(headers):
+        if name == "ce_owner":
+            return value.decode("utf-8", "replace") if value else None
+    return None
 
 
 def event_type(headers: Iterable[tuple[str, bytes]] | None) -> str:

@@ -20,7 +20,7 @@ from processor.queues.ahead_room import Rooms
 from processor.queues.priority_queue import PriorityQueue
 from processor.scout.log_reader import LogMessage, LogReader
 from processor.scout.partition_scan import PartitionScan
-from schemas.cloudevents import share_of
+from schemas.cloudevents import owner_of
 from schemas.jobs import Priority
 
 log = logging.getLogger(__name__)
@@ -170,17 +170,21 @@ class Scout:
     ) -> list[LogMessage]:
         """Read a batch; return the messages to admit. Runs in the thread, while `run` waits."""
         self._reader.follow({tp: scan.position for tp, scan in self._scans.items()}, seeks)
+        scans = {
+            tp: (scan, rooms[self._priorities[tp.topic]], _nobody if tp in full else None)
+            for tp, scan in self._scans.items()
+        }
         taken = []
         for message in self._reader.read(_BATCH, self._wait_s(rooms)):
-            tp = TP(message.topic(), message.partition())
-            scan = self._scans.get(tp)
-            if scan is None:
+            # Not a TP, which takes a tenth of the time of a scan to make.
+            where = (message.topic(), message.partition())
+            if where not in scans:
                 continue
+            scan, room, nobody = scans[where]
             headers = message.headers() or []
-            owner = share_of(headers).owner
-            room = rooms[self._priorities[tp.topic]]
-            if scan.offer(owner, message.offset(), _nobody if tp in full else room.wants):
-                found = LogMessage.of(tp, message, headers)
+            owner = owner_of(headers)
+            if scan.offer(owner, message.offset(), nobody or room.wants):
+                found = LogMessage.of(TP(*where), message, headers)
                 room.take(owner, len(found.value or b""))
                 taken.append(found)
         return taken

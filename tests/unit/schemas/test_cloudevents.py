@@ -57,6 +57,7 @@ def test_a_queued_job_and_item_say_their_owner_and_weight_in_headers() -> None:
     for event in (submitted, item):
         encoded = cloudevents.encode(event)
         assert cloudevents.share_of(encoded.headers) == ("acm\u00e9", 7)
+        assert cloudevents.owner_of(encoded.headers) == "acm\u00e9"
         read = _read_by_others(encoded)
         assert (read.get_extension("owner"), read.get_extension("weight")) == ("acm\u00e9", "7")
 
@@ -65,6 +66,13 @@ def test_a_job_without_an_owner_has_the_headers_that_it_always_had() -> None:
     encoded = cloudevents.encode(JobSubmitted(job_id="j", total=1))
     assert not {"ce_owner", "ce_weight"} & dict(encoded.headers).keys()
     assert cloudevents.share_of(encoded.headers) == cloudevents.share_of(None) == (None, 1)
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(["ce_owner", "ce_id"]), st.sampled_from([b"a", b"", None])))
+)
+def test_both_ways_to_read_the_owner_agree(headers: list[tuple[str, Any]]) -> None:
+    assert cloudevents.owner_of(headers) == cloudevents.share_of(headers).owner
 
 
 @pytest.mark.parametrize(
