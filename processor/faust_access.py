@@ -85,6 +85,11 @@ class ConsumerAccess:
         """The end of the partition's log as of the last fetch; 0 before the first."""
         return self._consumer.highwater(tp) or 0
 
+    def received_to(self, tp: TP) -> int:
+        """Return the offset behind the last message that was passed to an agent's stream."""
+        read = self._consumer._read_offset[tp]
+        return read + 1 if read is not None else 0
+
     def is_paused(self, tp: TP) -> bool:
         """True while the partition is paused by a full queue."""
         return self._consumer.is_paused(tp)

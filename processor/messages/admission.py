@@ -60,6 +60,7 @@ class Consumer(Protocol):
     def seek_back(self, tp: TP, offset: int) -> None: ...
     async def first_at(self, tp: TP, offset: int) -> int: ...
     def highwater(self, tp: TP) -> int: ...
+    def received_to(self, tp: TP) -> int: ...
     def is_paused(self, tp: TP) -> bool: ...
 
 
@@ -159,6 +160,11 @@ class Admission:
         if partition is None or partition.expected == _CLOSED:
             return None
         return partition.expected if partition.generation == self._consumer.generation else None
+
+    def received(self, tp: TP) -> int:
+        """Number of a partition's messages that the client has received and none has admitted."""
+        expected = self.expected(tp)
+        return max(0, self._consumer.received_to(tp) - expected) if expected is not None else 0
 
     def admits_ahead(self, tp: TP, offset: int) -> bool:
         """Return whether the commits of a partition can still hold that an offset is done."""

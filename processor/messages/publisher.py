@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from processor.messages.admission import Admission, AdmittedMessage
 from processor.messages.dead_letter import MAX_REASON_CHARS, failed_by, letter_of
+from processor.messages.fact_backlog import FactBacklog
 from processor.messages.topic_names import TopicNames
 from schemas import cloudevents
 from schemas.cloudevents import Encoded
@@ -66,6 +67,7 @@ class Publisher:
         self._crash = crash
         self._crashes: set[asyncio.Future[Any]] = set()
         self._changelog_offsets: dict[int, int] = {}
+        self.fact_backlog = FactBacklog(admission, topics.events)
 
     async def event(self, event: AnyEvent, partition: int | None = None) -> Delivery:
         """Publish an event of a job on `jobs.events`, in the partition of its job.
@@ -189,7 +191,7 @@ class Publisher:
                 self._end(messages)
                 self._crash_soon(failure)
                 return
-            self._note_changelog(delivery.result())
+            self._note_offset(delivery.result())
             left -= 1
             if not left:
                 self._ack(messages)
@@ -216,9 +218,11 @@ class Publisher:
         for _ in messages:
             self._admission.end()
 
-    def _note_changelog(self, metadata: Any) -> None:
+    def _note_offset(self, metadata: Any) -> None:
         if metadata.topic == self.topics.state:
             self._changelog_offsets[metadata.partition] = metadata.offset
+        elif metadata.topic == self.topics.events:
+            self.fact_backlog.delivered(metadata.partition, metadata.offset)
 
     def _crash_soon(self, failure: BaseException) -> None:
         log.error("a message was not delivered, so this worker restarts: %r", failure)

@@ -39,6 +39,7 @@ class Partition:
     log_start: int = 0
     missing: frozenset[int] = frozenset()
     highwater: int = 0
+    received_to: int = 0
     paused: bool = False
 
 
@@ -72,6 +73,10 @@ class Client:
     def highwater(self, tp: TP) -> int:
         """The end of the log."""
         return self.partition(tp).highwater
+
+    def received_to(self, tp: TP) -> int:
+        """Do as ConsumerAccess.received_to."""
+        return self.partition(tp).received_to
 
     def is_paused(self, tp: TP) -> bool:
         """Do as ConsumerAccess.is_paused."""
