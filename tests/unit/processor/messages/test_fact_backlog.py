@@ -1,4 +1,4 @@
-"""The backlog of facts: items wait while the tracker has facts to read, and not for others' facts."""
+"""The backlog of facts: items wait while the tracker has facts to read, but not for others'."""
 
 from __future__ import annotations
 
