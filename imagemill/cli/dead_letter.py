@@ -7,7 +7,6 @@ import base64
 import json
 import re
 import sys
-from collections import deque
 from contextlib import closing
 from dataclasses import replace
 from typing import NamedTuple
@@ -76,9 +75,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _list(letters: DeadLetters, args: argparse.Namespace) -> int:
-    newest: deque[DeadLetter] = deque(maxlen=args.limit)
     found = _found(letters, args)
-    newest.extend(found)
+    newest = found[-args.limit :]
     left = len(found) - len(newest)
     if args.json:
         print(json.dumps({"letters": [as_json(each) for each in newest], "left_out": left}))
@@ -130,13 +128,10 @@ def _outcome(
     """Put one dead letter back; return its id and the place, or the reason why not."""
     place = refused = None
     try:
-        if args.dry_run:
-            place = letters.check(letter)
-        else:
-            whole = letters.find(_TOPICS[letter.topic], letter.partition, letter.offset)
-            if whole is None:
-                raise NotReplayable("it was removed meanwhile")
-            place = letters.replay(whole)
+        whole = letters.find(_TOPICS[letter.topic], letter.partition, letter.offset)
+        if whole is None:
+            raise NotReplayable("it was removed meanwhile")
+        place = letters.check(whole) if args.dry_run else letters.replay(whole)
     except NotReplayable as error:
         refused = str(error)
     if not args.json:
@@ -146,18 +141,11 @@ def _outcome(
 
 
 def _found(letters: DeadLetters, args: argparse.Namespace) -> list[DeadLetter]:
-    """Return the dead letters of the span, oldest first, without the values of those of jobs.
-
-    There may be many, of 4 MiB each.
-    """
+    """Return the dead letters of the span, oldest first, without their values: up to 4 MiB each."""
     topics = [_TOPICS[args.topic]] if args.topic else DEAD_LETTER_TOPICS
     since_s, until_s = args.since or 0.0, args.until or float("inf")
-    found = [_light(each) for each in letters.read(topics, since_s, until_s)]
+    found = [replace(each, value=None) for each in letters.read(topics, since_s, until_s)]
     return sorted(found, key=lambda each: (each.at, each.topic, each.partition, each.offset))
-
-
-def _light(letter: DeadLetter) -> DeadLetter:
-    return replace(letter, value=None) if letter.source_topic else letter
 
 
 def _existing(letters: DeadLetters, args: argparse.Namespace, wanted: _Id) -> DeadLetter:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Producer
 from confluent_kafka import TopicPartition as AskedPartition
@@ -24,6 +26,15 @@ DEAD_LETTER_TOPICS = (JOBS_DEAD_LETTER, WEBHOOKS_DEAD_LETTER)
 # The name that ACLs grant; nothing is committed under it.
 _GROUP = "api-projection"
 _TIMEOUT_S = 10.0
+_RETRY_S = 0.1
+# A partition changes its leader, or was just created: the cluster answers again in a moment.
+_PASSING = (
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.FENCED_LEADER_EPOCH,
+    KafkaError.UNKNOWN_LEADER_EPOCH,
+)
+_Answer = TypeVar("_Answer")
 _ADDED = ("imagemill-source-", "imagemill-error", "imagemill-omitted", "imagemill-replayed-from")
 _BY_NAME = {topic.name: topic for topic in TOPICS}
 
@@ -230,7 +241,14 @@ class DeadLetters:
             if since_s <= 0:
                 return [AskedPartition(name, number, OFFSET_BEGINNING) for number in numbers]
             asked = [AskedPartition(name, number, int(since_s * 1000)) for number in numbers]
-            return self._consumer.offsets_for_times(asked, timeout=_TIMEOUT_S)
+            return _retried(lambda: self._offsets_at(asked))
+
+    def _offsets_at(self, asked: list[AskedPartition]) -> list[AskedPartition]:
+        found = self._consumer.offsets_for_times(asked, timeout=_TIMEOUT_S)
+        for where in found:
+            if where.error is not None:
+                raise KafkaException(where.error)
+        return found
 
     def _messages(self, starts: Sequence[AskedPartition]) -> Iterator[Message]:
         """Yield the messages of partitions from these offsets to the ends that they have now."""
@@ -249,8 +267,10 @@ class DeadLetters:
         """Return the message at an offset; None if it is not there."""
         with _answering(self._settings):
             try:
-                first, end = self._consumer.get_watermark_offsets(
-                    AskedPartition(*where), timeout=_TIMEOUT_S
+                first, end = _retried(
+                    lambda: self._consumer.get_watermark_offsets(
+                        AskedPartition(*where), timeout=_TIMEOUT_S
+                    )
                 )
             except KafkaException as error:
                 if error.args[0].code() in (
@@ -331,6 +351,18 @@ def _number(headers: Headers, name: str) -> int:
 
 def _epoch(message: Message) -> float:
     return message.timestamp()[1] / 1000
+
+
+def _retried(ask: Callable[[], _Answer]) -> _Answer:
+    """Ask the cluster, and again while its answer is an error that passes."""
+    deadline = time.monotonic() + _TIMEOUT_S
+    while True:
+        try:
+            return ask()
+        except KafkaException as error:
+            if error.args[0].code() not in _PASSING or time.monotonic() >= deadline:
+                raise
+        time.sleep(_RETRY_S)
 
 
 @contextlib.contextmanager
