@@ -5,6 +5,7 @@ import { closeEndpoint, openEndpoint } from "./endpoint.js";
 import { closeJob, openJob } from "./job.js";
 import { refreshJobs, startJobs } from "./jobs.js";
 import { startService } from "./service.js";
+import { startSession } from "./session.js";
 import { startForm } from "./submit.js";
 import { openWebhooks } from "./webhooks.js";
 
@@ -35,6 +36,7 @@ function showCreated(endpoint) {
 }
 
 window.addEventListener("hashchange", route);
+startSession();
 startJobs();
 startService();
 startForm((job) => (location.hash = `#/jobs/${job.id}`));

@@ -1,7 +1,9 @@
 /** One item of a job: its input, its result or error, and its timings. */
 
+import { pictureAddress, release } from "./api.js";
 import { duration, el, ended, size, statusMark, whenNear } from "./dom.js";
 import { compare, marked, plain } from "./picture.js";
+import { key } from "./session.js";
 
 /** Make the section that shows an item. */
 export function itemView(job, item) {
@@ -42,10 +44,30 @@ function head(job, item) {
     const facts = [width ? `${width} × ${height}` : null, type?.split("/")[1], bytes ? size(bytes) : null];
     row.append(
       el("span", { class: "hint", text: facts.filter(Boolean).join(" · ") }),
-      el("a", { class: "button", href: item.links.result, download: "", text: "Download" }),
+      downloadLink(item),
     );
   }
   return row;
+}
+
+function downloadLink(item) {
+  const link = el("a", { class: "button", href: item.links.result, download: "", text: "Download" });
+  link.addEventListener("click", async (event) => {
+    if (!key()) return;
+    // A link sends no key.
+    event.preventDefault();
+    const address = await pictureAddress(item.links.result);
+    if (address === null) return;
+    el("a", { href: address, download: resultName(item) }).click();
+    // The browser reads the address after this function has returned.
+    setTimeout(() => release(address), 60_000);
+  });
+  return link;
+}
+
+function resultName(item) {
+  const stem = (item.filename ?? `image-${item.index + 1}`).replace(/\.[^.]*$/, "");
+  return `${stem}.${item.result.key.split(".").at(-1)}`;
 }
 
 function failure({ message, code }) {

@@ -3,6 +3,7 @@
 import { Problem, call } from "./api.js";
 import { Deliveries } from "./deliveries.js";
 import { announce, byId, duration, el, ended, say, statusMark, title } from "./dom.js";
+import { follow as followEvents } from "./events.js";
 import { itemView } from "./item.js";
 
 // A batch sends ten progress events a second; its items are read once in this time.
@@ -103,17 +104,20 @@ function facts(job) {
 }
 
 function follow(mine, job) {
-  mine.events = new EventSource(job.links.events);
-  const whole = (event) => {
-    const now = JSON.parse(event.data);
+  const whole = (data) => {
+    if (open !== mine) return;
+    const now = JSON.parse(data);
     show(mine, now);
     if (ended(now.status)) mine.events.close();
   };
-  mine.events.addEventListener("status", whole);
-  mine.events.addEventListener("finished", whole);
-  mine.events.addEventListener("progress", (event) => {
-    progress(mine, JSON.parse(event.data));
-    mine.timer ||= setTimeout(() => readItems(mine), ITEMS_MS);
+  mine.events = followEvents(job.links.events, {
+    status: whole,
+    finished: whole,
+    progress(data) {
+      if (open !== mine) return;
+      progress(mine, JSON.parse(data));
+      mine.timer ||= setTimeout(() => readItems(mine), ITEMS_MS);
+    },
   });
 }
 
@@ -123,7 +127,7 @@ async function readItems(mine) {
     const job = await call(`/v1/jobs/${encodeURIComponent(mine.id)}`);
     if (open === mine) show(mine, job);
   } catch (problem) {
-    // The events go on, or the browser connects again; the next one reads the items again.
+    // The events go on, or they connect again; the next one reads the items again.
     if (!(problem instanceof Problem)) throw problem;
     say(mine.error, problem.message);
   }

@@ -1,7 +1,7 @@
 /** The list of jobs, newest first; polls while the page is visible. */
 
-import { Problem, call } from "./api.js";
-import { ago, byId, duration, el, ended, say, statusMark, title } from "./dom.js";
+import { Problem, call, pictureAddress, release } from "./api.js";
+import { ago, byId, duration, el, ended, say, statusMark, title, whenNear } from "./dom.js";
 
 const PAGE = 20;
 const MOST = 100;
@@ -92,9 +92,18 @@ function thumbnail(job) {
   const item = job.items.find(({ result }) => result?.content_type?.startsWith("image/"));
   if (item && item.result.bytes <= THUMBNAIL_BYTES) {
     box.classList.add("checker");
-    box.append(el("img", { src: item.links.result, alt: "", loading: "lazy", decoding: "async" }));
+    const picture = el("img", { alt: "", loading: "lazy", decoding: "async" });
+    box.append(picture);
+    whenNear(box, () => load(picture, item.links.result));
   } else box.textContent = job.operation.charAt(0).toUpperCase();
   return box;
+}
+
+async function load(picture, path) {
+  const address = await pictureAddress(path);
+  if (address === null) return;
+  picture.addEventListener("load", () => release(address));
+  picture.src = address;
 }
 
 function names(job) {

@@ -1,12 +1,16 @@
 /** Pictures: a result over its original, marks drawn on an original, or an original alone. */
 
+import { pictureAddress, release } from "./api.js";
 import { el, svg } from "./dom.js";
 
 const LABEL_PIXELS = 13;
 
 /** Show the result over a checkerboard; then the original, beside it or under a divider. */
 export async function compare(stage, before, after, { width, height }) {
-  const result = el("img", { class: "after", src: after, alt: "Result", decoding: "async" });
+  const address = await pictureAddress(after);
+  if (!address) return;
+  const result = el("img", { class: "after", src: address, alt: "Result", decoding: "async" });
+  result.addEventListener("load", () => release(address));
   const frame = framed(width, height, result);
   frame.classList.add("checker");
   stage.replaceChildren(frame);
@@ -52,12 +56,16 @@ export async function plain(stage, address, waiting) {
 /** Load and decode a picture; null without an address, and if the browser cannot show it. */
 async function loaded(address, alt) {
   if (!address) return null;
-  const picture = el("img", { src: address, alt });
+  const source = await pictureAddress(address);
+  if (!source) return null;
+  const picture = el("img", { src: source, alt });
   try {
     await picture.decode();
     return picture;
   } catch {
     return null;
+  } finally {
+    release(source);
   }
 }
 

@@ -17,14 +17,24 @@ async function refresh() {
   clearTimeout(timer);
   if (document.hidden) return;
   try {
-    const [stats, { workers }] = await Promise.all([call("/v1/stats"), call("/v1/workers")]);
+    const [stats, workers] = await Promise.all([call("/v1/stats"), readWorkers()]);
     health(stats);
     byId("service-facts").replaceChildren(counts(stats), queues(stats), workerList(workers));
   } catch (problem) {
     if (!(problem instanceof Problem)) throw problem;
-    mark("failed", "Not reached");
+    mark("failed", problem.status === 403 ? "Not shown to this key" : "Not reached");
   }
   timer = setTimeout(refresh, INTERVAL_MS);
+}
+
+/** Return the workers, null if the key may not read them. */
+async function readWorkers() {
+  try {
+    return (await call("/v1/workers")).workers;
+  } catch (problem) {
+    if (problem instanceof Problem && problem.status === 403) return null;
+    throw problem;
+  }
 }
 
 function health({ current, workers }) {
@@ -61,6 +71,7 @@ function queues({ jobs, lag }) {
 }
 
 function workerList(workers) {
+  if (workers === null) return el("p", { class: "hint", text: "This key may not read the workers (scope models)." });
   if (!workers.length) return el("p", { class: "hint", text: "No worker has reported." });
   return el("ul", { class: "workers", "aria-label": "Workers" }, ...workers.map((worker) => {
     const { worker_id: id, slots = 0, busy = 0, alive, version, age_s: age } = worker;

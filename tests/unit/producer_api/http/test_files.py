@@ -142,8 +142,13 @@ async def test_an_object_of_another_server_is_a_redirect(tmp_path: Path) -> None
         headers = {"Range": "bytes=0-3"}
         async with client.get("/", headers=headers, allow_redirects=False) as answer:
             assert answer.status == 302
-    assert answer.headers["Location"].startswith("http://store.example/files/results/a/0.png?")
-    assert answer.headers["Cache-Control"] == "no-store"
+        assert answer.headers["Location"].startswith("http://store.example/files/results/a/0.png?")
+        assert answer.headers["Cache-Control"] == "no-store"
+        # A page's script cannot follow the redirect; it asks for the URL.
+        async with client.get("/", headers={"Accept": "image/*, text/uri-list"}) as named:
+            assert (named.status, named.content_type) == (200, "text/uri-list")
+            assert (await named.text()).strip() == answer.headers["Location"]
+            assert named.headers["Cache-Control"] == "no-store"
 
 
 async def test_every_file_is_closed(client: TestClient) -> None:
