@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -14,11 +15,25 @@ from imagemill.local.errors import LocalError
 from imagemill.settings.environment import SettingsInvalid
 from imagemill.storage import StoreUnavailable
 
-# Each name, with _ for -, is a module of this package with `arguments(parser)` and
-# `run(args) -> int`.
-COMMANDS = {
+# Each name, with _ for -, is a module with `arguments(parser)` and `run(args) -> int`: those that
+# use a running imagemill are in `imagemill.cli.client`, the others in this package.
+_OF_CLIENT = {
+    "run": "cut out pictures, or do another operation: files, folders, pipes",
+    "submit": "queue a job and print its id",
+    "get": "print a job",
+    "wait": "wait until a job has ended, and print it",
+    "cancel": "cancel a job",
+    "list": "list jobs, newest first",
+    "download": "fetch the results of a job",
+    "stats": "print counts of jobs, rates, lag and workers",
+    "top": "watch queues, workers, rates and failures",
+    "results": "print ended jobs from the topic jobs.results as JSON lines",
+    "completion": "print the completion script of a shell",
+}
+COMMANDS = _OF_CLIENT | {
     "up": "start everything on this machine and make a first cut-out",
     "down": "stop everything and keep the data",
+    "doctor": "check this machine and the cluster, and say what to do",
     "status": "show which services run, restart or are stopped",
     "logs": "show the logs of the services",
     "ready": "ask a service of this machine whether it is ready, as health checks do",
@@ -52,6 +67,8 @@ _OF_THIS_MACHINE = frozenset(
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
     words = list(sys.argv[1:] if argv is None else argv)
+    if "_ARGCOMPLETE" in os.environ:
+        _complete()
     parser = _parser(chosen=words[0] if words else None)
     args, rest = parser.parse_known_args(words)
     if args.command is None:
@@ -75,8 +92,24 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
 
 
+def _complete() -> None:
+    """Answer the shell's question for completions, and exit; see completion.py."""
+    import argcomplete
+
+    typed = os.environ.get("COMP_LINE", "").split()
+    argcomplete.autocomplete(_parser(chosen=typed[1] if len(typed) > 1 else None))
+
+
 def _module(command: str) -> ModuleType:
-    return import_module(f"imagemill.cli.{command.replace('-', '_')}")
+    package = "imagemill.cli.client" if command in _OF_CLIENT else "imagemill.cli"
+    return import_module(f"{package}.{command.replace('-', '_')}")
+
+
+def command_parser(name: str) -> argparse.ArgumentParser:
+    """Return the parser of one command, for the page that is generated from it."""
+    parser = argparse.ArgumentParser(add_help=name != "models")
+    _module(name).arguments(parser)
+    return parser
 
 
 def _parser(chosen: str | None) -> argparse.ArgumentParser:

@@ -17,6 +17,7 @@ from imagemill.client.mapping import Outcome, Progress
 from imagemill.client.settings import ClientSettings
 from imagemill.client.sse import EventParser
 from imagemill.client.transport import (
+    check_listening,
     connection_failed,
     http_options,
     reply_of,
@@ -255,6 +256,10 @@ class AsyncClient:
             for each in running:
                 each.cancel()
 
+    async def check_listening(self) -> None:
+        """Raise ConnectionFailed, without a retry, if nothing listens at the API's address."""
+        await asyncio.to_thread(check_listening, self._settings)
+
     async def operations(self) -> dict[str, Any]:
         """Read the operations, each with the JSON Schema of its params."""
         return await self._do(flows.read("/v1/operations", self._settings.retry))
@@ -272,14 +277,14 @@ class AsyncClient:
         return await self._do(flows.read("/v1/workers", self._settings.retry))
 
     async def _do(self, flow: Flow[T]) -> T:
-        step = next(flow)
+        answer: Any = None
         while True:
-            answer = await self._answer(step)
             try:
                 failed = isinstance(answer, Exception)
                 step = flow.throw(answer) if failed else flow.send(answer)
             except StopIteration as ended:
                 return ended.value
+            answer = await self._answer(step)
 
     async def _answer(self, step: Step) -> Any:
         """Do what a flow asks for; return what it is sent, or the error thrown into it."""

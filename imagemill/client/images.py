@@ -2,35 +2,16 @@
 
 from __future__ import annotations
 
-import mimetypes
 import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from imagemill.images.formats import SNIFF_BYTES, sniff
+
 Image = str | os.PathLike[str] | bytes | BinaryIO
 # Bytes above which an image does not travel through the API, but by `POST /v1/uploads`.
 UPLOAD_ABOVE_BYTES = 8 * 1024 * 1024
-# mimetypes reads files of the system, which lack the newer formats on some.
-_TYPES = {
-    ".avif": "image/avif",
-    ".bmp": "image/bmp",
-    ".gif": "image/gif",
-    ".jpeg": "image/jpeg",
-    ".jpg": "image/jpeg",
-    ".png": "image/png",
-    ".tif": "image/tiff",
-    ".tiff": "image/tiff",
-    ".webp": "image/webp",
-}
-_SIGNATURES = (
-    (b"\xff\xd8\xff", "image/jpeg"),
-    (b"\x89PNG\r\n\x1a\n", "image/png"),
-    (b"GIF8", "image/gif"),
-    (b"BM", "image/bmp"),
-    (b"II*\0", "image/tiff"),
-    (b"MM\0*", "image/tiff"),
-)
 
 
 @dataclass(frozen=True)
@@ -69,17 +50,5 @@ def read_image(image: Image) -> Picture:
 
 
 def _picture(name: str, content: bytes) -> Picture:
-    suffix = Path(name).suffix.lower()
-    known = _TYPES.get(suffix) or mimetypes.guess_type(name)[0]
-    return Picture(name, content, _by_content(content) or known or "application/octet-stream")
-
-
-def _by_content(content: bytes) -> str | None:
-    for signature, content_type in _SIGNATURES:
-        if content.startswith(signature):
-            return content_type
-    if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
-        return "image/webp"
-    if content[4:12] in (b"ftypavif", b"ftypavis"):
-        return "image/avif"
-    return None
+    known = sniff(content[:SNIFF_BYTES])
+    return Picture(name, content, known.content_type if known else "application/octet-stream")

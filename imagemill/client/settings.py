@@ -1,4 +1,4 @@
-"""Where the API is and how it is asked: from arguments, else from the environment."""
+"""Settings of a client, from its arguments, else from the environment."""
 
 from __future__ import annotations
 

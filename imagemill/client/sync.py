@@ -18,6 +18,7 @@ from imagemill.client.mapping import Outcome, Progress
 from imagemill.client.settings import ClientSettings
 from imagemill.client.sse import EventParser
 from imagemill.client.transport import (
+    check_listening,
     connection_failed,
     http_options,
     reply_of,
@@ -249,6 +250,10 @@ class Client:
                         on_progress(done, begun)
                     yield each.result()
 
+    def check_listening(self) -> None:
+        """Raise ConnectionFailed, without a retry, if nothing listens at the API's address."""
+        check_listening(self._settings)
+
     def operations(self) -> dict[str, Any]:
         """Read the operations, each with the JSON Schema of its params."""
         return self._do(flows.read("/v1/operations", self._settings.retry))
@@ -266,14 +271,14 @@ class Client:
         return self._do(flows.read("/v1/workers", self._settings.retry))
 
     def _do(self, flow: Flow[T]) -> T:
-        step = next(flow)
+        answer: Any = None
         while True:
-            answer = self._answer(step)
             try:
                 failed = isinstance(answer, Exception)
                 step = flow.throw(answer) if failed else flow.send(answer)
             except StopIteration as ended:
                 return ended.value
+            answer = self._answer(step)
 
     def _answer(self, step: Step) -> Any:
         """Do what a flow asks for; return what it is sent, or the error thrown into it."""

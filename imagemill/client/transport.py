@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from typing import Any
 
 import httpx
@@ -62,13 +63,27 @@ def reply_of(response: httpx.Response) -> Reply:
     return Reply(response.status_code, headers, response.content)
 
 
+def check_listening(settings: ClientSettings) -> None:
+    """Raise ConnectionFailed if nothing takes a TCP connection at the API's address."""
+    url = httpx.URL(settings.url)
+    port = url.port or (443 if url.scheme == "https" else 80)
+    try:
+        socket.create_connection((url.host, port), timeout=_CONNECT_S).close()
+    except OSError as error:
+        raise _nothing_answers(settings, error) from error
+
+
 def connection_failed(error: httpx.HTTPError, settings: ClientSettings) -> ConnectionFailed:
     """Return the error of a request without an answer, with what to do about it."""
     if isinstance(error, httpx.ConnectError):
-        return ConnectionFailed(
-            f"Nothing answers at {settings.url} ({error}). Start imagemill by `imagemill up`, or "
-            "give the URL of a running one: IMAGEMILL_URL."
-        )
+        return _nothing_answers(settings, error)
     if isinstance(error, httpx.TimeoutException):
         return ConnectionFailed(f"{settings.url} did not answer in time.")
     return ConnectionFailed(f"The connection to {settings.url} broke: {error!r}.")
+
+
+def _nothing_answers(settings: ClientSettings, error: Exception) -> ConnectionFailed:
+    return ConnectionFailed(
+        f"Nothing answers at {settings.url} ({error}). Start imagemill by `imagemill up`, or give "
+        "the URL of a running one: IMAGEMILL_URL."
+    )

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from imagemill.cli.output import print_fields, print_json, print_table
 from imagemill.cli.webhooks.client import ApiClient
 from imagemill.cli.webhooks.endpoints import print_posted
-from imagemill.cli.webhooks.output import print_fields, print_json, print_table
 
 _WAIT_S = 20
 _STATUSES = ("pending", "delivered", "failed")

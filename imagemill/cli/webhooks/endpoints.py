@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from imagemill.cli.output import print_fields, print_json, print_table
 from imagemill.cli.webhooks.client import ApiClient
-from imagemill.cli.webhooks.output import print_fields, print_json, print_table
 
 # Seconds that a test event is waited for: longer than the notifier waits for a receiver.
 _WAIT_S = 20

@@ -295,6 +295,12 @@ class LocalSystem:
         except FileNotFoundError:
             return {}
 
+    def wanted_ports(self) -> Iterator[tuple[str, int]]:
+        """Yield each port that the settings ask for, with the variable that chooses it."""
+        for variable, ports in self._wanted_ports().items():
+            for port in ports:
+                yield variable, port
+
     def _wanted_ports(self) -> dict[str, list[int]]:
         """Return the ports that the settings ask for, by the setting."""
         worker = self._processor.worker_port

@@ -23,6 +23,7 @@ from imagemill.client import (
     Forbidden,
     InputFailed,
     InvalidRequest,
+    Job,
     JobCancelled,
     NotFound,
     RateLimited,
@@ -256,6 +257,14 @@ def test_a_wait_ends_in_time_and_has_the_job(call: Callable[..., Any], script: S
     with pytest.raises(WaitTimeout, match="goes on") as caught:
         call(lambda client: client.wait("abcdefgh", timeout_s=0.05))
     assert caught.value.job.status == "running"
+
+
+def test_a_wait_for_a_job_that_has_ended_asks_nothing(
+    call: Callable[..., Any], script: Script
+) -> None:
+    ended = Job.model_validate(job())
+    assert call(lambda client: client.wait(ended)) == ended
+    assert script.asked == []
 
 
 def test_a_large_image_goes_past_the_api_without_the_key(

@@ -1,4 +1,4 @@
-"""Output of the webhook commands: JSON for programs, tables and lines for people."""
+"""Output of commands: JSON for programs, tables and lines for people."""
 
 from __future__ import annotations
 
