@@ -8,8 +8,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from schemas.events import JobSubmitted
-from schemas.jobs import Priority
+from schemas import cloudevents, topics
+from schemas.events import ItemQueued, JobSubmitted
+from schemas.jobs import ItemInput, Job, Priority
+from schemas.times import now
 from tests.chaos.harness import CHECKERS, Load, Results, Stage, Workers, workers
 
 pytestmark = pytest.mark.longest
@@ -110,3 +112,45 @@ def test_what_was_done_ahead_is_neither_lost_nor_repeated_after_a_kill(
         checker.check(load, results, stage)
     repeated = sum(len(results.events[job]) > 1 for job in mine)
     assert repeated < 150, "more than what was done since the last commit"
+
+
+def test_a_batch_s_items_are_a_share_of_their_owner_and_a_high_job_overtakes_all(
+    stage: Stage, running: Workers
+) -> None:
+    load, results = Load(stage), Results(stage)
+    backlog = _queue(load, "a", 3000)
+    running.start("w1")
+    _read_until(results, lambda: _ended(results, backlog) > 100)
+    batch = load.submit(
+        "nap", inputs=[ItemInput(filename=f"{n}") for n in range(40)], owner="b", seconds=NAP_S
+    )
+    load.flush()
+    before = _ended(results, backlog)
+    results.wait_for([batch.job_id], 30)
+    assert _ended(results, backlog) - before < 400, "the batch has not got its half"
+    before = _ended(results, backlog)
+    high = _submit_one(load, "a", Priority.HIGH)
+    results.wait_for([high.job_id], 20)
+    assert _ended(results, backlog) - before < 100
+
+
+def test_a_retry_of_an_owner_does_not_wait_for_another_s_backlog(
+    stage: Stage, running: Workers
+) -> None:
+    load, results = Load(stage), Results(stage)
+    backlog = _queue(load, "a", 3000)
+    running.start("w1")
+    _read_until(results, lambda: _ended(results, backlog) > 100)
+    retried = ItemQueued(
+        job_id="retried",
+        index=0,
+        attempt=2,
+        job=Job(job_id="retried", operation="nap", total=1, owner="b", created_at=now()),
+        input=ItemInput(),
+        due_at=now(),
+    )
+    load.publish(topics.JOBS_RETRY.name, "retried", *cloudevents.encode(retried))
+    load.flush()
+    before = _ended(results, backlog)
+    results.wait_for(["retried"], 30)
+    assert _ended(results, backlog) - before < 200
