@@ -4,12 +4,14 @@ Prints three figures, each a ratio of runs that alternate on one broker, since t
 changes in the course of minutes:
 
 1. the latency of single jobs of owner B behind 100,000 waiting jobs of owner A, to that on an idle
-   system, at p50 and p99;
+   system, at p50 and p99. Their work is a no-op, which runs in the worker's own thread, or a photo
+   of 0.2 megapixels that is blurred, which runs in an inference process;
 2. the starts of two owners with weights 3 and 1 who both wait, A's jobs all before B's in the log;
 3. the throughput of A alone with the scout, to that without it.
 
-Jobs of A are no-ops, which show the cost of the stream; those of B are, too, and sleep at random
-between two, so that they meet A's at any moment. Broker, worker and client share the machine.
+B sleeps at random between two jobs, so that they meet A's at any moment. A running item is not
+interrupted, so B waits for the rest of one of A's, too: with few slots that is much of the first
+ratio. Broker, worker and client share the machine.
 """
 
 from __future__ import annotations
@@ -20,10 +22,15 @@ import statistics
 import sys
 import time
 import uuid
+from pathlib import Path
 
-from bench._system import System, system
+from bench._pictures import photos
+from bench._system import Results, System, system
+from imagemill.settings import StoreSettings
+from imagemill.storage import open_store
 from schemas import cloudevents
 from schemas.events import JobSubmitted
+from schemas.jobs import ItemInput
 from schemas.times import now
 
 WAITING_ROUNDS = 3
@@ -36,23 +43,35 @@ ALONE_ROUNDS = 6
 ALONE_JOBS = 20_000
 WARM_UP_JOBS = 20_000
 TIMEOUT_S = 300
+PHOTO = "bench/photo.png"
+# What a job asks for, beside its owner.
+WORK: dict[str, dict[str, object]] = {
+    "noop": {"operation": "noop"},
+    "photo": {
+        "operation": "transform",
+        "params": {"steps": [{"do": "blur", "sigma": 3}]},
+        "inputs": (ItemInput(key=PHOTO),),
+    },
+}
+# The work of A and of B in the first measurement.
+CASES = (("noop", "noop"), ("noop", "photo"), ("photo", "photo"))
 
 
-def queue(running: System, owner: str, jobs: int, weight: int = 1) -> set[str]:
-    """Publish no-op jobs of an owner; return their ids."""
+def message_of(work: str, owner: str, weight: int = 1) -> tuple[str, cloudevents.Encoded]:
+    """Make a job of one item."""
+    job_id = str(uuid.uuid4())
+    job = JobSubmitted(
+        job_id=job_id, total=1, created_at=now(), owner=owner, weight=weight, **WORK[work]
+    )
+    return job_id, cloudevents.encode(job)
+
+
+def queue(running: System, owner: str, jobs: int, weight: int = 1, work: str = "noop") -> set[str]:
+    """Publish jobs of an owner; return their ids."""
     producer, topic = running.producer(**{"linger.ms": 5}), running.kafka.topic("jobs.normal")
     ids = set()
     for number in range(jobs):
-        job_id = str(uuid.uuid4())
-        job = JobSubmitted(
-            job_id=job_id,
-            operation="noop",
-            total=1,
-            created_at=now(),
-            owner=owner,
-            weight=weight,
-        )
-        encoded = cloudevents.encode(job)
+        job_id, encoded = message_of(work, owner, weight)
         producer.produce(topic, encoded.value, job_id, headers=encoded.headers)
         if number % 500 == 0:
             producer.poll(0)
@@ -61,31 +80,29 @@ def queue(running: System, owner: str, jobs: int, weight: int = 1) -> set[str]:
     return ids
 
 
-def single_jobs(running: System, jobs: int, backlog: set[str]) -> list[float]:
-    """Measure the milliseconds of single jobs of B; forget the jobs of the backlog that end.
+def single_jobs(
+    running: System, work: str, results: Results, backlog: set[str] | None = None
+) -> list[float]:
+    """Measure the milliseconds of single jobs of B; end early with A's backlog, if there is one.
 
-    Stops early, with a message, when nothing of the backlog is left.
+    Args:
+        results: reads from before the backlog on.
     """
-    results, producer = running.results(), running.producer()
-    topic, waits = running.kafka.topic("jobs.normal"), bool(backlog)
+    producer, topic = running.producer(), running.kafka.topic("jobs.normal")
     taken: list[float] = []
-    while len(taken) < jobs:
-        job_id = str(uuid.uuid4())
-        job = JobSubmitted(job_id=job_id, operation="noop", total=1, created_at=now(), owner="b")
-        encoded = cloudevents.encode(job)
+    left = set(backlog or ())
+    while ended := results.poll(0):
+        left.difference_update(message.key().decode() for message in ended)
+    while len(taken) < SINGLES and (left or backlog is None):
+        job_id, encoded = message_of(work, "b")
         start = time.perf_counter()
         producer.produce(topic, encoded.value, job_id, headers=encoded.headers)
         producer.poll(0)
-        ended = False
-        while not ended:
-            for message in results.poll(1.0):
-                found = message.key().decode()
-                ended = ended or found == job_id
-                backlog.discard(found)
+        keys: list[str] = []
+        while job_id not in keys:
+            keys = [message.key().decode() for message in results.poll(1.0)]
+            left.difference_update(keys)
         taken.append((time.perf_counter() - start) * 1000)
-        if waits and not backlog:
-            print(f"the backlog ended after {len(taken)} single jobs")
-            break
         time.sleep(random.uniform(0, MAX_PAUSE_S))
     return taken
 
@@ -96,23 +113,34 @@ def quantiles(taken: list[float]) -> tuple[float, float, float]:
     return ordered[len(ordered) // 2], ordered[int(len(ordered) * 0.99)], ordered[-1]
 
 
-def waiting(running: System) -> None:
+def waiting() -> None:
     """Print the latencies of single jobs, idle and behind a backlog in turn."""
-    idle: list[float] = []
-    behind: list[float] = []
-    print(f"1. single jobs of B, idle and behind {BACKLOG} of A ({SINGLES} each a round)")
-    print(f"{'round':>6} {'':>7} {'p50 ms':>7} {'p99 ms':>7} {'max ms':>7}")
-    for number in range(1, WAITING_ROUNDS + 1):
-        for label, all_taken, jobs in (("idle", idle, 0), ("behind", behind, BACKLOG)):
-            results = running.results(hurried=False)
-            backlog = queue(running, "a", jobs)
-            taken = single_jobs(running, SINGLES, set(backlog))
-            all_taken += taken
-            p50, p99, most = quantiles(taken)
-            print(f"{number:>6} {label:>7} {p50:>7.1f} {p99:>7.1f} {most:>7.1f}", flush=True)
-            results.wait_for(backlog, TIMEOUT_S)
-    (p50, p99, _), (p50_behind, p99_behind, _) = quantiles(idle), quantiles(behind)
-    print(f"behind / idle: p50 {p50_behind / p50:.2f}, p99 {p99_behind / p99:.2f}\n", flush=True)
+    print(f"1. single jobs of B, idle and behind {BACKLOG} of A ({SINGLES} of each a round)")
+    print(f"{'A':>6} {'B':>6} {'round':>5} {'':>7} {'p50 ms':>7} {'p99 ms':>7} {'max ms':>7}")
+    for works in CASES:
+        taken: dict[str, list[float]] = {"idle": [], "behind": []}
+        for number in range(1, WAITING_ROUNDS + 1):
+            for label, found in one_round(*works).items():
+                taken[label] += found
+                p50, p99, most = quantiles(found)
+                row = f"{number:>5} {label:>7} {p50:>7.1f} {p99:>7.1f} {most:>7.1f}"
+                print(f"{works[0]:>6} {works[1]:>6} {row}", flush=True)
+        (p50, p99, _), (behind_p50, behind_p99, _) = map(quantiles, taken.values())
+        ratios = f"p50 x {behind_p50 / p50:.2f}, p99 x {behind_p99 / p99:.2f}"
+        print(f"A {works[0]}, B {works[1]}: {ratios}\n", flush=True)
+
+
+def one_round(work_a: str, work_b: str) -> dict[str, list[float]]:
+    """Measure on a system of its own, which does not have to work off the backlog."""
+    with system("processor") as running:
+        home = Path(running.env["IMAGEMILL_HOME"])
+        open_store(StoreSettings(home=home)).put(PHOTO, photos(1)[0], "image/png")
+        drain(running, WARM_UP_JOBS)
+        single_jobs(running, work_b, running.results())
+        idle = single_jobs(running, work_b, running.results())
+        results = running.results()
+        backlog = queue(running, "a", BACKLOG, work=work_a)
+        return {"idle": idle, "behind": single_jobs(running, work_b, results, backlog)}
 
 
 def weights(running: System) -> None:
@@ -166,11 +194,15 @@ def drain(running: System, jobs: int) -> float:
 def main(names: list[str]) -> None:
     """Run and print the named measurements (waiting, weights, alone), or all."""
     print(f"load of the last minute: {os.getloadavg()[0]:.1f} on {os.cpu_count()} CPUs")
+    if not names or "waiting" in names:
+        waiting()
+    shared = [each for each in (weights, alone) if not names or each.__name__ in names]
+    if not shared:
+        return
     with system("processor") as running:
         print(f"the first {WARM_UP_JOBS} jobs: {drain(running, WARM_UP_JOBS):.0f}/s\n", flush=True)
-        for measurement in (waiting, weights, alone):
-            if not names or measurement.__name__ in names:
-                measurement(running)
+        for measurement in shared:
+            measurement(running)
 
 
 if __name__ == "__main__":
