@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 
 from imagemill.settings.environment import ListenSettings
 from imagemill.settings.kafka import KafkaSettings
@@ -19,18 +19,42 @@ class NotifierSettings(KafkaSettings, UrlSettings, ListenSettings, LogSettings, 
         "generated once into <home>/webhook.secret",
     )
     webhook_timeout_s: float = Field(15.0, gt=0, description="most seconds of one attempt")
-    webhook_attempts: int = Field(
-        3, ge=1, le=20, description="most attempts at a delivery until it is given up"
+    webhook_schedule: str = Field(
+        "5s,5m,30m,2h,5h,10h,14h,20h,24h",
+        description="delays between the attempts at a delivery, comma separated, each a number "
+        "and s, m, h or d; each is up to a fifth longer. After the attempt that follows the last, "
+        "the delivery is given up",
     )
-    webhook_retry_base_s: float = Field(
-        1.0,
-        gt=0,
-        description="seconds before the second attempt; each further delay is twice as long",
+    webhook_attempts: int | None = Field(
+        None,
+        ge=1,
+        le=100,
+        description="most attempts at a delivery until it is given up; if unset, one more than the "
+        "schedule has delays",
     )
-    webhook_retry_max_s: float = Field(
-        30.0,
+    webhook_retry_base_s: float | None = Field(
+        None,
         gt=0,
-        description="most seconds between two attempts, also if Retry-After asks for more",
+        description="in place of the schedule: seconds before the second attempt; each further "
+        "delay is twice as long",
+    )
+    webhook_retry_max_s: float | None = Field(
+        None,
+        gt=0,
+        description="most seconds between two attempts, also if Retry-After asks for more; if "
+        "unset, Retry-After is followed up to the next delay of the schedule",
+    )
+    webhook_disable_after_s: float = Field(
+        5 * 86_400.0,
+        gt=0,
+        description="seconds in which all posts to an endpoint have failed, after which it is "
+        "disabled",
+    )
+    webhook_probe_s: float = Field(
+        60.0,
+        gt=0,
+        description="advanced: seconds between two posts to a host or endpoint that has failed "
+        "five times in a row",
     )
     webhook_concurrency: int = Field(
         64, ge=1, le=4096, description="most deliveries posted at once"
@@ -51,7 +75,7 @@ class NotifierSettings(KafkaSettings, UrlSettings, ListenSettings, LogSettings, 
         ge=1,
         le=1_000_000,
         description="advanced: most deliveries read from webhooks.retry that wait until they are "
-        "due; above, reading it pauses",
+        "due within a minute; above, reading it pauses. One host gets a quarter of them",
     )
     webhook_hold_s: float = Field(
         5.0,
@@ -62,12 +86,14 @@ class NotifierSettings(KafkaSettings, UrlSettings, ListenSettings, LogSettings, 
     webhook_turn_s: float = Field(
         24 * 3600.0,
         gt=0,
-        description="advanced: seconds on webhooks.retry after which a delivery is given up",
+        description="advanced: seconds beyond all delays of the schedule after which a delivery "
+        "that waits for a busy or failing receiver is given up",
     )
-    webhook_silent_s: float = Field(
-        600.0,
+    webhook_silent_s: float | None = Field(
+        None,
         gt=0,
-        description="advanced: the same in seconds if its host has not answered for that long",
+        description="advanced: seconds after which a waiting delivery is given up if its host has "
+        "not answered for that long; never if unset",
     )
     webhook_repeats: int = Field(
         100_000,
@@ -75,3 +101,41 @@ class NotifierSettings(KafkaSettings, UrlSettings, ListenSettings, LogSettings, 
         description="advanced: most results read beyond the first that is in flight, which are "
         "read again after a crash; above, reading pauses",
     )
+
+    @field_validator("webhook_schedule")
+    @classmethod
+    def _readable(cls, schedule: str) -> str:
+        _parse_schedule(schedule)
+        return schedule
+
+    @property
+    def webhook_delays_s(self) -> tuple[float, ...]:
+        """The delays between the attempts at a delivery, in seconds."""
+        base_s, attempts = self.webhook_retry_base_s, self.webhook_attempts
+        delays_s = _parse_schedule(self.webhook_schedule)
+        if base_s is not None:
+            count = attempts - 1 if attempts is not None else len(delays_s)
+            delays_s = tuple(base_s * 2.0**n for n in range(count))
+        elif attempts is not None:
+            # More attempts than the schedule has delays: the last is repeated.
+            delays_s = (*delays_s, *delays_s[-1:] * attempts)[: attempts - 1]
+        return delays_s
+
+
+_UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+_MAX_DELAY_S = 7 * 86_400
+
+
+def _parse_schedule(text: str) -> tuple[float, ...]:
+    """Return delays in seconds; raises ValueError for one that is none, or too long."""
+    delays_s = []
+    for part in filter(None, (each.strip() for each in text.split(","))):
+        number, unit = part[:-1], part[-1]
+        try:
+            delay_s = float(number) * _UNITS_S[unit]
+        except (ValueError, KeyError) as error:
+            raise ValueError(f"{part!r} is no delay such as 5s, 30m, 2h or 1d") from error
+        if not 0 < delay_s <= _MAX_DELAY_S:
+            raise ValueError(f"{part!r} is no delay above 0 s and up to 7d")
+        delays_s.append(delay_s)
+    return tuple(delays_s)

@@ -24,6 +24,8 @@ class WebhookFailure(StrEnum):
     """The name did not resolve, nothing listened, or the connection broke."""
     BLOCKED = "blocked"
     """The URL leads to a host or address that must not be posted to."""
+    NOT_SIGNED = "not_signed"
+    """Not posted: the notifier's key does not decrypt the endpoint's secret or headers."""
 
 
 class WebhookTrigger(StrEnum):

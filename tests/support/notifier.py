@@ -44,7 +44,9 @@ def notifier_settings(bootstrap: str, home: Path, prefix: str, **fields: Any) ->
         "topic_partitions": 2,
         "webhook_secret": SECRET,
         "webhook_timeout_s": 1.0,
+        "webhook_attempts": 3,
         "webhook_retry_base_s": 0.05,
+        "webhook_retry_max_s": 30.0,
         "url_allow": "127.0.0.1",
     }
     return NotifierSettings(_env_file=None, **(defaults | fields))  # type: ignore[call-arg]

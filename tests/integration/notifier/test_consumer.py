@@ -11,7 +11,7 @@ from confluent_kafka import Message
 from imagemill.kafka.config import consumer_config
 from imagemill.kafka.topic_partition import TopicPartition
 from imagemill.settings import NotifierSettings
-from notifier.consumer import Release, WatermarkConsumer, place_of
+from notifier.kafka.consumer import Release, WatermarkConsumer, place_of
 from tests.support.topic_log import TopicLog
 from tests.support.waiting import DEADLINE_S
 

@@ -9,18 +9,21 @@ from dataclasses import dataclass
 import aiohttp
 import pytest
 from aiohttp import web
-from standardwebhooks import Webhook as Signer
 
 from imagemill.kafka.config import producer_config
 from imagemill.kafka.producer import AsyncProducer
 from imagemill.net.addresses import AddressPolicy
 from imagemill.net.guard import UrlGuard, guarded_session
 from imagemill.settings import NotifierSettings
-from notifier.delivery import Deliverer, DeliveryTask
-from notifier.host_limits import HostLimits
-from notifier.policy import RetryPolicy
-from notifier.posting import WebhookPoster
-from notifier.records import DeliveryRecords
+from imagemill.webhooks.sealing import Sealer
+from notifier.endpoints import Endpoints
+from notifier.kafka.records import DeliveryRecords
+from notifier.posts.addresses import Addresses
+from notifier.posts.breaker import Breaker
+from notifier.posts.delivery import Deliverer, DeliveryTask
+from notifier.posts.host_limits import HostLimits
+from notifier.posts.policy import RetryPolicy
+from notifier.posts.posting import WebhookPoster
 from schemas.cloudevents import decode_webhook
 from schemas.times import from_epoch, to_epoch
 from schemas.topics import MAX_MESSAGE_BYTES
@@ -28,7 +31,7 @@ from schemas.webhooks import WebhookAttempt, WebhookDelivery, WebhookFailure
 from tests.support.notifier import SECRET, Receiver
 from tests.support.topic_log import TopicLog
 
-POLICY = RetryPolicy(attempts=3, base_s=0.01, max_s=30, hold_s=5, busy_s=3600, silent_s=60)
+POLICY = RetryPolicy(delays_s=(0.01, 0.02), max_s=30, hold_s=5, busy_s=3600, silent_s=60)
 
 
 @dataclass
@@ -64,8 +67,10 @@ async def parts(settings: NotifierSettings, kafka: TopicLog) -> AsyncIterator[Pa
 
     timeout = aiohttp.ClientTimeout(total=5)
     async with guarded_session(guard, timeout=timeout) as session:
-        poster = WebhookPoster(session, guard, Signer(SECRET))
-        deliverer = Deliverer(poster, records, limits, POLICY, lambda: 0.0)
+        addresses = Addresses(Endpoints("", ""), Sealer([bytes(32)]), SECRET)
+        poster = WebhookPoster(session, guard, addresses)
+        breaker = Breaker(interval_s=60)
+        deliverer = Deliverer(poster, records, limits, breaker, POLICY, lambda: 0.0)
         yield Parts(deliverer, records, limits, read)
     await producer.close()
 
@@ -139,7 +144,7 @@ async def test_a_requeued_delivery_has_its_first_time_and_is_given_up_in_the_end
     (waiting,) = parts.read("webhooks.retry")
     assert waiting.since is not None and waiting.reason is None
 
-    old = from_epoch(to_epoch(waiting.since) - POLICY.busy_s - 1)
+    old = from_epoch(to_epoch(waiting.since) - POLICY.patience_s - 1)
     task = parts.hold("http://127.0.0.2:9/hook", since=old)
     await parts.deliverer.requeue(task)
     (kept,) = parts.read("webhooks.dead-letter")

@@ -8,20 +8,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notifier.policy import (
+from notifier.posts.policy import (
     Delivered,
+    Drop,
     GiveUp,
     Outcome,
     Retry,
     RetryPolicy,
     decide,
+    decide_once,
     gave_up_reason,
     parse_retry_after,
+    postpone_s,
     remaining_s,
 )
 from schemas.webhooks import WebhookFailure
 
-POLICY = RetryPolicy(attempts=4, base_s=1, max_s=30, hold_s=5, busy_s=3600, silent_s=60)
+POLICY = RetryPolicy(delays_s=(1, 2, 4), max_s=30, hold_s=5, busy_s=3600 - 8.4, silent_s=60)
 
 
 def no_jitter() -> float:
@@ -86,7 +89,7 @@ def test_no_delivery_is_given_up_before_its_remaining_time_has_passed(
     if gave_up_reason(waited_s, silent_s, POLICY) is None:
         soon = max(0.0, left_s - 0.1)
         assert gave_up_reason(waited_s + soon, silent_s + soon, POLICY) is None
-        if silent_s or waited_s > POLICY.busy_s - 60:
+        if silent_s or waited_s > POLICY.patience_s - 60:
             assert gave_up_reason(waited_s + left_s, silent_s + left_s, POLICY) is not None
 
 
@@ -108,3 +111,49 @@ def test_no_delivery_is_given_up_before_its_remaining_time_has_passed(
 )
 def test_retry_after_is_seconds_or_a_date(header: str | None, seconds: float | None) -> None:
     assert parse_retry_after(header, 1_800_000_000) == seconds
+
+
+SCHEDULE = RetryPolicy(delays_s=(5, 300, 1800), max_s=None, hold_s=5, busy_s=86_400, silent_s=None)
+
+
+@pytest.mark.parametrize(
+    ("attempt", "asked_s", "waits_s"),
+    [
+        (1, None, 5),
+        (1, 3, 5),
+        (1, 60, 60),
+        (1, 3600, 300),
+        (2, 600, 600),
+        (2, 86_400, 1800),
+        (3, 86_400, 1800),
+    ],
+)
+def test_retry_after_is_honoured_up_to_the_next_step(
+    attempt: int, asked_s: float | None, waits_s: float
+) -> None:
+    assert decide(failed(503, retry_after_s=asked_s), attempt, SCHEDULE, no_jitter) == Retry(
+        waits_s
+    )
+
+
+def test_the_attempt_after_the_last_delay_gives_up() -> None:
+    assert decide(failed(), 3, SCHEDULE, no_jitter) == Retry(1800)
+    assert isinstance(decide(failed(), 4, SCHEDULE, no_jitter), GiveUp)
+
+
+def test_a_replay_is_one_attempt() -> None:
+    assert decide_once(Outcome(status=200)) == Delivered()
+    assert decide_once(failed()) == Drop("It failed.")
+    assert decide_once(failed(410)) == Drop("It failed.")
+
+
+def test_a_receiver_that_is_silent_for_days_is_waited_for() -> None:
+    days_s = 86_400 + 2105
+    assert gave_up_reason(days_s, days_s, SCHEDULE) is None
+    assert gave_up_reason(SCHEDULE.patience_s + 1, 0, SCHEDULE) is not None
+
+
+def test_a_delivery_that_is_postponed_often_waits_for_half_an_hour() -> None:
+    delays = [postpone_s(postponed, no_jitter) for postponed in (0, 1, 2, 3, 4, 5, 6, 1000)]
+    assert delays == [60, 120, 240, 480, 960, 1800, 1800, 1800]
+    assert postpone_s(0, lambda: 1.0) == 72

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from notifier.host_limits import HostLimits, NoSlot
+from notifier.posts.host_limits import HostLimits, NoSlot
 
 
 def hold_all(limits: HostLimits, host: str) -> int:

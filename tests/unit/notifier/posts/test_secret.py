@@ -9,7 +9,7 @@ import pytest
 from standardwebhooks import Webhook
 
 from imagemill.settings import NotifierSettings
-from notifier.secret import webhook_secret
+from notifier.posts.secret import webhook_secret
 
 
 def settings(home: Path, secret: str | None = None, **fields: str) -> NotifierSettings:

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from notifier.delivery import DeliveryTask
-from notifier.host_limits import HostLimits
-from notifier.progress import ProgressPosts, due_events, running_state
+from notifier.endpoints import Endpoints
+from notifier.events.progress import ProgressPosts, due_events, running_state
+from notifier.posts.delivery import DeliveryTask
+from notifier.posts.host_limits import HostLimits
 from schemas.cloudevents import encode_item, encode_state
 from schemas.jobs import (
     ENDING_EVENTS,
@@ -25,7 +26,7 @@ from schemas.jobs import (
 
 AT = "2026-01-01T00:00:02.000Z"
 ALL = tuple(WebhookEvent)
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 
 
 def running(outcomes: str, events: tuple[str, ...] = ALL, **changes) -> JobState:
@@ -61,7 +62,8 @@ class Posts:
 
 
 def progress_posts(posts: Posts, backlog: int = 100) -> ProgressPosts:
-    return ProgressPosts(HostLimits(total=4, per_host=1, backlog=backlog, wait_s=1), posts)
+    limits = HostLimits(total=4, per_host=1, backlog=backlog, wait_s=1)
+    return ProgressPosts(limits, posts, Endpoints("endpoints", "status"))
 
 
 async def settled() -> None:
@@ -154,7 +156,7 @@ async def test_progress_of_a_busy_host_is_left_out():
 async def test_closing_ends_a_post_and_frees_its_host():
     posts = Posts()
     limits = HostLimits(total=4, per_host=1, backlog=1, wait_s=1)
-    progress = ProgressPosts(limits, posts)
+    progress = ProgressPosts(limits, posts, Endpoints("endpoints", "status"))
     progress.observe(running("s..."), AT)
     progress.observe(running("ss.."), AT)
     await settled()

@@ -15,24 +15,41 @@ _GONE = 410
 _MAX_JITTER = 0.2
 # Added to the remaining time, so that rounding cannot end a wait before its limit is passed.
 _MARGIN_S = 0.05
+# Delays of a delivery whose turn came while its receiver was busy or failing.
+_MIN_POSTPONE_S = 60.0
+_MAX_POSTPONE_S = 1800.0
 
 
 @dataclass(frozen=True)
 class RetryPolicy:
     """Limits of the attempts at one delivery; times in seconds.
 
-    The delay before the second attempt is `base_s`, and doubles with each further one. None is
-    longer than `max_s` and its jitter, even if Retry-After asks for more. A delay longer than
-    `hold_s` is spent on `webhooks.retry`. There, a delivery waits `busy_s` at most while its host
-    is busy, and `silent_s` at most while its host does not answer.
+    After failure number n the delay is `delays_s[n - 1]`, and after the last of them the delivery
+    is given up. Retry-After lengthens a delay up to that of the next step, or up to `max_s`, which
+    bounds all delays if it is set. A delay longer than `hold_s` is spent on a retry topic. There, a
+    delivery waits for a busy or failing receiver `busy_s` at most beyond all its delays, and
+    `silent_s` at most, if it is set, while its host does not answer.
     """
 
-    attempts: int
-    base_s: float
-    max_s: float
+    delays_s: tuple[float, ...]
+    max_s: float | None
     hold_s: float
     busy_s: float
-    silent_s: float
+    silent_s: float | None
+
+    @property
+    def patience_s(self) -> float:
+        """The most seconds that a delivery spends on retry topics."""
+        return self.busy_s + sum(self.delays_s) * (1 + _MAX_JITTER)
+
+    def delay_s(self, attempt: int, retry_after_s: float | None) -> float:
+        """Return the delay after failure number `attempt`, which is not the last."""
+        step_s = self.delays_s[attempt - 1]
+        if self.max_s is not None:
+            limit_s = self.max_s
+        else:
+            limit_s = max(step_s, self.delays_s[min(attempt, len(self.delays_s) - 1)])
+        return min(max(step_s, retry_after_s or 0.0), limit_s)
 
 
 @dataclass(frozen=True)
@@ -68,7 +85,14 @@ class GiveUp:
     reason: str
 
 
-Decision = Delivered | Retry | GiveUp
+@dataclass(frozen=True)
+class Drop:
+    """Do not try again, and keep nothing: it was an attempt that somebody asked for."""
+
+    reason: str
+
+
+Decision = Delivered | Retry | GiveUp | Drop
 
 
 def decide(
@@ -85,12 +109,30 @@ def decide(
         return GiveUp(outcome.message or "The URL is blocked.")
     if outcome.status == _GONE:
         return GiveUp("The receiver answered 410: it wants no more deliveries.")
-    if attempt >= policy.attempts:
+    if attempt > len(policy.delays_s):
         return GiveUp(f"{attempt} attempts failed. The last: {outcome.message}")
-    delay_s = policy.base_s * 2 ** (attempt - 1)
-    if outcome.retry_after_s is not None:
-        delay_s = max(delay_s, outcome.retry_after_s)
-    return Retry(min(delay_s, policy.max_s) * (1 + _MAX_JITTER * random()))
+    return Retry(jittered(policy.delay_s(attempt, outcome.retry_after_s), random))
+
+
+def decide_once(outcome: Outcome) -> Delivered | Drop:
+    """Decide what follows a replay or a test event: nothing, as it is one attempt."""
+    if outcome.failure is None:
+        return Delivered()
+    return Drop(outcome.message or "The attempt failed.")
+
+
+def postpone_s(postponed: int, random: Callable[[], float]) -> float:
+    """Return the delay of a delivery whose receiver was not ready so many times before.
+
+    It doubles from a minute to half an hour: many deliveries to a receiver that is down for hours
+    are then written to the topics seldom, and yet arrive soon after it is back.
+    """
+    return jittered(min(_MIN_POSTPONE_S * 2 ** min(postponed, 10), _MAX_POSTPONE_S), random)
+
+
+def jittered(delay_s: float, random: Callable[[], float]) -> float:
+    """Return the delay, up to a fifth longer."""
+    return delay_s * (1 + _MAX_JITTER * random())
 
 
 def gave_up_reason(waited_s: float, silent_s: float, policy: RetryPolicy) -> str | None:
@@ -101,17 +143,18 @@ def gave_up_reason(waited_s: float, silent_s: float, policy: RetryPolicy) -> str
         silent_s: seconds since its host stopped answering; 0 if it answered last time.
         policy: the limits of both.
     """
-    if min(waited_s, silent_s) > policy.silent_s:
+    if policy.silent_s is not None and min(waited_s, silent_s) > policy.silent_s:
         return f"The receiver has not answered for {silent_s:.0f} s."
-    if waited_s > policy.busy_s:
-        return f"The receiver had no slot free for {waited_s:.0f} s: it is too slow."
+    if waited_s > policy.patience_s:
+        return f"The receiver was too slow, or not ready, for {waited_s:.0f} s."
     return None
 
 
 def remaining_s(waited_s: float, silent_s: float, policy: RetryPolicy) -> float:
     """Return the seconds until `gave_up_reason` can first return a reason; always above 0."""
-    silence_s = min(waited_s, silent_s)
-    left_s = min(policy.busy_s - waited_s, policy.silent_s - silence_s)
+    left_s = policy.patience_s - waited_s
+    if policy.silent_s is not None:
+        left_s = min(left_s, policy.silent_s - min(waited_s, silent_s))
     return max(left_s, 0.0) + _MARGIN_S
 
 

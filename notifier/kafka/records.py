@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 
 from confluent_kafka import Message
 
 from imagemill.kafka.errors import KafkaUnavailable
 from imagemill.kafka.producer import AsyncProducer
 from imagemill.settings import KafkaSettings
-from notifier.consumer import place_of
+from notifier.kafka.consumer import place_of
 from schemas.cloudevents import Headers, encode
+from schemas.times import to_epoch
 from schemas.topics import (
     JOBS_DEAD_LETTER,
     MAX_MESSAGE_BYTES,
     WEBHOOKS_ATTEMPTS,
     WEBHOOKS_DEAD_LETTER,
+    WEBHOOKS_DELAYS,
+    WEBHOOKS_ENDPOINT_STATUS,
     WEBHOOKS_RETRY,
+    Topic,
 )
-from schemas.webhooks import WebhookAttempt, WebhookDelivery
+from schemas.webhooks import EndpointStatus, WebhookAttempt, WebhookDelivery
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +32,18 @@ _FIRST_BACKOFF_S = 0.5
 _MAX_BACKOFF_S = 30.0
 # The broker refuses a message of more than MAX_MESSAGE_BYTES, key and headers included.
 _MAX_VALUE_BYTES = MAX_MESSAGE_BYTES - (64 << 10)
+
+
+def retry_topic(delivery: WebhookDelivery, at: float) -> Topic:
+    """Return the topic on which a delivery waits at a Unix time.
+
+    It is the one of the longest delay that ends before the delivery is due; after that delay the
+    rest follows in the same way. All records of a topic wait for as long, so none that is due waits
+    behind one that is not.
+    """
+    left_s = to_epoch(delivery.due_at) - at if delivery.due_at is not None else 0.0
+    fitting = [delay_s for delay_s in WEBHOOKS_DELAYS if delay_s <= left_s]
+    return WEBHOOKS_DELAYS[max(fitting)] if fitting else WEBHOOKS_RETRY
 
 
 class DeliveryRecords:
@@ -38,22 +55,39 @@ class DeliveryRecords:
     def __init__(self, producer: AsyncProducer, settings: KafkaSettings) -> None:
         self._producer = producer
         self._attempts = settings.topic(WEBHOOKS_ATTEMPTS.name)
-        self._retry = settings.topic(WEBHOOKS_RETRY.name)
+        self._topic = settings.topic
+        self._status = settings.topic(WEBHOOKS_ENDPOINT_STATUS.name)
         self._given_up = settings.topic(WEBHOOKS_DEAD_LETTER.name)
         self._dead_letters = settings.topic(JOBS_DEAD_LETTER.name)
 
     async def attempted(self, attempt: WebhookAttempt) -> None:
-        """Record an attempt, on `webhooks.attempts`."""
+        """Record an attempt, on `webhooks.attempts`.
+
+        Those of one endpoint have its id as their key, since one process reads them in order.
+        """
         value, headers = encode(attempt)
-        await self._send(self._attempts, attempt.delivery_id.encode(), value, headers)
+        if len(value) > _MAX_VALUE_BYTES:
+            value, headers = encode(attempt.evolve(body=None))
+        key = attempt.endpoint_id or attempt.delivery_id
+        await self._send(self._attempts, key.encode(), value, headers)
 
     async def requeue(self, delivery: WebhookDelivery) -> None:
-        """Append a delivery to `webhooks.retry`, to be posted later."""
+        """Append a delivery to the retry topic that fits the time until it is due."""
         value, headers = encode(delivery)
         if len(value) > _MAX_VALUE_BYTES:
             await self.give_up(delivery, "The receiver is busy, and the event too large to wait.")
             return
-        await self._send(self._retry, delivery.delivery_id.encode(), value, headers)
+        topic = self._topic(retry_topic(delivery, time.time()).name)
+        await self._send(topic, delivery.delivery_id.encode(), value, headers)
+
+    async def endpoint_status(self, status: EndpointStatus) -> None:
+        """Write what was found out about an endpoint, to `webhooks.endpoint-status`."""
+        value = status.model_dump_json(exclude_none=True).encode()
+        await self._send(self._status, status.endpoint_id.encode(), value, [])
+
+    async def delete_endpoint_status(self, endpoint_id: str) -> None:
+        """Write a tombstone to `webhooks.endpoint-status`."""
+        await self._send(self._status, endpoint_id.encode(), None, [])
 
     async def give_up(self, delivery: WebhookDelivery, reason: str) -> None:
         """Keep a delivery that ends without success on `webhooks.dead-letter`, for a replay."""

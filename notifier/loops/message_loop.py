@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
@@ -21,10 +22,10 @@ from typing import Any, NamedTuple
 from confluent_kafka import Message
 
 from imagemill.kafka.topic_partition import TopicPartition
-from notifier.consumer import WatermarkConsumer, place_of
-from notifier.delivery import DeliveryTask
-from notifier.handlers import Handler
-from notifier.records import DeliveryRecords
+from notifier.kafka.consumer import WatermarkConsumer, place_of
+from notifier.kafka.records import DeliveryRecords
+from notifier.loops.handlers import Handler
+from notifier.posts.delivery import DeliveryTask
 
 log = logging.getLogger(__name__)
 
@@ -95,7 +96,7 @@ class MessageLoop:
         while not self._stopping:
             # Pausing discards what was fetched ahead, so wait for capacity a moment first.
             await self._wait_for_capacity(_PAUSE_AFTER_S)
-            for message in await self._consumer.poll(self._capacity()):
+            for message in await self._consumer.poll(self._capacity(), self._full_partitions()):
                 self._start(message)
             if time.monotonic() >= commit_at:
                 await self._consumer.commit()
@@ -117,6 +118,13 @@ class MessageLoop:
         capacity = self._handler.capacity(self._consumer.in_flight)
         return min(capacity, self._max_repeats - self._consumer.behind)
 
+    def _full_partitions(self) -> frozenset[TopicPartition]:
+        limit = self._handler.partition_capacity
+        if limit is None:
+            return frozenset()
+        counts = Counter(entry.partition for entry in self._in_flight.values())
+        return frozenset(partition for partition, count in counts.items() if count >= limit)
+
     async def _wait_for_capacity(self, timeout_s: float) -> None:
         end = time.monotonic() + timeout_s
         while (
@@ -131,7 +139,7 @@ class MessageLoop:
         place = place_of(message)
         reason, deliveries = None, []
         try:
-            deliveries = [DeliveryTask(each) for each in self._handler.deliveries(message)]
+            deliveries = self._handler.tasks(message)
         except ValueError as error:
             reason = str(error)
         except Exception as error:

@@ -40,7 +40,7 @@ class WatermarkConsumer:
         """`release` is awaited before partitions go to another consumer, and on `close`."""
         self._release = release
         self._offsets: OffsetTracker[TopicPartition] = OffsetTracker()
-        self._paused = False
+        self._paused: frozenset[TopicPartition] = frozenset()
         self.ready = False
         self._consumer = AIOConsumer(
             dict(config)
@@ -69,15 +69,18 @@ class WatermarkConsumer:
         """Offsets from the watermarks to the last messages read; a crash repeats these."""
         return self._offsets.behind()
 
-    async def poll(self, capacity: int) -> list[Message]:
+    async def poll(
+        self, capacity: int, full: frozenset[TopicPartition] = frozenset()
+    ) -> list[Message]:
         """Wait 0.2 s at most for messages; with a `capacity` of 0 or less, pause and return none.
 
-        One message may come all the same, of a partition that is assigned during this call.
+        Partitions that are `full` pause by themselves. One message may come all the same, of a
+        partition that is assigned during this call.
 
         Raises:
             KafkaException: the consumer cannot go on.
         """
-        await self._pause(capacity <= 0)
+        await self._pause(capacity <= 0, full)
         first = await self._consumer.poll(_POLL_S)
         if first is None:
             return []
@@ -99,14 +102,21 @@ class WatermarkConsumer:
         """Release all partitions, commit their watermarks, and leave the group."""
         await self._consumer.close()
 
-    async def _pause(self, pause: bool) -> None:
+    async def _pause(self, everything: bool, full: frozenset[TopicPartition]) -> None:
         # A paused consumer is still polled: one that is not holds up every rebalance of its group,
         # and is taken for dead after max.poll.interval.ms.
-        if pause:
-            await self._consumer.pause(await self._consumer.assignment())
-        elif self._paused:
-            await self._consumer.resume(await self._consumer.assignment())
-        self._paused = pause
+        if not everything and full == self._paused:
+            return
+        assigned = await self._consumer.assignment()
+        pausing = [
+            p for p in assigned if everything or TopicPartition(p.topic, p.partition) in full
+        ]
+        resuming = [p for p in assigned if p not in pausing]
+        if pausing:
+            await self._consumer.pause(pausing)
+        if resuming and self._paused:
+            await self._consumer.resume(resuming)
+        self._paused = frozenset(TopicPartition(p.topic, p.partition) for p in pausing)
 
     def _received(self, message: Message) -> bool:
         if (error := message.error()) is None:

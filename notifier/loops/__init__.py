@@ -1,0 +1,1 @@
+"""Loops that read topics, and what they do with a message of each."""

@@ -1,0 +1,1 @@
+"""Posts of deliveries: limits, signatures, attempts, and what follows them."""
