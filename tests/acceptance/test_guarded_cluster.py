@@ -42,7 +42,11 @@ READS = {
         "webhooks.dead-letter"
     ),
     "processor": ("jobs.high jobs.normal jobs.low jobs.retry jobs.control jobs.events jobs.state"),
-    "notifier": "jobs.results jobs.state webhooks.retry",
+    "notifier": (
+        "jobs.results jobs.state webhooks.endpoints webhooks.endpoint-status webhooks.commands "
+        "webhooks.attempts webhooks.dead-letter webhooks.retry webhooks.retry.1m "
+        "webhooks.retry.5m webhooks.retry.30m webhooks.retry.2h webhooks.retry.10h"
+    ),
 }
 WRITES = {
     "api": (
@@ -53,12 +57,23 @@ WRITES = {
         "jobs.high jobs.normal jobs.low jobs.retry jobs.events jobs.state jobs.results "
         "jobs.dead-letter workers.heartbeats"
     ),
-    "notifier": "webhooks.attempts webhooks.retry webhooks.dead-letter jobs.dead-letter",
+    "notifier": (
+        "webhooks.attempts webhooks.endpoint-status webhooks.retry webhooks.retry.1m "
+        "webhooks.retry.5m webhooks.retry.30m webhooks.retry.2h webhooks.retry.10h "
+        "webhooks.dead-letter jobs.dead-letter"
+    ),
 }
 GROUPS = {
     "api": {"api-projection": AclOperation.DESCRIBE, "processor": AclOperation.DESCRIBE},
     "processor": {"processor": AclOperation.READ},
-    "notifier": {"notifier": AclOperation.READ, "notifier-retry": AclOperation.READ},
+    "notifier": {
+        "notifier": AclOperation.READ,
+        "notifier-retry": AclOperation.READ,
+        "notifier-delays": AclOperation.READ,
+        "notifier-commands": AclOperation.READ,
+        "notifier-watch": AclOperation.READ,
+        "notifier-endpoints": AclOperation.DESCRIBE,
+    },
 }
 
 

@@ -14,7 +14,11 @@ from tests.support.waiting import wait_until
 # Of each topic that a test creates.
 PARTITIONS = 4
 _TIMEOUT_S = 10.0
-_NOT_YET = (KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.UNKNOWN_TOPIC_OR_PART)
+_NOT_YET = (
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+    KafkaError._UNKNOWN_PARTITION,
+)
 
 
 class TopicLog:
