@@ -15,7 +15,7 @@ _GONE = 410
 _MAX_JITTER = 0.2
 # Added to the remaining time, so that rounding cannot end a wait before its limit is passed.
 _MARGIN_S = 0.05
-# Delays of a delivery whose turn came while its receiver was busy or failing.
+# Delays of a delivery that was due while its receiver was busy or failing.
 _MIN_POSTPONE_S = 60.0
 _MAX_POSTPONE_S = 1800.0
 

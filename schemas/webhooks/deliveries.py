@@ -99,8 +99,8 @@ class WebhookDelivery(_OfDelivery):
     postponed: int = Field(
         0,
         ge=0,
-        description="Times since its last attempt that its turn came while its receiver was not "
-        "posted to, as it had stopped answering.",
+        description="Times since its last attempt that it was due while its receiver was busy, or "
+        "was not posted to because it failed time after time.",
     )
     reason: str | None = Field(None, description="Reason why it was given up, a sentence.")
 

@@ -1,4 +1,4 @@
-"""A notifier process on the real broker, job ends for it to tell, and a receiver that verifies."""
+"""A notifier process on the real broker, job ends for it to post, and a receiver that verifies."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ class Results:
         return [record for record in found if job_id in (None, record.job_id)]
 
     def lag(self) -> int | None:
-        """Messages of `jobs.results` that are not committed; None while the broker cannot tell."""
+        """Messages of `jobs.results` that are not committed; None while no broker answers."""
         group = {"group.id": self._settings.group("notifier"), "enable.auto.commit": False}
         consumer = Consumer(client_config(self._settings) | group)
         try:
@@ -207,7 +207,7 @@ async def ok(_time: int) -> web.Response:
 
 
 class Receiver:
-    """An HTTP server that verifies what it gets and answers as it is told.
+    """An HTTP server that verifies what it gets and answers as a test wants.
 
     `answer` is called with how often that delivery has come, from 1.
     """
@@ -247,7 +247,7 @@ class Receiver:
         return Counter(received.id for received in self.received)
 
     def jobs(self) -> set[str]:
-        """The jobs whose end was told."""
+        """The jobs whose end was posted."""
         return {received.event["data"]["job_id"] for received in self.received}
 
     async def until(

@@ -35,10 +35,11 @@ class TopicLog:
         value: bytes | None,
         headers: list[tuple[str, bytes]] | None = None,
         partition: int = 0,
+        key: bytes = b"key",
     ) -> None:
         """Append a message, and wait until the broker has it; creates a missing topic."""
         self.create(topic)
-        self._producer.produce(topic, value, b"key", partition, headers=headers)
+        self._producer.produce(topic, value, key, partition, headers=headers)
         assert self._producer.flush(_TIMEOUT_S) == 0
 
     def create(self, *topics: str) -> None:

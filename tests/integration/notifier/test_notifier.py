@@ -229,10 +229,10 @@ async def test_undecodable_messages_are_set_aside_with_the_reason(
 
 
 async def test_jobs_without_a_webhook_are_passed_over(receiver: Receiver, results: Results):
-    quiet, told = a_job(), a_job()
+    quiet, asking = a_job(), a_job()
     results.finish(quiet, None)
-    results.finish(told, receiver.url)
-    await receiver.until(lambda it: it.jobs() == {told})
+    results.finish(asking, receiver.url)
+    await receiver.until(lambda it: it.jobs() == {asking})
     await wait_until_async(results.lag, lambda lag: lag == 0)
     assert results.attempts(quiet) == []
 
@@ -250,11 +250,11 @@ async def test_a_running_job_is_told_of_to_who_asked_for_it(receiver: Receiver, 
         for outcomes in ("r...", "sr..", "ssr.", "ssfr"):
             results.state(state.evolve(outcomes=outcomes))
 
-    def told(it: Receiver) -> set[tuple[str, int]]:
+    def posted(it: Receiver) -> set[tuple[str, int]]:
         events = [received.event for received in it.received]
         return {(event["type"], event["data"]["progress"]["processed"]) for event in events}
 
-    await receiver.until(lambda it: {("job.started", 0), ("job.progress", 3)} <= told(it))
+    await receiver.until(lambda it: {("job.started", 0), ("job.progress", 3)} <= posted(it))
     assert receiver.jobs() == {job}
     assert set(receiver.times().values()) == {1}
     last = next(it.event for it in receiver.received if it.event["data"]["progress"]["failed"])
@@ -334,7 +334,7 @@ async def test_a_killed_notifier_loses_nothing(fleet: Fleet):
         await asyncio.to_thread(fleet.start)
         await receiver.until(lambda it: it.jobs() == jobs)
         await wait_until_async(fleet.results.lag, lambda lag: lag == 0)
-        # What came twice came under the same id, so a receiver can tell.
+        # What came twice came under the same id, so a receiver can drop it.
         assert len(receiver.times()) == 300
 
 
@@ -372,7 +372,7 @@ async def test_more_results_than_it_may_hold_are_delivered_all(fleet: Fleet):
     async with Receiver() as receiver:
 
         async def long_at_first(time: int) -> web.Response:
-            # Longer than reading waits for room, so that partitions pause and go on.
+            # Longer than reading waits for capacity, so that partitions pause and go on.
             await asyncio.sleep(2 if len(receiver.received) <= 3 else 0.03)
             return await ok(time)
 
@@ -436,7 +436,7 @@ async def test_a_receiver_that_hangs_stops_neither_others_nor_the_log(fleet: Fle
         await receiver.until(lambda it: it.jobs() == fast_jobs, timeout_s=10)
         assert len(slow.received) == 2
 
-        # None of those that found no place is lost, or told more than once.
+        # None of those that found no place is lost, or posted more than once.
         release.set()
         await slow.until(lambda it: it.jobs() == slow_jobs)
         await wait_until_async(fleet.results.lag, lambda lag: lag == 0)
