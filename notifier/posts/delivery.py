@@ -150,7 +150,15 @@ class Deliverer:
         await self._give_up(task, reason)
 
     async def postpone(self, task: DeliveryTask) -> None:
-        """Requeue a delivery whose receiver is not ready, to be tried again after a delay."""
+        """Requeue a delivery whose receiver is not ready, to be tried again after a delay.
+
+        One that is not to be posted any more, as its endpoint is disabled or deleted, is given up.
+        """
+        try:
+            task.delivery = self._poster.addressed(task.delivery)
+        except NotPosted as error:
+            await self._give_up(task, str(error))
+            return
         self._postpone(task)
         await self.requeue(task)
 

@@ -25,8 +25,8 @@ from imagemill.settings import NotifierSettings
 from schemas import cloudevents
 from schemas.events import JobFinished
 from schemas.jobs import Item, JobState, JobStatus, Progress, Webhook
-from schemas.topics import JOBS_RESULTS, JOBS_STATE
-from schemas.webhooks import WebhookAttempt, WebhookDelivery
+from schemas.topics import JOBS_RESULTS, JOBS_STATE, WEBHOOKS_ENDPOINTS
+from schemas.webhooks import WebhookAttempt, WebhookDelivery, WebhookEndpoint
 from tests.support.api import Topics
 from tests.support.waiting import DEADLINE_S, wait_until
 
@@ -118,6 +118,11 @@ class Results:
         """Publish how a job is."""
         value, headers = cloudevents.encode_state(state)
         self._topics.publish(JOBS_STATE.name, state.job_id, value, headers)
+
+    def endpoint(self, made: WebhookEndpoint) -> None:
+        """Publish a webhook endpoint."""
+        value = made.model_dump_json().encode()
+        self._topics.publish(WEBHOOKS_ENDPOINTS.name, made.endpoint_id, value, [])
 
     def publish(self, key: str, value: bytes | None, headers: list[tuple[str, bytes]]) -> None:
         """Publish any message."""

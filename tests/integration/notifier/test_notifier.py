@@ -15,9 +15,13 @@ from aiohttp import web
 
 from imagemill.local.broker.process import LocalBroker
 from imagemill.settings import NotifierSettings
+from imagemill.webhooks.endpoints import seal_secret
+from imagemill.webhooks.sealing import open_sealer
 from schemas.jobs import JobState, JobStatus, Webhook
 from schemas.webhooks import WebhookFailure
+from tests.support.endpoints import CREATED, ID, endpoint
 from tests.support.notifier import (
+    SECRET,
     NotifierProcess,
     Receiver,
     Results,
@@ -294,7 +298,8 @@ class Fleet:
     def __init__(self, make: Callable[..., NotifierSettings]) -> None:
         self._make = make
         self.processes: list[NotifierProcess] = []
-        self.results = Results(make())
+        self.settings = make()
+        self.results = Results(self.settings)
 
     def start(self, **fields: Any) -> NotifierProcess:
         """One more."""
@@ -336,6 +341,25 @@ async def test_a_killed_notifier_loses_nothing(fleet: Fleet):
         await wait_until_async(fleet.results.lag, lambda lag: lag == 0)
         # What came twice came under the same id, so a receiver can drop it.
         assert len(receiver.times()) == 300
+
+
+async def test_a_killed_notifier_loses_nothing_for_an_owners_endpoint(fleet: Fleet):
+    async with Receiver(slowly) as receiver:
+        settings = fleet.settings
+        secret = seal_secret(open_sealer(settings), ID, SECRET, CREATED)
+        fleet.results.endpoint(endpoint(url=receiver.url, secrets=(secret,), owner="ada"))
+        jobs = {a_job() for _ in range(200)}
+        for job in jobs:
+            fleet.results.finish(job, None, owner="ada")
+        first = await asyncio.to_thread(fleet.start)
+        await receiver.until(lambda it: len(it.jobs()) > 40)
+        first.kill()
+        assert len(receiver.jobs()) < 200
+
+        await asyncio.to_thread(fleet.start)
+        await receiver.until(lambda it: it.jobs() == jobs)
+        await wait_until_async(fleet.results.lag, lambda lag: lag == 0)
+        assert len(receiver.times()) == 200
 
 
 async def test_a_stopped_notifier_finishes_what_it_posts_and_repeats_nothing(fleet: Fleet):
