@@ -44,6 +44,9 @@ _MAX_DELETED_BLOBS = 256
 # it is renewed, however long the URL asked for.
 _MAX_DELEGATION_S = 7 * 24 * 3600
 _RENEW_DELEGATION_S = 6 * 24 * 3600
+# Seconds by which this machine's clock may be ahead: Azure takes no signature of a key that has not
+# begun.
+_CLOCK_SKEW_S = 900
 _ROLES = (
     "the role Storage Blob Data Contributor on the container, and Storage Blob Delegator on the "
     "account to sign URLs"
@@ -284,8 +287,9 @@ class _Delegation:
         enough = min(until, now + timedelta(seconds=_RENEW_DELEGATION_S))
         with self._lock:
             if self._key is None or self._ends < enough:
-                ends = now + timedelta(seconds=_MAX_DELEGATION_S)
-                self._key = self._service.get_user_delegation_key(now, ends)
+                begins = now - timedelta(seconds=_CLOCK_SKEW_S)
+                ends = begins + timedelta(seconds=_MAX_DELEGATION_S)
+                self._key = self._service.get_user_delegation_key(begins, ends)
                 self._ends = ends
             return self._key, self._ends
 
