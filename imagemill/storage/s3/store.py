@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import quote
 
 from boto3.s3.transfer import TransferConfig
+from botocore.exceptions import ClientError
 
 from imagemill.settings.storage import S3Location
 from imagemill.storage.base import ObjectStat, ObjectWriter, StoredObject, UploadTarget
@@ -219,10 +220,11 @@ class S3Store:
         try:
             with self._errors.translated("bucket"):
                 answer = self._client.head_bucket(Bucket=self._bucket, **self._owner)
-        except StoreUnavailable:
-            # The answer to a HEAD has no body, so it says no reason; that to a GET does.
-            with self._errors.translated("bucket"):
-                self._client.list_objects_v2(Bucket=self._bucket, MaxKeys=1, **self._owner)
+        except StoreUnavailable as error:
+            if isinstance(error.__cause__, ClientError):
+                # The answer to a HEAD has no body, so it says no reason; that to a GET does.
+                with self._errors.translated("bucket"):
+                    self._client.list_objects_v2(Bucket=self._bucket, MaxKeys=1, **self._owner)
             raise
         return answer.get("BucketRegion")
 
