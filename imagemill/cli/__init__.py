@@ -11,9 +11,7 @@ from importlib import import_module
 from types import ModuleType
 
 from imagemill import __version__
-from imagemill.local.errors import LocalError
-from imagemill.settings.environment import SettingsInvalid
-from imagemill.storage import StoreUnavailable
+from imagemill.errors import OperatorError
 
 # Each name, with _ for -, is a module with `arguments(parser)` and `run(args) -> int`: those that
 # use a running imagemill are in `imagemill.cli.client`, the others in this package.
@@ -49,6 +47,7 @@ COMMANDS = _OF_CLIENT | {
 }
 
 
+_OURS = frozenset({"imagemill", "schemas", "producer_api", "processor", "notifier"})
 # Errors of the machine or its set-up: their text says what to do, a traceback would not help.
 _OF_THIS_MACHINE = frozenset(
     {
@@ -69,6 +68,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     if "_ARGCOMPLETE" in os.environ:
         _complete()
+    try:
+        return _run(words)
+    except OperatorError as error:
+        return _complain(str(error))
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] in _OURS:
+            raise
+        return _complain(
+            f"`{words[0]}` needs the packages of the services, of which {error.name} is missing: "
+            "pip install 'imagemill[server]'"
+        )
+    except OSError as error:
+        if error.errno not in _OF_THIS_MACHINE:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        return _complain(f"{where}{error.strerror}")
+    except KeyboardInterrupt:
+        return 130
+
+
+def _run(words: list[str]) -> int:
     parser = _parser(chosen=words[0] if words else None)
     args, rest = parser.parse_known_args(words)
     if args.command is None:
@@ -77,19 +97,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     if rest and not getattr(args, "passes_on", False):
         parser.error(f"unknown argument: {' '.join(rest)}")
     args.rest = rest
-    try:
-        return _module(args.command).run(args)
-    except (LocalError, SettingsInvalid, StoreUnavailable) as error:
-        print(f"imagemill: {error}", file=sys.stderr)
-        return 1
-    except OSError as error:
-        if error.errno not in _OF_THIS_MACHINE:
-            raise
-        where = f"{error.filename}: " if error.filename else ""
-        print(f"imagemill: {where}{error.strerror}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
+    return _module(args.command).run(args)
+
+
+def _complain(sentence: str) -> int:
+    print(f"imagemill: {sentence}", file=sys.stderr)
+    return 1
 
 
 def _complete() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from imagemill.errors import OperatorError
 
-class LocalError(Exception):
+
+class LocalError(OperatorError):
     """This machine keeps imagemill from running; the text says why and what to do."""

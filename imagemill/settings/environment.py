@@ -15,6 +15,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from imagemill.errors import OperatorError
 from imagemill.settings.secret_files import (
     SecretFileInvalid,
     is_secret,
@@ -26,7 +27,7 @@ from imagemill.settings.secret_files import (
 _REACHED_AT = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
-class SettingsInvalid(ValueError):
+class SettingsInvalid(OperatorError, ValueError):
     """The value of a setting is wrong; the text names its variable and never the value."""
 
 

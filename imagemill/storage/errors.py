@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from imagemill.errors import OperatorError
+
 
 class StoreError(Exception):
     """Base of the errors of object stores; the text is a sentence for the operator."""
@@ -15,7 +17,7 @@ class ObjectNotFound(StoreError):
         self.key = key
 
 
-class StoreUnavailable(StoreError):
+class StoreUnavailable(StoreError, OperatorError):
     """The store cannot be reached, or refuses; a later attempt may succeed."""
 
 
