@@ -59,8 +59,13 @@ class DailyQuotas:
 
     def check_left(self, caller: Caller) -> None:
         """Raise Problem (429) if nothing is left today; to call before a body is read."""
-        for state in self.states(caller):
-            if not state.remaining:
+        if caller.owner is None or not _has_quota(caller):
+            return
+        now_s = time.time()
+        used = self._used(caller.owner, _day(now_s))
+        left = _left(caller, used)
+        for state in _states(caller, used, now_s):
+            if not left[state.policy]:
                 raise _exceeded(state, None)
 
     @contextmanager
@@ -135,7 +140,7 @@ def _states(caller: Caller, used: _Used, now_s: float) -> tuple[LimitState, ...]
     reset_s = math.ceil(DAY_S - now_s % DAY_S)
     limits = _limits(caller)
     return tuple(
-        LimitState(policy, int(limits[policy]), int(left), reset_s, DAY_S, _UNITS[policy])
+        LimitState(policy, math.ceil(limits[policy]), int(left), reset_s, DAY_S, _UNITS[policy])
         for policy, left in _left(caller, used).items()
     )
 

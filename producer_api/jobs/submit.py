@@ -84,13 +84,15 @@ class Submitter:
         self._deduplicator = Deduplicator(settings, producer, read_model)
         self._publisher = JobPublisher(settings, producer, read_model, canceller)
 
-    def check_open(self, caller: Caller) -> None:
+    def check_open(self, caller: Caller, *, keyed: bool = False) -> None:
         """Raise Problem (429) if no job of the caller can be queued now.
 
-        To call before a body is read, which takes long for many images.
+        To call before a body is read, which takes long for many images. A keyed request may repeat
+        one that is queued, which needs no quota.
         """
         check_queue_limit(self._read_model.queued, self._settings.queue_limit)
-        self._quotas.check_left(caller)
+        if not keyed:
+            self._quotas.check_left(caller)
 
     def staging(self, job_id: str, *, keyed: bool = False) -> Staging:
         """Open the place of a request's files while they are received."""

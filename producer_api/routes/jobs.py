@@ -75,7 +75,7 @@ async def put_job(request: web.Request) -> web.Response:
 
 async def _submit(request: web.Request, job_id: str, *, keyed: bool) -> web.Response:
     api, caller = request.app[API], caller_of(request)
-    api.submitter.check_open(caller)
+    api.submitter.check_open(caller, keyed=keyed)
     picture = prefers_picture(request.headers.get("Accept", ""))
     async with api.submitter.staging(job_id, keyed=keyed) as staging:
         body = await _read(request, api, staging)

@@ -97,7 +97,10 @@ def test_megapixels_are_those_of_uploaded_images(counting: Counting) -> None:
     counting.submit(caller, "job-00001", photo(12.5), URL, URL)
     refused = counting.refusal(caller, photo(8.1))
     assert refused.headers["RateLimit"].startswith('"megapixels-per-day";r=8;')
-    counting.submit(caller, "job-00002", photo(8))
+    counting.submit(caller, "job-00002", photo(7.5))
+    # Half a megapixel is left, which the headers round down.
+    counting.quotas.check_left(caller)
+    assert counting.left(caller) == [0]
 
 
 def test_nothing_left_is_answered_before_the_body_is_read(counting: Counting) -> None:
