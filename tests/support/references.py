@@ -17,6 +17,8 @@ REFERENCES = {
     "job_id": "job",
     "task_id": "job",
     "id": "job",
+    "endpoint_id": "endpoint",
+    "delivery_id": "delivery",
     "upload_id": "upload",
     "template": "template",
     "/v1/templates/{name} name": "template",
@@ -34,9 +36,10 @@ OTHERS: dict[str, str] = {
         "cursor", "expires", "limit", "model", "operation", "signature", "since", "status",
         "until", "wait",
         # Bodies.
-        "bytes", "content_type", "description", "events", "expires_in", "file", "filename",
-        "image", "image_url", "images", "inputs", "is_paid_user", "metadata", "operations",
-        "params", "priority", "text", "url", "webhook", "webhook_url",
+        "body", "bytes", "content_type", "description", "disabled", "event", "events",
+        "expires_in", "file", "filename", "headers", "image", "image_url", "images", "inputs",
+        "is_paid_user", "metadata", "operations", "overlap_s", "params", "priority", "secret",
+        "text", "url", "webhook", "webhook_url",
     ),
     "",
 )  # fmt: skip

@@ -20,6 +20,7 @@ from schemas.jobs import Item, JobStatus
 from schemas.times import now
 from tests.support.api import RunningApi, Topics, fresh_settings
 from tests.support.keys import made_key
+from tests.support.messages import attempted
 from tests.support.pictures import picture
 from tests.support.references import Operation, operations_of
 from tests.support.waiting import wait_until
@@ -108,7 +109,7 @@ def system(broker: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sy
 
 @pytest.fixture(scope="module")
 def things(system: System) -> dict[str, str]:
-    """What Alice has: an ended job with a result, an upload, a template."""
+    """What Alice has: an ended job with a result, an upload, a template, a failed delivery."""
     alice = system.alice
     answer = alice.ask(
         "POST",
@@ -135,14 +136,43 @@ def things(system: System) -> dict[str, str]:
         lambda: alice.ask("GET", f"/v1/jobs/{job.job_id}").json()["status"],
         lambda status: status == "succeeded",
     )
-    template = {"name": f"{SECRET_WORD}-template", "operation": "noop"}
-    assert alice.ask("POST", "/v1/templates", json=template).status_code == 201
+    endpoint = make_endpoint(alice)
     return {
         "job": job.job_id,
         "upload": upload(alice),
-        "template": template["name"],
+        "template": make_template(alice),
         "file": key,
+        "endpoint": endpoint,
+        "delivery": record_delivery(system, job.job_id, endpoint),
     }
+
+
+def make_template(client: Client) -> str:
+    """Create a template; return its name."""
+    name = f"{SECRET_WORD}-{uuid.uuid4().hex[:8]}"
+    made = client.ask("POST", "/v1/templates", json={"name": name, "operation": "noop"})
+    assert made.status_code == 201, made.text
+    return name
+
+
+def make_endpoint(client: Client) -> str:
+    """Create a webhook endpoint; return its id."""
+    body = {"url": "https://example.com/hook", "description": SECRET_WORD}
+    made = client.ask("POST", "/v1/webhooks/endpoints", json=body)
+    assert made.status_code == 201, made.text
+    return made.json()["id"]
+
+
+def record_delivery(system: System, job_id: str, endpoint_id: str) -> str:
+    """Write a failed attempt at a delivery of Alice's, and its end, as the notifier does."""
+    delivery_id = f"msg_{uuid.uuid4().hex}"
+    fields = {"job_id": job_id, "endpoint_id": endpoint_id, "owner": "alice"}
+    attempt = attempted(delivery_id, now(), **fields, response=SECRET_WORD)
+    value, headers = cloudevents.encode(attempt)
+    system.kafka.publish(topics.WEBHOOKS_ATTEMPTS.name, delivery_id, value, headers)
+    path = f"/v1/webhooks/deliveries/{delivery_id}"
+    wait_until(lambda: system.alice.ask("GET", path), lambda answer: answer.ok)
+    return delivery_id
 
 
 def upload(client: Client) -> str:
@@ -166,6 +196,8 @@ def unknown() -> dict[str, str]:
         "upload": str(uuid.uuid4()),
         "template": f"t-{uuid.uuid4().hex}",
         "file": f"results/{uuid.uuid4()}/0.png",
+        "endpoint": f"ep_{uuid.uuid4().hex[:24]}",
+        "delivery": f"msg_{uuid.uuid4().hex}",
     }
 
 
@@ -174,6 +206,11 @@ _BODIES: dict[str, Callable[[str], dict[str, Any]]] = {
     "template": lambda value: {"template": value},
 }
 """Bodies that name one thing of an owner, by the name of the member."""
+_PLAIN_BODIES: dict[str, dict[str, Any]] = {
+    "PATCH /v1/webhooks/endpoints/{endpoint_id}": {"description": "changed"},
+    "POST /v1/webhooks/endpoints/{endpoint_id}/replay": {"since": "2026-01-01T00:00:00Z"},
+}
+"""Valid bodies of operations that need one, where the path names the thing."""
 
 
 def asked(
@@ -188,7 +225,7 @@ def asked(
     query = {
         name: kinds[kind] for name in operation.query_names if (kind := operation.kind_of(name))
     }
-    body = None
+    body = _PLAIN_BODIES.get(operation.label)
     if member is not None:
         assert member in _BODIES, f"make a body with {member} in _BODIES"
         body = _BODIES[member](kinds[str(operation.kind_of(member))])
@@ -232,7 +269,8 @@ def test_a_stranger_gets_the_answer_for_what_does_not_exist(
         asked(system.mallory, operation, nothing, member), nothing
     )
     assert SECRET_WORD not in shown(answer, things)[1]
-    assert answer.status_code in (403, 404, 422) or operation.path == "/get_result"
+    is_list = operation.path in ("/get_result", "/v1/webhooks/deliveries")
+    assert answer.status_code in (403, 404, 422) or is_list
 
 
 # Of signed URLs the signature is the permission, for the owner too. What changes or ends a thing
@@ -249,9 +287,10 @@ def test_the_owner_gets_another_answer_than_for_what_does_not_exist(
 ) -> None:
     """Else the test above would compare two refusals that have nothing to do with the owner."""
     if operation.method == "DELETE":
-        name = f"{SECRET_WORD}-gone"
-        system.alice.ask("POST", "/v1/templates", json={"name": name, "operation": "noop"})
-        things = things | {"template": name}
+        things = things | {
+            "template": make_template(system.alice),
+            "endpoint": make_endpoint(system.alice),
+        }
     nothing = unknown()
     assert shown(asked(system.alice, operation, things, member), things) != shown(
         asked(system.alice, operation, nothing, member), nothing
@@ -268,13 +307,17 @@ def test_strangers_have_changed_nothing(system: System, things: dict[str, str]) 
     again = system.kafka.messages(topics.JOBS_CONTROL.name)
     events = [cloudevents.decode(message.headers(), message.value()) for message in again]
     assert {event.job_id for event in events if isinstance(event, CancelRequested)} == cancelled
-    assert system.alice.ask("GET", f"/v1/templates/{things['template']}").status_code == 200
+    for path in (
+        f"/v1/templates/{things['template']}",
+        f"/v1/webhooks/endpoints/{things['endpoint']}",
+    ):
+        assert system.alice.ask("GET", path).status_code == 200
 
 
 _PLAIN = [
     operation
     for operation in OPERATIONS
-    if operation.method == "GET" and not operation.path_names and operation.path != "/get_result"
+    if operation.method == "GET" and not operation.path_names and "id" not in operation.query_names
 ]
 
 
