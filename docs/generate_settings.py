@@ -17,7 +17,7 @@ sys.path.insert(0, str(ROOT))
 # The checkout need not be installed.
 from imagemill import settings  # noqa: E402
 from imagemill.cli.config import all_settings, as_markdown  # noqa: E402
-from imagemill.settings import audit, environment, oidc, server, shared  # noqa: E402
+from imagemill.settings import access, audit, environment, oidc, server, shared  # noqa: E402
 from imagemill.settings.environment import environment_name  # noqa: E402
 
 PAGE = ROOT / "docs" / "settings.md"
@@ -30,6 +30,7 @@ _SECTIONS: tuple[tuple[str, type[BaseSettings]], ...] = (
     ("Addresses", environment.ListenSettings),
     ("TLS", server.TlsSettings),
     ("Server", server.ServerSettings),
+    ("Access without keys", access.OpenSettings),
     ("Access", settings.AccessSettings),
     ("OIDC", oidc.OidcSettings),
     ("Audit", audit.AuditSettings),

@@ -40,6 +40,7 @@ from producer_api.jobs.cancellation import Canceller
 from producer_api.jobs.consumer_lag import ConsumerLag
 from producer_api.jobs.retention import Retention
 from producer_api.jobs.submit import Submitter
+from producer_api.jobs.url_lifetime import UrlLifetime
 from producer_api.read_model.read_model import ReadModel
 from producer_api.routes import (
     cancel,
@@ -108,14 +109,14 @@ def create_app(settings: ApiSettings) -> web.Application:
         producer_config(settings, delivery_timeout_s=settings.delivery_timeout_s)
     )
     read_model = ReadModel(settings)
-    ring = KeyRing()
     canceller = Canceller(settings, producer, read_model)
     url_guard = UrlGuard(AddressPolicy.parse(settings.url_allow))
+    ring = _guard(app, settings, producer)
     app[API] = Api(
         settings=settings,
         store=store,
         signer=open_signer(settings),
-        object_urls=open_object_urls(settings, store.blocking),
+        object_urls=open_object_urls(settings, store.blocking, UrlLifetime(settings, app[GUARD])),
         producer=producer,
         read_model=read_model,
         submitter=Submitter(settings, store, producer, read_model, canceller),
@@ -126,9 +127,6 @@ def create_app(settings: ApiSettings) -> web.Application:
         key_ring=ring,
         keys=KeyChanges(settings, producer, ring),
     )
-    app[KEY_FEED] = KeyFeed(settings, ring)
-    uses = LastUsed(producer, settings.topic(topics.ACCESS_USED.name), ring)
-    app[GUARD] = Guard(settings, ring, ROUTES, uses, take_tokens(app, settings))
     app[METRICS] = Metrics(read_model)
     limit_rates(app)
     app.cleanup_ctx.append(_running)
@@ -138,6 +136,19 @@ def create_app(settings: ApiSettings) -> web.Application:
     add_routes(app, [route for route in ROUTES if route not in separate])
     allow_origins(app, parse_origins(settings.cors_origins))
     return app
+
+
+def _guard(app: web.Application, settings: ApiSettings, producer: AsyncProducer) -> KeyRing:
+    """Add the parts that ask callers for keys and tokens; return the keys, not read yet.
+
+    Raises:
+        ScopesMissing: a route is not in the table of scopes.
+    """
+    ring = KeyRing()
+    app[KEY_FEED] = KeyFeed(settings, ring)
+    uses = LastUsed(producer, settings.topic(topics.ACCESS_USED.name), ring)
+    app[GUARD] = Guard(settings, ring, ROUTES, uses, take_tokens(app, settings))
+    return ring
 
 
 def create_ops_app(app: web.Application) -> web.Application:

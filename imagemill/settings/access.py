@@ -7,8 +7,8 @@ from pydantic import Field
 from imagemill.settings.environment import EnvironmentSettings, named
 
 
-class AccessSettings(EnvironmentSettings):
-    """Who may call the API."""
+class OpenSettings(EnvironmentSettings):
+    """Whether the API serves everybody."""
 
     open_without_keys: bool = Field(
         False,
@@ -16,6 +16,11 @@ class AccessSettings(EnvironmentSettings):
         description="whether an API that the network reaches serves everybody while there is no "
         "API key; as soon as there is one, requests need it",
     )
+
+
+class AccessSettings(OpenSettings):
+    """Who may call the API."""
+
     access_basic: bool = Field(
         False,
         description="whether API keys are taken as the password of HTTP Basic, for clients that "

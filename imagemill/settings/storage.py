@@ -9,11 +9,16 @@ from urllib.parse import unquote, urlsplit
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
+from imagemill.settings.access import OpenSettings
 from imagemill.settings.environment import HomeSettings, ListenSettings, named
 from imagemill.settings.server import TlsSettings
 
 # A shorter secret of signed URLs could be guessed.
 MIN_SIGNING_SECRET_CHARS = 16
+# Seconds that a result's URL lives at most; S3 presigns for no longer.
+_MAX_URL_S = 7 * 24 * 3600
+# The same where requests need a key, unless a setting says otherwise.
+_URL_WITH_KEYS_S = 3600
 # The server of Google Cloud Storage that speaks S3.
 _GOOGLE = "https://storage.googleapis.com"
 
@@ -55,7 +60,7 @@ class AzureLocation:
     key: str | None = field(default=None, repr=False)
 
 
-class StoreSettings(HomeSettings, ListenSettings, TlsSettings):
+class StoreSettings(HomeSettings, ListenSettings, TlsSettings, OpenSettings):
     """The store of images and results."""
 
     object_store_url: str | None = Field(
@@ -185,12 +190,14 @@ class StoreSettings(HomeSettings, ListenSettings, TlsSettings):
         description="secret that signs URLs, at least 16 characters, the same for all APIs and "
         "processors; if unset, generated once into <home>/signing.secret",
     )
-    url_expires_s: int = Field(
-        7 * 24 * 3600,
+    url_expires_s: int | None = Field(
+        None,
         ge=60,
-        le=7 * 24 * 3600,
-        description="seconds that the signed URL of a result is valid; one "
-        "that the store presigns ends with the store's credentials if that is earlier",
+        le=_MAX_URL_S,
+        description="seconds that the signed URL of a result is valid; if unset 3600 where "
+        "requests need an API key, else 604800; processors, which read no keys, take 3600 where "
+        "IMAGEMILL_HOST is no loopback address and IMAGEMILL_OPEN is not set; a URL that the store "
+        "presigns ends with the store's credentials if that is earlier",
     )
     port: int = Field(
         8080, ge=0, le=65535, validation_alias=named("PORT"), description="TCP port of the API"
@@ -215,6 +222,20 @@ class StoreSettings(HomeSettings, ListenSettings, TlsSettings):
     def _a_store_is_chosen(self) -> Self:
         locate(self)
         return self
+
+    @property
+    def expects_keys(self) -> bool:
+        """True if requests to the API need a key even while there is none."""
+        return not (self.open_without_keys or self.on_loopback)
+
+    def result_url_s(self, *, with_keys: bool) -> int:
+        """Return the seconds that URLs of results live, where requests need keys or do not.
+
+        Whoever holds such a URL reads the file without a key, so keys shorten it.
+        """
+        if self.url_expires_s is not None:
+            return self.url_expires_s
+        return _URL_WITH_KEYS_S if with_keys else _MAX_URL_S
 
     @property
     def shares_signing_secret(self) -> bool:

@@ -26,12 +26,13 @@ from imagemill.storage.keys import (
 )
 from imagemill.storage.local import LocalStore
 from imagemill.storage.signing import SignatureRefused, UrlSigner, open_signer
-from imagemill.storage.urls import ObjectUrls, open_object_urls
+from imagemill.storage.urls import FixedLifetime, ObjectUrls, open_object_urls
 
 if TYPE_CHECKING:
     from imagemill.settings import StoreSettings
 
 __all__ = [
+    "FixedLifetime",
     "InvalidKey",
     "LocalStore",
     "ObjectNotFound",

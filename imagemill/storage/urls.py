@@ -8,7 +8,7 @@ import re
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from urllib.parse import parse_qs, urlsplit
 
 from imagemill.storage.base import ObjectStore, UploadTarget
@@ -25,6 +25,21 @@ _CLOCK_SKEW_S = 60
 _OUR_END = re.compile(r"[?&]expires=([0-9]{1,12})(?:&|$)").search
 
 
+class Lifetime(Protocol):
+    """The time that URLs of results live; it may change while a service runs."""
+
+    @property
+    def seconds(self) -> int:
+        """Seconds from the signing on."""
+        ...
+
+
+class FixedLifetime(NamedTuple):
+    """A lifetime that does not change."""
+
+    seconds: int
+
+
 class ObjectUrls:
     """Signs URLs of objects for whoever holds them: of the API where it has a public URL.
 
@@ -33,11 +48,11 @@ class ObjectUrls:
     the API it is the store's own, and ends with them.
     """
 
-    def __init__(self, store: ObjectStore, api: ApiUrls | None, expires_s: int) -> None:
-        """Sign URLs of results for `expires_s` seconds; without `api` by the store."""
+    def __init__(self, store: ObjectStore, api: ApiUrls | None, lifetime: Lifetime) -> None:
+        """Sign URLs of results for that lifetime; without `api` by the store."""
         self._store = store
         self._api = api
-        self._expires_s = expires_s
+        self._lifetime = lifetime
 
     @property
     def blocks(self) -> bool:
@@ -52,8 +67,8 @@ class ObjectUrls:
             StoreUnavailable: the store has no credentials to sign with.
         """
         if self._api is not None:
-            return self._api.get(key, self._expires_s, None, content_type)
-        return self._store.url(key, self._expires_s, content_type=content_type)
+            return self._api.get(key, self._lifetime.seconds, None, content_type)
+        return self._store.url(key, self._lifetime.seconds, content_type=content_type)
 
     def current(self, result: Mapping[str, Any]) -> str | None:
         """Return the URL of an item's result, signed again if less than half its life is left.
@@ -67,7 +82,8 @@ class ObjectUrls:
         if url is not None:
             ends = end_of(url)
             left_s = ends - time.time() if ends is not None else -1
-            if self._expires_s / 2 <= left_s <= self._expires_s + _CLOCK_SKEW_S:
+            expires_s = self._lifetime.seconds
+            if expires_s / 2 <= left_s <= expires_s + _CLOCK_SKEW_S:
                 return url
         return self.sign(key, result.get("content_type"))
 
@@ -93,11 +109,14 @@ class ObjectUrls:
         return result if current == url else {**result, "url": current}
 
 
-def open_object_urls(settings: StoreSettings, store: ObjectStore) -> ObjectUrls:
+def open_object_urls(
+    settings: StoreSettings, store: ObjectStore, lifetime: Lifetime | None = None
+) -> ObjectUrls:
     """Return the signer of result URLs that the settings choose.
 
     A folder's URLs are always the API's. Those of a bucket are if IMAGEMILL_PUBLIC_URL is set and
-    all services certainly have one signing secret.
+    all services certainly have one signing secret. Without `lifetime` the settings decide alone:
+    only the API knows whether there are keys.
 
     Raises:
         ValueError: the signing secret is too short.
@@ -113,7 +132,9 @@ def open_object_urls(settings: StoreSettings, store: ObjectStore) -> ObjectUrls:
             "IMAGEMILL_SIGNING_SECRET to one value for all APIs and processors",
             settings.public_url,
         )
-    return ObjectUrls(store, api, settings.url_expires_s)
+    if lifetime is None:
+        lifetime = FixedLifetime(settings.result_url_s(with_keys=settings.expects_keys))
+    return ObjectUrls(store, api, lifetime)
 
 
 def end_of(url: str) -> float | None:

@@ -70,6 +70,7 @@ class Guard:
             ScopesMissing: a route is not in the table of scopes.
         """
         self._settings = settings
+        self._expected = settings.expects_keys
         self._ring = ring
         self._uses = uses
         self._verifier = verifier
@@ -79,8 +80,7 @@ class Guard:
     @property
     def required(self) -> bool:
         """True if requests need a key or a token."""
-        open_without_keys = self._settings.open_without_keys or self._settings.on_loopback
-        return self._ring.has_keys or self._verifier is not None or not open_without_keys
+        return self._ring.has_keys or self._verifier is not None or self._expected
 
     async def check_start(self) -> None:
         """Wait for the keys if the network reaches this API, and refuse to go on without any.

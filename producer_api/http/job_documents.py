@@ -17,7 +17,7 @@ from schemas.jobs import Item, ItemInput, JobState, JobStatus, Priority, Progres
 _NOT_SHOWN = frozenset(
     {
         "job_id", "pipeline", "total", "webhook", "traceparent", "fingerprint", "revision",
-        "outcomes",
+        "outcomes", "weight",
     }
 )  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 import requests
 
+from imagemill.storage.urls import end_of
 from producer_api.app import ROUTES
 from producer_api.http.openapi import openapi_document
 from schemas import cloudevents, topics
@@ -436,7 +438,7 @@ def test_everybody_uses_shared_templates_and_an_administrator_changes_them(
     assert system.admin.ask("DELETE", f"/v1/templates/{name}").status_code == 204
 
 
-def test_a_key_without_results_read_gets_no_url_of_a_file(
+def test_file_urls_live_an_hour_and_a_key_without_results_read_gets_none(
     system: System, things: dict[str, str]
 ) -> None:
     reader = system.client(owner="alice", scopes=[Scope.JOBS_READ])
@@ -451,6 +453,9 @@ def test_a_key_without_results_read_gets_no_url_of_a_file(
         lambda: system.alice.ask("GET", f"/v1/jobs/{job.job_id}").json()["items"][0]["result"],
         lambda result: "url" in result,
     )
+    signed = system.alice.ask("GET", f"/v1/jobs/{job.job_id}").json()["items"][0]["result"]["url"]
+    ends = end_of(signed)
+    assert ends is not None and ends - time.time() <= 3600
     result = reader.ask("GET", f"/v1/jobs/{job.job_id}").json()["items"][0]["result"]
     assert "url" not in result and result["data"] == {"a": 1}
     entries = reader.ask("GET", "/get_result", params={"id": job.job_id}).json()

@@ -48,6 +48,39 @@ def test_a_folder_s_urls_are_the_api_s(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("settings", "lives_s"),
+    [
+        ({"host": "127.0.0.1"}, 7 * DAY_S),
+        ({"host": "0.0.0.0"}, 3600),
+        ({"host": "0.0.0.0", "open_without_keys": True}, 7 * DAY_S),
+        ({"host": "0.0.0.0", "url_expires_s": DAY_S}, DAY_S),
+    ],
+)
+def test_urls_live_an_hour_where_requests_need_a_key(
+    tmp_path: Path, settings: dict[str, Any], lives_s: int
+) -> None:
+    """A URL is a way to the file without one."""
+    assert left_s(urls_of(tmp_path, **settings).sign(KEY)) == pytest.approx(lives_s, abs=5)
+
+
+class Changing:
+    """The lifetime at an API, which gets its first key."""
+
+    seconds = 7 * DAY_S
+
+
+def test_the_first_key_shortens_urls_and_replaces_longer_ones(tmp_path: Path) -> None:
+    lifetime = Changing()
+    settings = ApiSettings(_env_file=None, home=tmp_path)
+    urls = open_object_urls(settings, open_store(settings), lifetime)
+    before = urls.sign(KEY)
+    assert urls.current({"key": KEY, "url": before}) == before
+    lifetime.seconds = 3600
+    after = urls.current({"key": KEY, "url": before})
+    assert after is not None and left_s(after) == pytest.approx(3600, abs=5)
+
+
+@pytest.mark.parametrize(
     "settings", [PUBLIC, PUBLIC | CLUSTER | {"signing_secret": "sixteen letters!"}]
 )
 def test_a_bucket_s_urls_are_the_api_s_where_it_has_a_public_url(

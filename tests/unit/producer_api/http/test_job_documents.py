@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl
 import orjson
 import pytest
 
-from imagemill.storage import LocalStore, ObjectUrls, UrlSigner
+from imagemill.storage import FixedLifetime, LocalStore, ObjectUrls, UrlSigner
 from imagemill.storage.signing import ApiUrls
 from producer_api.http.job_documents import _NOT_SHOWN, ItemDocument, JobDocument
 from producer_api.read_model.records import JobRecord
@@ -101,7 +101,7 @@ def test_an_expired_url_of_a_result_is_renewed_in_the_document(tmp_path: Path) -
     store = LocalStore(tmp_path, "https://images.example", signer)
     expired = ApiUrls("https://images.example", signer).get("results/job-00001/0.png", -60)
     record = ended(url=expired)
-    urls = ObjectUrls(store, None, 3600)
+    urls = ObjectUrls(store, None, FixedLifetime(3600))
 
     renewed = JobDocument.of(record, urls)["items"][0]["result"]["url"]
 
