@@ -17,7 +17,7 @@ from producer_api.app import ROUTES
 from producer_api.http.openapi import openapi_document
 from schemas import cloudevents, topics
 from schemas.access import Scope
-from schemas.events import CancelRequested, JobSubmitted
+from schemas.events import CancelRequested, JobClaimed, JobSubmitted
 from schemas.jobs import Item, JobStatus
 from schemas.times import now
 from tests.support.api import RunningApi, Topics, fresh_settings
@@ -397,6 +397,24 @@ def test_the_id_of_another_owners_job_is_refused_and_nothing_is_told_of_it(
     assert system.api.stored_files() == files_before
     assert system.alice.ask("PUT", f"/v1/jobs/{job_id}", json=body).status_code == 202
     assert len([job for job in system.kafka.submissions() if job.job_id == job_id]) == 1
+
+
+def test_an_id_that_another_owner_has_claimed_is_refused_before_its_job_is_there(
+    system: System,
+) -> None:
+    """Else the order of two requests at two APIs would decide whose job it is."""
+    job_id = f"order-{uuid.uuid4().hex}"
+    claim = JobClaimed(
+        job_id=job_id, claim_id=uuid.uuid4().hex, fingerprint="f", at=now(), owner="alice"
+    )
+    value, headers = cloudevents.encode(claim)
+    system.kafka.publish(topics.JOBS_CONTROL.name, job_id, value, headers)
+    answers = [
+        client.ask("PUT", f"/v1/jobs/{job_id}", json={"operation": "noop"})
+        for client in (system.mallory, system.alice)
+    ]
+    assert [answer.json()["code"] for answer in answers] == ["id_taken", "repeat_differs"]
+    assert job_id not in {job.job_id for job in system.kafka.submissions()}
 
 
 def test_two_owners_may_have_templates_of_one_name(system: System) -> None:
