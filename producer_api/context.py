@@ -45,6 +45,8 @@ API = web.AppKey("api", Api)
 
 
 def jobs_of(request: web.Request) -> VisibleJobs:
-    """Return the jobs and templates that the caller of a request sees; those of others are not
-    there, so that no handler has to remember to look at a job's owner."""
+    """Return the jobs and templates that the caller of a request sees.
+
+    Those of other owners are not there, so no handler has to remember to look at an owner.
+    """
     return VisibleJobs(request.app[API].read_model, caller_of(request))
