@@ -19,6 +19,7 @@ REFERENCES = {
     "id": "job",
     "endpoint_id": "endpoint",
     "delivery_id": "delivery",
+    "key_id": "key",
     "upload_id": "upload",
     "template": "template",
     "/v1/templates/{name} name": "template",
@@ -29,6 +30,8 @@ OTHERS: dict[str, str] = {
     "/processed/{task_id}/{name} name": "photo.png",
     "/console/{name} name": "console.js",
     "/v1/templates name": "a-name",
+    "/v1/keys name": "a name",
+    "/v1/keys/{key_id} name": "a name",
     "index": "0",
 } | dict.fromkeys(
     (
@@ -40,6 +43,9 @@ OTHERS: dict[str, str] = {
         "expires_in", "file", "filename", "headers", "image", "image_url", "images", "inputs",
         "is_paid_user", "metadata", "operations", "overlap_s", "params", "priority", "secret",
         "text", "url", "webhook", "webhook_url",
+        # Rights of a key.
+        "expires_at", "images_per_day", "max_priority", "megapixels_per_day", "own_only", "owner",
+        "requests_per_s", "scopes", "urls_allowed", "webhooks_allowed", "weight",
     ),
     "",
 )  # fmt: skip
