@@ -102,10 +102,15 @@ class DailyQuotas:
         self._unread.pop(job_id, None)
 
     def _used(self, owner: str, day: str) -> _Used:
-        images, pixels = self._read_model.queries.usage(owner, day)
-        for sent in self._unread.values():
-            if (sent.owner, sent.day) == (owner, day):
-                images, pixels = images + sent.images, pixels + sent.pixels
+        unread = {
+            job_id: sent
+            for job_id, sent in self._unread.items()
+            if (sent.owner, sent.day) == (owner, day)
+        }
+        # The feed may have written some of them and not yet passed that on to the loop.
+        images, pixels, counted_ids = self._read_model.queries.usage(owner, day, unread)
+        for job_id in unread.keys() - counted_ids:
+            images, pixels = images + unread[job_id].images, pixels + unread[job_id].pixels
         return _Used(images, pixels / _PIXELS_PER_MEGAPIXEL)
 
     def _count_in_read_model(self, changed_ids: Iterable[str]) -> None:

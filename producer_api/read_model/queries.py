@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Collection
 from typing import NamedTuple
 
 from producer_api.read_model.changes import RetentionCutoff
@@ -33,6 +34,16 @@ class Totals(NamedTuple):
     """Jobs made since the time asked for."""
     ended: int
     """Jobs ended since the time asked for."""
+
+
+class OwnerUsage(NamedTuple):
+    """The images that an owner submitted on a day."""
+
+    images: int
+    pixels: int
+    """Pixels of those that were uploaded."""
+    counted_ids: frozenset[str] = frozenset()
+    """Jobs that were asked for and are counted in these."""
 
 
 class ExpiredJob(NamedTuple):
@@ -110,15 +121,23 @@ class ReadModelQueries:
         assert row is not None
         return Totals(counts, *row)
 
-    def usage(self, owner: str, day: str) -> tuple[int, int]:
+    def usage(self, owner: str, day: str, asked_ids: Collection[str] = ()) -> OwnerUsage:
         """Count the images that an owner submitted on a day, and the pixels of uploaded ones.
 
-        `day` is a date in UTC, such as 2026-01-31.
+        Args:
+            owner: the owner.
+            day: a date in UTC, such as 2026-01-31.
+            asked_ids: jobs of which the answer says if they are counted in it.
         """
-        row = self._reader.one(
-            "SELECT images, pixels FROM usage WHERE owner = ? AND day = ?", (owner, day)
+        marks = ", ".join("?" * len(asked_ids))
+        # One statement, since between two a job could be written: it would be counted twice.
+        rows = self._reader.all(
+            "SELECT NULL, images, pixels FROM usage WHERE owner = ? AND day = ? UNION ALL "
+            f"SELECT job_id, 0, 0 FROM jobs WHERE job_id IN ({marks}) AND submitted IS NOT NULL",
+            (owner, day, *asked_ids),
         )
-        return (row[0], row[1]) if row else (0, 0)
+        counted = frozenset(row[0] for row in rows if row[0] is not None)
+        return OwnerUsage(sum(row[1] for row in rows), sum(row[2] for row in rows), counted)
 
     def expired(self, cutoff: RetentionCutoff, after: int, limit: int) -> list[ExpiredJob]:
         """Return ended jobs that are older than the retention, those numbered above `after`.

@@ -101,17 +101,17 @@ def test_the_images_of_a_day_are_counted_once_for_each_owner(file: FedFile) -> N
     file.feed(state_message(finished(bobs)), cutoff=CUTOFF)
     # A submission that the broker has twice.
     file.feed(submission_message(alices, offset=9), cutoff=CUTOFF)
-    assert file.queries.usage("alice", TODAY) == (3, 150)
-    assert file.queries.usage("bob", TODAY) == (1, 100)
-    assert file.queries.usage("alice", "2000-01-01") == (0, 0)
+    assert file.queries.usage("alice", TODAY)[:2] == (3, 150)
+    assert file.queries.usage("bob", TODAY)[:2] == (1, 100)
+    assert file.queries.usage("alice", "2000-01-01")[:2] == (0, 0)
 
 
 def test_images_are_counted_when_the_state_was_read_before_the_submission(file: FedFile) -> None:
     job = owned("job-00001", "alice")
     file.feed(state_message(finished(job)), cutoff=CUTOFF)
-    assert file.queries.usage("alice", TODAY) == (0, 0)
+    assert file.queries.usage("alice", TODAY)[:2] == (0, 0)
     file.feed(submission_message(job), cutoff=CUTOFF)
-    assert file.queries.usage("alice", TODAY) == (1, 100)
+    assert file.queries.usage("alice", TODAY)[:2] == (1, 100)
 
 
 def test_images_of_a_deleted_job_stay_counted(file: FedFile) -> None:
@@ -119,7 +119,7 @@ def test_images_of_a_deleted_job_stay_counted(file: FedFile) -> None:
     file.feed(submission_message(owned("job-00001", "alice")), cutoff=CUTOFF)
     file.feed(tombstone("job-00001"), cutoff=CUTOFF)
     assert file.queries.job("job-00001") is None
-    assert file.queries.usage("alice", TODAY) == (1, 100)
+    assert file.queries.usage("alice", TODAY)[:2] == (1, 100)
 
 
 def test_a_rebuilt_file_counts_the_images_of_today_again(incomplete: FedFile) -> None:
@@ -131,7 +131,7 @@ def test_a_rebuilt_file_counts_the_images_of_today_again(incomplete: FedFile) ->
     )
     incomplete.writer.complete()
     assert incomplete.queries.job("job-00002") is None
-    assert incomplete.queries.usage("alice", TODAY) == (2, 107)
+    assert incomplete.queries.usage("alice", TODAY)[:2] == (2, 107)
 
 
 @pytest.mark.parametrize(
@@ -143,4 +143,4 @@ def test_pixels_of_a_foreign_writer_break_no_count(
     message = submission_message(owned("job-00001", "alice"))
     message.value_ = (message.value_ or b"").replace(b'"pixels":100', f'"pixels":{pixels}'.encode())
     assert file.feed(message, cutoff=CUTOFF) == []
-    assert file.queries.usage("alice", TODAY) == (1, counted)
+    assert file.queries.usage("alice", TODAY)[:2] == (1, counted)
