@@ -158,8 +158,10 @@ def weights(running: System) -> None:
                 if found in left:
                     left.discard(found)
                     order.append(3 if found in jobs[3] else 1)
-        both = order[order.index(1) : len(order) - order[::-1].index(3)]
-        counted = both[len(both) // 20 : len(both) * 19 // 20]
+        counted = order[order.index(1) + WEIGHT_JOBS // 50 :]
+        # Without the end of A's, when only some partitions have any left.
+        places = [place for place, weight in enumerate(counted) if weight == 3]
+        counted = counted[: places[len(places) * 9 // 10]]
         ratios.append(counted.count(3) / counted.count(1))
         print(f"{number:>6}  {ratios[-1]:.3f} : 1 of {len(counted)} jobs", flush=True)
     print(f"{'med':>6}  {statistics.median(ratios):.3f} : 1\n", flush=True)

@@ -12,8 +12,9 @@ Owner = str | None
 # Of one owner in one priority: at most, and where many owners share the worker's limit.
 _MAX_PER_OWNER = 512
 _MIN_PER_OWNER = 16
-# An owner of whom the consumer itself has this many messages in the queue needs none ahead.
-_FED = 8
+# An owner of whom the consumer itself has this many messages in the queue needs none ahead. Fewer
+# may be used up before its next fetch, at the rate of no-ops, and others would get the share.
+_FED = 64
 # Bytes of the values of all messages ahead: one may hold a batch of 2,000 URLs.
 _MAX_BYTES = 64 << 20
 

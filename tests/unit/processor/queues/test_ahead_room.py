@@ -37,7 +37,7 @@ def test_there_is_room_for_another_owner_behind_a_backlog() -> None:
 
 
 def test_an_owner_whom_the_consumer_feeds_needs_none() -> None:
-    room = _room(a=(40, 32), b=(100, 100), c=(7, 0))
+    room = _room(a=(96, 32), b=(100, 100), c=(7, 0))
     assert (_taken(room, "a"), _taken(room, "b"), _taken(room, "c")) == (0, 412, 505)
 
 
