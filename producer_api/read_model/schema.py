@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 # PRAGMA user_version of a complete file; raise it with every change of the tables below, so that
 # files of older versions are rebuilt. An incomplete file has 0.
-VERSION = 6
+VERSION = 7
 # Seconds to wait for a lock. Readers never wait for the writer in WAL mode, but opening may.
 _BUSY_TIMEOUT_S = 10.0
 # A job takes 1 to 3 KB: on pages of the default 4096 bytes a third of the space stays unused.

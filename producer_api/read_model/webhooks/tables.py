@@ -36,10 +36,12 @@ CREATE TABLE attempts (
 """
 INDEXES = """
 CREATE INDEX deliveries_by_time ON deliveries (created_at, delivery_id);
-CREATE INDEX deliveries_by_owner ON deliveries (owner, created_at, delivery_id);
-CREATE INDEX deliveries_by_endpoint ON deliveries (endpoint_id, created_at, delivery_id);
+CREATE INDEX deliveries_by_status ON deliveries (status, created_at, delivery_id);
+CREATE INDEX deliveries_by_owner ON deliveries (owner, created_at, delivery_id)
+  WHERE owner IS NOT NULL;
+CREATE INDEX deliveries_by_endpoint ON deliveries (endpoint_id, created_at, delivery_id)
+  WHERE endpoint_id IS NOT NULL;
 CREATE INDEX deliveries_by_job ON deliveries (job_id);
-CREATE INDEX deliveries_by_age ON deliveries (last_at);
 CREATE INDEX deliveries_failed ON deliveries (endpoint_id, failed_at) WHERE status = 'failed';
 """
 
@@ -73,7 +75,7 @@ INSERT OR REPLACE INTO attempts ({", ".join(AttemptRow._fields)}) VALUES {{rows}
 """
 # Deliveries deleted in one transaction; the feed makes one a second.
 _MAX_FORGOTTEN = 5000
-_OLD = "SELECT delivery_id FROM deliveries WHERE last_at < ? ORDER BY last_at LIMIT ?"
+_OLD = "SELECT delivery_id FROM deliveries WHERE created_at < ? ORDER BY created_at LIMIT ?"
 
 
 def forget_deliveries(connection: sqlite3.Connection, oldest: str) -> int:

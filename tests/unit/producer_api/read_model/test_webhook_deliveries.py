@@ -10,7 +10,7 @@ import orjson
 import pytest
 
 from producer_api.read_model.changes import RetentionCutoff
-from producer_api.read_model.webhook_queries import DeliveryFilter
+from producer_api.read_model.webhook_queries import DeliveryFilter, _condition
 from schemas.webhooks import WebhookTrigger
 from tests.support.messages import (
     ATTEMPTS,
@@ -232,3 +232,22 @@ def test_a_record_of_another_kind_is_skipped(file: FedFile) -> None:
     message = attempt_message(attempted("msg_1", at(0)))
     (line,) = file.feed(FakeMessage(ATTEMPTS, b"msg_1", message.value_, []))
     assert "None does not belong here" in line or "no ce_type" in line
+
+
+@pytest.mark.parametrize(
+    ("wanted", "index"),
+    [
+        ({}, "by_time"),
+        ({"owner": "mine"}, "by_owner"),
+        ({"statuses": ["failed"]}, "by_status"),
+        ({"endpoint_id": "ep_00000001", "owner": "mine"}, "by_endpoint"),
+        ({"job_id": "job-00001", "owner": "mine"}, "by_job"),
+    ],
+    ids=str,
+)
+def test_each_list_is_read_from_an_index_of_its_own(many: FedFile, wanted, index) -> None:
+    """Deliveries are kept for days: a list that reads all of them would take seconds."""
+    where, values = _condition(DeliveryFilter(**wanted), None)
+    order = "ORDER BY created_at DESC, delivery_id DESC LIMIT 20"
+    plan = many.reader.all(f"EXPLAIN QUERY PLAN SELECT * FROM deliveries {where} {order}", values)
+    assert f"deliveries_{index}" in plan[0][3]
