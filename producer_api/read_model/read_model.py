@@ -9,6 +9,9 @@ The path of a message, module by module:
            -> queries.py     rows become JobRecords again, for request handlers
                              (tables and connections: schema.py)
 
+Webhook deliveries go the same way: webhooks/ has their rows and tables, webhook_queries.py their
+queries.
+
 An empty, damaged or outdated file is filled from the topics' beginnings (rebuild.py, origin.py), so
 the file can be deleted at any time. A request that must see what others wrote until now first asks
 the broker for the ends of the partitions (end_offsets.py) and waits until the feed has written up

@@ -25,7 +25,7 @@ _COMMANDS = topics.WEBHOOKS_COMMANDS.name
 
 
 class Posted(NamedTuple):
-    """A post that was asked for, and its attempt, None if it takes longer than was waited."""
+    """A post that a caller asked for; `attempt` is None if it did not end within the wait."""
 
     delivery_id: str
     attempt: WebhookAttempt | None
@@ -78,10 +78,11 @@ class Deliveries:
         return self._read_model.webhooks.attempts(delivery_id)
 
     async def replay(self, caller: Caller, delivery_id: str, wait_s: float) -> Posted:
-        """Have a delivery posted once more, and wait for that so long at most.
+        """Have a delivery posted once more, and wait up to `wait_s` seconds for the attempt.
 
         Raises:
-            Problem: 404 as `find`; 409 when it is still tried, or its body was not kept.
+            Problem: 404 as `find`; 409 when it is still tried, its body was not kept, or its
+                endpoint was deleted.
         """
         row = await self.find(caller, delivery_id)
         if row.status == DeliveryStatus.PENDING:
@@ -96,12 +97,22 @@ class Deliveries:
                 "body_not_kept",
                 "The body was too large to be kept for a replay; read the job instead.",
             )
+        if row.endpoint_id is not None and not self._has_endpoint(row.endpoint_id):
+            raise Problem(
+                409,
+                "endpoint_deleted",
+                f"The endpoint {row.endpoint_id} was deleted; create one and read the job instead.",
+            )
         before = self._read_model.webhooks.attempt_count(delivery_id)
         await self._send_replay(row, f"cmd_{new_id()}")
         return await self._after_attempt(delivery_id, before, wait_s)
 
     async def replay_failed(self, endpoint_id: str, since: str) -> Replayed:
-        """Have those deliveries of an endpoint posted once more that failed since a time."""
+        """Have an endpoint's deliveries posted once more that were given up from a time on.
+
+        Raises:
+            ReadModelBehind, KafkaUnavailable: as `ReadModel.find`.
+        """
         await self._read_model.catch_up()
         queries = self._read_model.long_webhooks
         rows = await asyncio.to_thread(queries.failed, endpoint_id, since, MAX_REPLAYED + 1)
@@ -116,12 +127,20 @@ class Deliveries:
         return Replayed(len(kept), len(rows) - len(kept), following)
 
     async def test(self, endpoint_id: str, event: WebhookEvent, wait_s: float) -> Posted:
-        """Have a test event posted to an endpoint, and wait for that so long at most."""
+        """Have a test event posted, and wait up to `wait_s` seconds for the attempt.
+
+        Raises:
+            KafkaUnavailable: the command cannot be written.
+        """
         command = WebhookTest(
             command_id=f"cmd_{new_id()}", endpoint_id=endpoint_id, event=event, at=now()
         )
         await self._send(command)
         return await self._after_attempt(command.delivery_id, 0, wait_s)
+
+    def _has_endpoint(self, endpoint_id: str) -> bool:
+        kind = topics.WEBHOOKS_ENDPOINTS.name
+        return self._read_model.queries.document(kind, endpoint_id) is not None
 
     def _visible(self, caller: Caller, delivery_id: str) -> DeliveryRow | None:
         row = self._read_model.webhooks.delivery(delivery_id)
@@ -145,7 +164,7 @@ class Deliveries:
         await self._producer.send(topic, command.subject.encode(), value, headers)
 
     async def _after_attempt(self, delivery_id: str, before: int, wait_s: float) -> Posted:
-        """Wait until the delivery has more attempts than before."""
+        """Wait until the delivery has more attempts than `before`; return the newest."""
         webhooks = self._read_model.webhooks
 
         def newest() -> WebhookAttempt | None:

@@ -1,4 +1,4 @@
-"""Turns the notifier's records into rows of the tables deliveries and attempts; pure.
+"""Turn the notifier's records into rows of the tables deliveries and attempts; pure.
 
 A delivery has no topic of its own. It is the sum of its attempts and, if it was given up, of its
 dead letter. These are on different partitions, so the rows may come in any order: tables.py merges
@@ -18,9 +18,9 @@ from schemas import topics
 from schemas.cloudevents import DecodeError, event_type
 from schemas.webhooks import WebhookAttempt, WebhookDelivery, WebhookTrigger
 
-# A record's columns that are texts or null, and the longest that is kept in one. A URL has 4,096
-# characters at most; anyone may write to a topic.
+# Columns that hold a text or null.
 _TEXTS = ("url", "owner", "endpoint_id", "job_id", "event")
+# Most characters of such a text: a URL has 4,096 at most, but anyone may write to a topic.
 _MAX_CHARACTERS = 8192
 # Causes of a single attempt: if it fails, that is recorded nowhere else.
 _ONE_ATTEMPT = (WebhookTrigger.REPLAY.value, WebhookTrigger.TEST.value)

@@ -322,8 +322,8 @@ def test_wrong_filters_are_refused(api: RunningApi, query: str) -> None:
 
 
 def test_a_replay_names_the_record_with_the_body(api: RunningApi, kafka: Topics) -> None:
-    delivery = a_delivery()
-    record_given_up(kafka, delivery)
+    delivery, endpoint = a_delivery(), create(api)["id"]
+    record_given_up(kafka, delivery, endpoint_id=endpoint)
     assert seen(api, delivery, "failed")["replayable"] is True
     answer = api.post(f"/v1/webhooks/deliveries/{delivery}/replay")
     assert answer.status_code == 202
@@ -352,6 +352,16 @@ def test_what_is_still_tried_or_was_not_kept_is_not_replayed(
     for delivery, code in ((waits, "delivery_pending"), (large, "body_not_kept")):
         answer = api.post(f"/v1/webhooks/deliveries/{delivery}/replay")
         assert (answer.status_code, answer.json()["code"]) == (409, code)
+
+
+def test_a_delivery_to_a_deleted_endpoint_is_not_replayed(api: RunningApi, kafka: Topics) -> None:
+    delivery, endpoint = a_delivery(), create(api)["id"]
+    record_given_up(kafka, delivery, endpoint_id=endpoint)
+    seen(api, delivery, "failed")
+    api.session.delete(f"{api.url}{ALL}/{endpoint}", timeout=20)
+    answer = api.post(f"/v1/webhooks/deliveries/{delivery}/replay")
+    assert (answer.status_code, answer.json()["code"]) == (409, "endpoint_deleted")
+    assert seen(api, delivery, "failed")["endpoint_id"] == endpoint
 
 
 def test_all_that_failed_since_a_time_is_replayed(api: RunningApi, kafka: Topics) -> None:
