@@ -15,6 +15,7 @@ from imagemill.webhooks.sealing import CannotOpen, Sealer
 from imagemill.webhooks.secrets import SecretInvalid, new_secret
 from producer_api.access.caller import Caller
 from producer_api.http.problems import Problem, field_problem
+from producer_api.read_model.changes import fields_of
 from producer_api.read_model.read_model import ReadModel
 from producer_api.read_model.records import decoded
 from producer_api.webhooks.bodies import (
@@ -24,6 +25,7 @@ from producer_api.webhooks.bodies import (
     check_headers,
 )
 from schemas import topics
+from schemas.cloudevents import DecodeError
 from schemas.times import now
 from schemas.webhooks import EndpointSecret, EndpointStatus, WebhookEndpoint
 
@@ -65,9 +67,11 @@ class Endpoints:
             ReadModelBehind, KafkaUnavailable: as `ReadModel.find`.
         """
         await self._read_model.catch_up()
-        found = [self._read(name) for name, _ in self._read_model.queries.documents(_ENDPOINTS)]
-        seen = [each for each in found if each and caller.sees(each.endpoint.owner)]
-        return sorted(seen, key=lambda each: (each.endpoint.created_at, each.endpoint.endpoint_id))
+        documents = self._read_model.queries.documents(_ENDPOINTS)
+        # Of thousands, most are other owners': to read one field takes a quarter of decoding it.
+        named = (name for name, document in documents if caller.sees(_owner_of(document)))
+        found = [endpoint for endpoint in map(self._read, named) if endpoint is not None]
+        return sorted(found, key=lambda each: (each.endpoint.created_at, each.endpoint.endpoint_id))
 
     async def find(self, caller: Caller, endpoint_id: str) -> FoundEndpoint:
         """Return an endpoint. Raises as `all_of`.
@@ -228,3 +232,11 @@ class Endpoints:
             self._settings.topic(_ENDPOINTS), endpoint_id.encode(), document, headers
         )
         await self._read_model.catch_up(endpoint_id)
+
+
+def _owner_of(document: bytes) -> str | None:
+    """Return the owner in a message; None where it has none, or is not valid."""
+    try:
+        return fields_of(document).get("owner")
+    except DecodeError:
+        return None

@@ -281,6 +281,14 @@ def test_what_is_not_there_is_answered_404(api: RunningApi, method: str, path: s
     assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
 
 
+def test_a_message_that_is_no_endpoint_is_left_out(api: RunningApi, kafka: Topics) -> None:
+    made = create(api)
+    for name, document in (("ep_00000001", b"[]"), ("ep_00000002", b"{"), ("ep_00000003", b"{}")):
+        kafka.publish(topics.WEBHOOKS_ENDPOINTS.name, name, document, None)
+        assert api.get(f"{ALL}/{name}").status_code == 404
+    assert made["id"] in [each["id"] for each in api.get(ALL).json()["endpoints"]]
+
+
 def test_another_api_has_the_endpoint_at_once(
     api: RunningApi, beside: Callable[[], RunningApi]
 ) -> None:
