@@ -50,6 +50,7 @@ def start_nimble(
             "IMAGEMILL_URL_ALLOW": "127.0.0.1",
             "IMAGEMILL_RETRY_BASE_S": "0.2",
             "IMAGEMILL_MAX_ATTEMPTS": "3",
+            "IMAGEMILL_WEBHOOK_SCHEDULE": "0.1s,0.1s",
         }
         running = System(broker.bootstrap, home, home / "models", free_port, **(settings | env))
         try:
