@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import subprocess
 import sys
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,14 @@ import pytest
 import requests
 from standardwebhooks import Webhook as Standard
 
+from imagemill.settings import NotifierSettings
+from imagemill.webhooks.endpoints import seal_secret
+from imagemill.webhooks.secrets import Signature, new_secret, public_key
+from schemas import cloudevents, topics
+from schemas.times import now
+from schemas.webhooks import WebhookAttempt, WebhookEndpoint, WebhookTest
+from tests.support.api import Topics
+from tests.support.endpoints import KEY, SEALER, endpoint
 from tests.support.notifier import SECRET, NotifierProcess, Results, notifier_settings
 from tests.support.waiting import DEADLINE_S, wait_until
 
@@ -91,22 +100,35 @@ def receiver(command, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rece
 
 
 @pytest.fixture(scope="module")
-def results(
+def settings(
     broker: Any, tmp_path_factory: pytest.TempPathFactory, free_port: Callable[[], int]
-) -> Iterator[Results]:
-    """`jobs.results` of a running notifier."""
-    settings = notifier_settings(
+) -> NotifierSettings:
+    home = tmp_path_factory.mktemp("notifier")
+    (home / "webhook.key").write_text(base64.b64encode(KEY).decode())
+    return notifier_settings(
         broker.bootstrap,
-        tmp_path_factory.mktemp("notifier"),
+        home,
         f"t{uuid.uuid4().hex[:8]}.",
         notifier_port=free_port(),
         # A new receiver's first answer may take its time on a busy machine.
         webhook_timeout_s=15.0,
     )
+
+
+@pytest.fixture(scope="module")
+def results(settings: NotifierSettings) -> Iterator[Results]:
+    """`jobs.results` of a running notifier."""
     written = Results(settings)
     notifier = NotifierProcess(settings).start()
     yield written
     notifier.close()
+
+
+@pytest.fixture(scope="module")
+def kafka(settings: NotifierSettings, results: Results) -> Iterator[Topics]:
+    """The notifier's topics."""
+    with closing(Topics(settings)) as made:  # type: ignore[arg-type]
+        yield made
 
 
 def test_it_accepts_a_delivery_and_handles_it_once(receiver: Receiver, results: Results) -> None:
@@ -135,6 +157,44 @@ def test_it_accepts_one_fitting_signature_among_several(receiver: Receiver) -> N
         "webhook_signature": both,
     }
     assert receiver.post(**headers) == 204
+
+
+def test_it_accepts_what_a_secret_in_rotation_signs(
+    receiver: Receiver, results: Results, kafka: Topics
+) -> None:
+    made = endpoint(f"ep_{uuid.uuid4().hex}", url=receiver.url, secret=SECRET)
+    newest = seal_secret(SEALER, made.endpoint_id, OTHER_SECRET, now())
+    attempt = delivered(results, kafka, made.rotate(newest, now(), overlap_s=3600))
+    assert attempt.status == 204, attempt.message
+
+
+def test_it_verifies_signatures_of_ed25519_by_the_public_key(
+    command: list[str | Path], results: Results, kafka: Topics, tmp_path: Path
+) -> None:
+    secret = new_secret(Signature.ED25519)
+    public = public_key(secret)
+    assert public is not None
+    with started(command, public, tmp_path / "log") as receiver:
+        made = endpoint(f"ep_{uuid.uuid4().hex}", url=receiver.url, secret=secret)
+        attempt = delivered(results, kafka, made)
+        assert attempt.status == 204, attempt.message
+        wait_until(lambda: f"job.finished {attempt.delivery_id} {attempt.job_id}" in receiver.lines)
+        assert receiver.post() == 400
+
+
+def delivered(results: Results, kafka: Topics, to: WebhookEndpoint) -> WebhookAttempt:
+    """End a job while this endpoint alone is there; return the attempt to post that."""
+    topic, job = topics.WEBHOOKS_ENDPOINTS.name, f"job-{uuid.uuid4().hex}"
+    command = WebhookTest(command_id=job, endpoint_id=to.endpoint_id, at=now())
+    kafka.publish(topic, to.endpoint_id, to.model_dump_json().encode(), None)
+    # Its test event shows that the notifier has read the endpoint.
+    value, headers = cloudevents.encode(command)
+    kafka.publish(topics.WEBHOOKS_COMMANDS.name, to.endpoint_id, value, headers)
+    wait_until(lambda: [each for each in results.attempts() if each.endpoint_id == to.endpoint_id])
+    results.finish(job, None)
+    (attempt,) = wait_until(lambda: results.attempts(job))
+    kafka.publish(topic, to.endpoint_id, None, None)
+    return attempt
 
 
 @pytest.mark.parametrize(
