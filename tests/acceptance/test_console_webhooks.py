@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterator
 
 import pytest
 
 from tests.acceptance.support.browser import Browser
+from tests.acceptance.support.hook import hook
 from tests.acceptance.support.system import System
 from tests.acceptance.support.web import Answer, WebServer
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.longest
 
+ALL = "/v1/webhooks/endpoints"
 TAB, ENTER, SPACE = "\ue004", "\ue007", " "
 _OVERFLOWS = "return document.documentElement.scrollWidth > innerWidth"
 _TITLE = "return document.querySelector('#webhooks-title')?.textContent"
@@ -27,10 +30,18 @@ def open_page(browser: Browser, system: System, fragment: str = "#/webhooks") ->
     browser.one("#work :is(.back, #list li, #empty:not([hidden]))")
 
 
+@pytest.fixture(autouse=True)
+def no_endpoints(nimble: System) -> Iterator[None]:
+    """Delete all endpoints afterwards: they would get the events of other tests' jobs."""
+    yield
+    for each in nimble.get(ALL).json()["endpoints"]:
+        assert nimble.delete(f"{ALL}/{each['id']}").ok
+
+
 def endpoint_of(system: System, **fields: object) -> str:
     """Create an endpoint over HTTP; return its id."""
     address = f"http://127.0.0.1:9/{uuid.uuid4().hex}"
-    answer = system.post("/v1/webhooks/endpoints", json={"url": address} | fields)
+    answer = system.post(ALL, json={"url": address} | fields)
     assert answer.status_code == 201, answer.text
     return answer.json()["id"]
 
@@ -53,15 +64,11 @@ def test_an_endpoint_is_created_and_its_secret_is_shown_once(browser, nimble, sc
     browser.one("#webhooks form .primary").click()
     browser.until(f"{_TITLE} === arguments[0]", address)
 
-    (made,) = (
-        each
-        for each in nimble.get("/v1/webhooks/endpoints").json()["endpoints"]
-        if each["url"] == address
-    )
+    (made,) = (each for each in nimble.get(ALL).json()["endpoints"] if each["url"] == address)
     assert made["events"] == ["job.finished", "job.failed"]
     assert made["headers"] == ["X-Shop"]
     secret = browser.run("return document.querySelector('#endpoint-secret').value")
-    path = f"/v1/webhooks/endpoints/{made['id']}"
+    path = f"{ALL}/{made['id']}"
     assert nimble.get(f"{path}/secret").json()["secret"] == secret
     assert "job.finished, job.failed" in browser.one("#webhooks .properties").text
     screenshot(browser, "webhooks-endpoint")
@@ -78,7 +85,7 @@ def test_an_endpoint_is_created_and_its_secret_is_shown_once(browser, nimble, sc
 
 def test_an_endpoint_is_disabled_rotated_and_deleted(browser, nimble):
     endpoint = endpoint_of(nimble)
-    path = f"/v1/webhooks/endpoints/{endpoint}"
+    path = f"{ALL}/{endpoint}"
     secret = nimble.get(f"{path}/secret").json()["secret"]
     open_page(browser, nimble, f"#/webhooks/{endpoint}")
     press_button(browser, "Disable")
@@ -181,6 +188,32 @@ def test_the_deliveries_of_a_job_are_shown_with_their_attempts(
     screenshot(browser, "webhooks-job")
 
 
+def test_a_test_event_and_a_replay_are_seen_at_once(browser, nimble, screenshot):
+    with hook() as receiver:
+        path = f"/{uuid.uuid4().hex}"
+        receiver.status[path] = 500
+        endpoint = endpoint_of(nimble, url=receiver.url(path))
+        open_page(browser, nimble, f"#/webhooks/{endpoint}")
+        press_button(browser, "Send test event")
+        wait_until(lambda: browser.run(_NOTE), lambda text: "status 500" in (text or ""))
+        status = "return document.querySelector('#webhooks .deliveries .status')?.textContent"
+        browser.until(f"{status} === 'failed'")
+
+        nimble.submitted(operation="noop")
+        failed = "return document.querySelectorAll('#webhooks .deliveries .failed').length"
+        browser.until(f"{failed} === 2")
+        receiver.status[path] = 200
+        browser.one("#webhooks .deliveries li:first-child summary").click()
+        browser.one("#webhooks .deliveries li:first-child tbody")
+        press_button(browser, "Post it once more")
+        browser.until(f"{status} === 'delivered'")
+        browser.until(
+            "return [...document.querySelectorAll('#webhooks .deliveries tbody tr')].at(-1)"
+            "?.textContent.includes('replay')"
+        )
+        screenshot(browser, "webhooks-replayed")
+
+
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 390, 320])
 def test_the_pages_of_webhooks_fit_every_width(
@@ -189,7 +222,7 @@ def test_the_pages_of_webhooks_fit_every_width(
     browser.theme(theme)
     browser.resize(width, 844)
     address = web.serve("/hook", Answer(410, b"x" * 400))
-    job = nimble.submitted(operation="noop", webhook={"url": f"{address}"})
+    job = nimble.submitted(operation="noop", webhook={"url": address})
     endpoint = endpoint_of(nimble, description="A shop with a long name " * 5)
     open_page(browser, nimble)
     browser.one(f"#webhooks a[href$='{endpoint}']")
