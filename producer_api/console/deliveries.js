@@ -11,7 +11,7 @@ const WAIT_S = 20;
 const FORBIDDEN = 403;
 
 /** Post JSON to a path of the API; return the answer. Throws Problem. */
-export function send(path, method, body = {}, headers = {}) {
+export function sendJson(path, method, body = {}, headers = {}) {
   return call(path, {
     method,
     headers: { Accept: "application/json", "Content-Type": "application/json", ...headers },
@@ -21,7 +21,7 @@ export function send(path, method, body = {}, headers = {}) {
 
 /** Post and wait for the attempt: a test event, or a replay. Throws Problem. */
 export function post(path, body) {
-  return send(path, "POST", body, { Prefer: `wait=${WAIT_S}` });
+  return sendJson(path, "POST", body, { Prefer: `wait=${WAIT_S}` });
 }
 
 /** Return the outcome of an attempt, null if it has not ended, as a sentence. */

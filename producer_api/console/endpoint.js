@@ -1,7 +1,7 @@
 /** The page of one webhook endpoint: its state, its secret, tests, replays and deliveries. */
 
 import { Problem, call } from "./api.js";
-import { Deliveries, outcome, post, send } from "./deliveries.js";
+import { Deliveries, outcome, post, sendJson } from "./deliveries.js";
 import { announce, byId, el, say, statusMark } from "./dom.js";
 
 const DAY_MS = 24 * 3600_000;
@@ -112,12 +112,12 @@ async function test(mine) {
 }
 
 async function toggle(mine) {
-  show(mine, await send(mine.path, "PATCH", { disabled: !mine.endpoint.disabled }));
+  show(mine, await sendJson(mine.path, "PATCH", { disabled: !mine.endpoint.disabled }));
   note(mine, mine.endpoint.disabled ? "The endpoint gets no more posts." : "The endpoint gets posts again.");
 }
 
 async function rotate(mine) {
-  const { secret, previous_expire_at: [until] } = await send(`${mine.path}/secret/rotate`, "POST");
+  const { secret, previous_expire_at: [until] } = await sendJson(`${mine.path}/secret/rotate`, "POST");
   showSecret(mine, secret);
   show(mine, await call(mine.path));
   note(mine, until ? `The secret before signs too until ${new Date(until).toLocaleString()}.` : "The secret before is no longer used.");
@@ -143,7 +143,7 @@ function removal(mine, action) {
       button.textContent = "Delete for good";
       return;
     }
-    await send(mine.path, "DELETE");
+    await sendJson(mine.path, "DELETE");
     location.hash = "#/webhooks";
   });
   button.addEventListener("blur", () => {
@@ -162,7 +162,7 @@ function replayForm(mine, action) {
       say(mine.error, "Choose the date and the time since which deliveries have failed.");
       return;
     }
-    const found = await send(`${mine.path}/replay`, "POST", { since: given.toISOString() });
+    const found = await sendJson(`${mine.path}/replay`, "POST", { since: given.toISOString() });
     note(mine, `${found.replayed} failed deliveries are posted once more.`);
     mine.deliveries.refresh();
   });

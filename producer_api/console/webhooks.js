@@ -1,7 +1,7 @@
 /** The page of all webhook endpoints, and the form that creates one. */
 
 import { Problem, call } from "./api.js";
-import { send } from "./deliveries.js";
+import { sendJson } from "./deliveries.js";
 import { byId, el, say, statusMark } from "./dom.js";
 
 const EVENTS = {
@@ -98,7 +98,7 @@ async function create(made, button, read, created) {
   say(byId("endpoint-error"), null);
   button.disabled = true;
   try {
-    created(await send("/v1/webhooks/endpoints", "POST", read()));
+    created(await sendJson("/v1/webhooks/endpoints", "POST", read()));
   } catch (problem) {
     if (!(problem instanceof Problem)) throw problem;
     refuse(problem);
