@@ -25,13 +25,15 @@ def arguments(groups: Any, common: argparse.ArgumentParser) -> None:
 
     action("list", _list, "list all endpoints")
     create = action("create", _create, "create an endpoint, and print its secret")
-    create.add_argument("url", help="URL that gets a POST for each event")
+    create.add_argument("address", metavar="URL", help="URL that gets a POST for each event")
     create.add_argument("--secret", help="whsec_... or whsk_...; made if left out")
     create.add_argument("--signature", choices=("v1", "v1a"), help="kind of secret to make")
     create.add_argument("--disabled", action="store_true", default=None, help="post nothing yet")
     update = action("update", _update, "change an endpoint")
     update.add_argument("id", help="id of the endpoint")
-    update.add_argument("--url", help="URL that gets a POST for each event")
+    update.add_argument(
+        "--to", dest="address", metavar="URL", help="URL that gets a POST for each event"
+    )
     state = update.add_mutually_exclusive_group()
     state.add_argument("--enable", action="store_false", dest="disabled", help="post to it again")
     state.add_argument("--disable", action="store_true", dest="disabled", help="post nothing")
@@ -78,9 +80,11 @@ def _header(text: str) -> tuple[str, str | None]:
 
 def _body(args: argparse.Namespace) -> dict[str, Any]:
     """Return the fields that the arguments give."""
-    names = ("url", "events", "description", "secret", "signature", "body", "disabled")
+    names = ("events", "description", "secret", "signature", "body", "disabled")
     given = {name: getattr(args, name, None) for name in names}
     body = {name: value for name, value in given.items() if value is not None}
+    if args.address is not None:
+        body["url"] = args.address
     if args.headers:
         body["headers"] = dict(args.headers)
     return body

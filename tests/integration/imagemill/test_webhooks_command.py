@@ -55,7 +55,7 @@ def test_an_endpoint_s_life(run: Run) -> None:
     (line,) = (line for line in printed.splitlines() if endpoint["id"] in line)
     assert status == 0 and line.split() == [endpoint["id"], "enabled", "job.failed", URL, "Hi"]
 
-    words = ("--url", f"{URL}/2", "--disable", "--header", "x-shop=", "--body", "thin")
+    words = ("--to", f"{URL}/2", "--disable", "--header", "x-shop=", "--body", "thin")
     assert run("endpoints", "update", endpoint["id"], *words)[0] == 0
     changed = shown(run, endpoint["id"])
     assert (changed["url"], changed["disabled"], changed["headers"]) == (f"{URL}/2", True, [])
@@ -123,8 +123,8 @@ def test_deliveries_are_listed_shown_and_replayed(run: Run, api: RunningApi, kaf
         (("deliveries", "list", "--status", "lost"), "invalid choice"),
         (("replay", "ep_00000000"), "--since"),
         (("replay", "ep_00000000", "--since", "now"), "since: expected a time such as"),
-        (("endpoints", "list", "--api-url", "example.com"), "must begin with http"),
-        (("endpoints", "list", "--api-key", "a b"), "set IMAGEMILL_API_KEY"),
+        (("endpoints", "list", "--url", "example.com"), "must begin with http"),
+        (("endpoints", "list", "--key", "a b"), "set IMAGEMILL_API_KEY"),
         (("endpoints", "explode"), "invalid choice"),
         (("endpoints",), "action"),
         ((), "group"),
@@ -139,6 +139,6 @@ def test_bad_input_is_refused_with_a_sentence(run: Run, words, sentence: str) ->
 
 def test_an_address_where_no_api_is(run: Run, free_port: Callable[[], int]) -> None:
     where = f"http://127.0.0.1:{free_port()}"
-    status, _, errors = run("endpoints", "list", "--api-url", where)
+    status, _, errors = run("endpoints", "list", "--url", where)
     assert status == 1
     assert errors.startswith(f"imagemill: {where} does not answer") and "IMAGEMILL_URL" in errors
