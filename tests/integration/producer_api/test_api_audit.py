@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pytest
 import requests
 
-from imagemill.kafka.audit import record_command
 from schemas.audit import AuditRecord
 from schemas.topics import AUDIT
 from tests.support.api import RunningApi, Topics, fresh_settings
@@ -64,17 +62,6 @@ def test_requests_do_not_wait_for_a_broker_that_is_away(own_broker, tmp_path):
     finally:
         api.stop()
         kafka.close()
-
-
-def test_a_command_is_recorded(kafka, api_settings):
-    record_command(api_settings, "keys create", "k-1")
-    record_command(api_settings, "keys revoke", "k-2", succeeded=False)
-    created, failed = (json.loads(m.value()) for m in kafka.messages(AUDIT.name))
-    assert (created["kind"], created["action"], created["target"]) == (
-        "command", "keys create", "k-1",
-    )  # fmt: skip
-    assert created["actor"] and created["address"]
-    assert (created["outcome"], failed["outcome"]) == ("succeeded", "failed")
 
 
 @pytest.mark.parametrize("path", ["/v1/jobs", "/v1/stats"])

@@ -74,3 +74,10 @@ def test_every_topic_of_one_partition_is_named_as_such() -> None:
     assert set(re.findall(r"`([a-z0-9.-]+)`", named)) == {
         topic.name for topic in TOPICS if topic.partition_count(8) == 1
     }
+
+
+def test_the_page_on_security_says_what_access_to_each_topic_amounts_to() -> None:
+    text = (DOCS / "security.md").read_text()
+    rows = re.findall(r"^\| (`[a-z].*?`) \| .+? \| .+? \|$", text, re.MULTILINE)
+    named = {name for row in rows for name in re.findall(r"`([a-z0-9.-]+)`", row)}
+    assert named == {topic.name for topic in TOPICS}
