@@ -15,6 +15,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 # The checkout need not be installed.
+from producer_api.access.scopes import SCOPES  # noqa: E402
 from producer_api.app import ROUTES  # noqa: E402
 from producer_api.http.openapi import openapi_document  # noqa: E402
 
@@ -29,7 +30,7 @@ def main(arguments: list[str]) -> int:
 def render() -> str:
     """Return the text of the document of all routes."""
     options = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
-    return orjson.dumps(openapi_document(ROUTES), option=options).decode()
+    return orjson.dumps(openapi_document(ROUTES, SCOPES), option=options).decode()
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -12,6 +12,7 @@ from pydantic.json_schema import models_json_schema
 from imagemill import __version__
 from producer_api.http.documents import ProblemDocument
 from producer_api.http.routing import PLACEHOLDER, TEXT, Docs, Route
+from schemas.access import Scope
 
 _REFERENCE = "#/components/schemas/{model}"
 _DESCRIPTION = """\
@@ -26,13 +27,37 @@ Every error of `/v1` is a problem document (RFC 9457). Files are answered with a
 are answered with the whole file."""
 
 
-def openapi_document(routes: Iterable[Route]) -> dict[str, Any]:
-    """Return the document of these routes; the same routes give the same document."""
+# The forms that a key may be sent in everywhere; docs/access.md has those that a setting allows.
+_SECURITY_SCHEMES = {
+    "bearer": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "An API key `im_...`, or a token of the OIDC issuer where one is set. "
+        "Needed as soon as there is a key, and wherever the network reaches the API.",
+    },
+    "header": {
+        "type": "apiKey",
+        "in": "header",
+        "name": "X-API-Key",
+        "description": "An API key, where the header Authorization cannot be used.",
+    },
+}
+
+
+def openapi_document(
+    routes: Iterable[Route], scopes: Mapping[str, Iterable[Scope]]
+) -> dict[str, Any]:
+    """Return the document of these routes; the same routes give the same document.
+
+    `scopes` are those that callers need by operation id, none for a public operation.
+    """
     table = list(routes)
     paths: dict[str, dict[str, Any]] = {}
     for route in table:
         path = PLACEHOLDER.sub(r"{\1}", route.path)
-        paths.setdefault(path, {})[route.method.lower()] = _operation(route)
+        paths.setdefault(path, {})[route.method.lower()] = _operation(
+            route, sorted(scopes[route.operation_id])
+        )
     return {
         "openapi": "3.1.0",
         "info": {
@@ -42,7 +67,7 @@ def openapi_document(routes: Iterable[Route]) -> dict[str, Any]:
         },
         "tags": [{"name": tag} for tag in dict.fromkeys(route.tag for route in table)],
         "paths": paths,
-        "components": {"schemas": _schemas(table)},
+        "components": {"schemas": _schemas(table), "securitySchemes": _SECURITY_SCHEMES},
     }
 
 
@@ -63,7 +88,7 @@ def _is_model(answer: object) -> bool:
     return isinstance(answer, type) and issubclass(answer, BaseModel)
 
 
-def _operation(route: Route) -> dict[str, Any]:
+def _operation(route: Route, scopes: list[Scope]) -> dict[str, Any]:
     docs = route.docs
     operation: dict[str, Any] = {
         "operationId": route.operation_id,
@@ -75,6 +100,7 @@ def _operation(route: Route) -> dict[str, Any]:
             *(_parameter("header", name, schema) for name, schema in docs.headers.items()),
         ],
         "responses": _responses(docs),
+        "security": [{name: scopes} for name in _SECURITY_SCHEMES] if scopes else [],
     }
     # The first line of a handler's docstring repeats the route.
     _, _, description = (route.handler.__doc__ or "").partition("\n")

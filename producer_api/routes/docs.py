@@ -8,6 +8,7 @@ from importlib.resources import files
 import orjson
 from aiohttp import web
 
+from producer_api.access.scopes import SCOPES
 from producer_api.http.openapi import openapi_document
 from producer_api.http.routing import Docs, Route
 
@@ -23,7 +24,8 @@ def docs_routes(described: Iterable[Route]) -> tuple[Route, ...]:
     async def openapi(_request: web.Request) -> web.Response:
         """GET /openapi.json"""
         if not cached:
-            cached.append(orjson.dumps(openapi_document(table), option=orjson.OPT_INDENT_2))
+            document = openapi_document(table, SCOPES)
+            cached.append(orjson.dumps(document, option=orjson.OPT_INDENT_2))
         return web.Response(body=cached[0], content_type="application/json")
 
     routes = (

@@ -14,6 +14,7 @@ import requests
 
 from imagemill.storage.urls import end_of
 from producer_api.access.keys.secret import key_id_of, new_key_id
+from producer_api.access.scopes import SCOPES
 from producer_api.app import ROUTES
 from producer_api.http.openapi import openapi_document
 from schemas import cloudevents, topics
@@ -30,7 +31,7 @@ from tests.support.waiting import wait_until
 
 SECRET_WORD = "marzipan"
 """In all that is Alice's: no answer to another key may have it."""
-OPERATIONS = list(operations_of(openapi_document(ROUTES)))
+OPERATIONS = list(operations_of(openapi_document(ROUTES, SCOPES)))
 _USUAL = (Scope.JOBS_WRITE, Scope.JOBS_READ, Scope.RESULTS_READ, Scope.WEBHOOKS, Scope.MODELS)
 
 

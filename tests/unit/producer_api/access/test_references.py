@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from producer_api.access.scopes import SCOPES
 from producer_api.app import ROUTES
 from producer_api.http.openapi import openapi_document
 from tests.support.references import Operation, operations_of
 
-OPERATIONS = list(operations_of(openapi_document(ROUTES)))
+OPERATIONS = list(operations_of(openapi_document(ROUTES, SCOPES)))
 
 
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.label)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from openapi_spec_validator import validate
 
+from producer_api.access.scopes import SCOPES
 from producer_api.app import ROUTES
 from producer_api.http.job_documents import JobDocument
 from producer_api.http.openapi import openapi_document
@@ -14,11 +15,11 @@ from tests.support.messages import submitted
 
 
 def test_it_is_valid() -> None:
-    validate(openapi_document(ROUTES))
+    validate(openapi_document(ROUTES, SCOPES))
 
 
 def test_every_route_is_in_it() -> None:
-    paths = openapi_document(ROUTES)["paths"]
+    paths = openapi_document(ROUTES, SCOPES)["paths"]
     assert sum(map(len, paths.values())) == len(ROUTES)
     assert "/files/{key}" in paths
     assert {"post", "get"} <= set(paths["/v1/jobs"])
@@ -27,7 +28,7 @@ def test_every_route_is_in_it() -> None:
 def test_operation_ids_are_unique() -> None:
     ids = [
         operation["operationId"]
-        for methods in openapi_document(ROUTES)["paths"].values()
+        for methods in openapi_document(ROUTES, SCOPES)["paths"].values()
         for operation in methods.values()
     ]
     assert len(ids) == len(set(ids))
@@ -37,3 +38,13 @@ def test_operation_ids_are_unique() -> None:
 def test_jobs_are_as_it_says(fields: dict) -> None:
     record = JobRecord.of_submission(submitted("job-00001", total=2, **fields))
     JobDocument.model_validate(JobDocument.of(record))
+
+
+def test_each_operation_names_the_scopes_that_it_needs() -> None:
+    paths = openapi_document(ROUTES, SCOPES)["paths"]
+
+    assert paths["/v1/jobs"]["post"]["security"] == [
+        {"bearer": ["jobs:write"]},
+        {"header": ["jobs:write"]},
+    ]
+    assert paths["/healthz"]["get"]["security"] == []
