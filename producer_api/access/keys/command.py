@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import getpass
+import os
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
@@ -17,7 +20,11 @@ from producer_api.access.keys.changes import KeyChanges, KeyEnded, UnknownKey
 from producer_api.access.keys.documents import KeyBody, KeyDocument, RotateBody
 from producer_api.access.keys.feed import KeyFeed
 from producer_api.access.keys.ring import KeyRing
+from producer_api.ids import new_id
+from schemas import topics
 from schemas.access import AccessKey, Scope
+from schemas.audit import AuditKind, AuditOutcome, AuditRecord
+from schemas.times import now
 
 _CALLER = "command line"
 _FIRST_NAME = "first"
@@ -26,6 +33,10 @@ _FIRST_NAME = "first"
 class _Keys(NamedTuple):
     ring: KeyRing
     changes: KeyChanges
+    producer: AsyncProducer
+
+
+Action = Callable[[_Keys, dict[str, Any]], Awaitable[dict[str, Any]]]
 
 
 def main(settings: ApiSettings, action: str, request: dict[str, Any]) -> dict[str, Any]:
@@ -37,7 +48,7 @@ def main(settings: ApiSettings, action: str, request: dict[str, Any]) -> dict[st
         KafkaUnavailable: the keys cannot be read or written.
     """
     actions = {"create": _create, "list": _list, "revoke": _revoke, "rotate": _rotate}
-    return asyncio.run(_run(settings, actions[action], request))
+    return asyncio.run(_run(settings, actions[action], request, f"keys {action}"))
 
 
 def create_first(settings: ApiSettings) -> dict[str, Any] | None:
@@ -48,19 +59,55 @@ def create_first(settings: ApiSettings) -> dict[str, Any] | None:
     """
     if settings.on_loopback or settings.open_without_keys or settings.oidc_issuer is not None:
         return None
-    return asyncio.run(_run(settings, _create_first, {})) or None
+    return asyncio.run(_run(settings, _create_first, {}, "prepare")) or None
 
 
-async def _run(settings: ApiSettings, action: Any, request: dict[str, Any]) -> dict[str, Any]:
+async def _run(
+    settings: ApiSettings, action: Action, request: dict[str, Any], command: str
+) -> dict[str, Any]:
     async with _opened(settings) as keys:
         try:
-            return await action(keys, request)
+            shown = await action(keys, request)
         except ValidationError as error:
             first = error.errors(include_url=False, include_context=False)[0]
             field = ".".join(str(part) for part in first["loc"])
             return {"refused": f"{field}: {first['msg'].removeprefix('Value error, ')}"}
         except (UnknownKey, KeyEnded) as error:
             return {"refused": str(error)}
+        # Lists and a first key that is there change nothing.
+        if "id" in shown and settings.audit is not False:
+            await _record(settings, keys.producer, command, shown["id"])
+        return shown
+
+
+async def _record(
+    settings: ApiSettings, producer: AsyncProducer, command: str, key_id: str
+) -> None:
+    """Write the audit record of a change, as the API does for its requests."""
+    record = AuditRecord(
+        audit_id=new_id(),
+        at=now(),
+        kind=AuditKind.COMMAND,
+        action=command,
+        outcome=AuditOutcome.SUCCEEDED,
+        actor=_user(),
+        address=socket.gethostname(),
+        target=key_id,
+    )
+    await producer.send(
+        settings.topic(topics.AUDIT.name),
+        record.actor.encode(),
+        record.model_dump_json(exclude_none=True).encode(),
+        [("content-type", b"application/json")],
+    )
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        # The user ids of containers often have no name.
+        return f"uid {os.getuid()}" if hasattr(os, "getuid") else "unknown"
 
 
 @asynccontextmanager
@@ -75,7 +122,7 @@ async def _opened(settings: ApiSettings) -> AsyncIterator[_Keys]:
     try:
         if not await ring.wait_loaded(settings.delivery_timeout_s):
             raise KafkaUnavailable("the API keys could not be read in time")
-        yield _Keys(ring, KeyChanges(settings, producer, ring))
+        yield _Keys(ring, KeyChanges(settings, producer, ring), producer)
     finally:
         await feed.stop()
         await producer.close()

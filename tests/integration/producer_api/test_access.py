@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from collections.abc import Callable, Iterator
@@ -13,9 +14,13 @@ import pytest
 import requests
 
 from imagemill.cli import main
+from imagemill.cli.prepare import ensure_key
 from producer_api.access.guard import NoKeys
+from producer_api.app import create_app
+from producer_api.http.server import Runner
 from schemas import topics
 from schemas.access import KeyUsed
+from schemas.audit import AuditRecord
 from tests.support.api import RunningApi, Topics
 from tests.support.waiting import wait_until
 
@@ -210,6 +215,39 @@ def test_the_command_line_works_without_an_api(
     assert keys("revoke", made["id"])["status"] == "revoked"
 
 
+def test_changes_on_the_command_line_leave_audit_records(
+    served: tuple[RunningApi, Topics], keys: Run
+) -> None:
+    made = keys("create", "--name", "shop")
+    keys("list")
+    keys("rotate", made["id"])
+    keys("revoke", made["id"])
+
+    written = [AuditRecord.model_validate_json(m.value()) for m in served[1].messages("audit")]
+    assert [(each.action, each.target) for each in written if each.kind == "command"] == [
+        (f"keys {action}", made["id"]) for action in ("create", "rotate", "revoke")
+    ]
+    assert made["secret"] not in "".join(each.model_dump_json() for each in written)
+
+
+def test_a_deployment_that_the_network_reaches_gets_its_first_key_once(
+    served: tuple[RunningApi, Topics], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As `imagemill prepare` does in docker compose."""
+    api, _ = served
+    assert ensure_key(api.settings) is None
+    opened = api.settings.model_copy(update={"host": "0.0.0.0", "open_without_keys": True})
+    assert ensure_key(opened) is None
+    assert capsys.readouterr().out == ""
+
+    reached = api.settings.model_copy(update={"host": "0.0.0.0"})
+    secret = ensure_key(reached)
+    assert secret is not None and capsys.readouterr().out.count(secret) == 1
+    wait_until(lambda: api.get("/v1/keys", headers=bearer(secret)).status_code == 200)
+    assert ensure_key(reached) is None
+    assert capsys.readouterr().out == ""
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
@@ -281,7 +319,7 @@ def test_an_api_that_the_network_reaches_starts_once_there_is_a_key(
     update = {"host": "0.0.0.0", "projection_path": tmp_path / "reached.db"}
     settings = served[0].settings.model_copy(update=update)
     with pytest.raises(NoKeys, match="imagemill keys create"):
-        RunningApi(settings).start()
+        asyncio.run(Runner(create_app(settings)).setup())
 
     secret = keys("create", "--name", "first", "--admin")["secret"]
     reached = RunningApi(settings).start()

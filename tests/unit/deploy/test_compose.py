@@ -211,6 +211,14 @@ def test_no_secret_stands_in_the_environment():
             assert name not in secrets or re.fullmatch(r"\$\{\w+:-\}", value), name
 
 
+def test_the_first_key_is_made_where_the_api_asks_for_one():
+    """Both decide by the same settings, and prepare ends before the API starts."""
+    for name in ("IMAGEMILL_HOST", "IMAGEMILL_OPEN"):
+        assert environment("prepare").get(name) == environment("api").get(name)
+    waited = COMPOSE["api"]["depends_on"]["prepare"]["condition"]
+    assert waited == "service_completed_successfully"
+
+
 def test_a_processor_gets_the_time_it_needs_to_stop():
     grace = SERVICES["processor"].model_fields["revoke_grace_s"].default
     assert int(COMPOSE["processor"]["stop_grace_period"].removesuffix("s")) >= grace + 10
