@@ -58,7 +58,8 @@ def _known_scopes(value: Any) -> Any:
     """Leave out the scopes that only later versions know, so that the key keeps its other ones."""
     if not isinstance(value, Iterable) or isinstance(value, str):
         return value
-    return tuple(scope for scope in value if scope in frozenset(Scope))
+    known = {scope.value for scope in Scope}
+    return tuple(scope for scope in value if isinstance(scope, str) and scope in known)
 
 
 class KeyRights(BaseModel):

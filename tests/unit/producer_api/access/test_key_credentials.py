@@ -61,7 +61,9 @@ def test_other_forms_are_refused_with_a_sentence(
         found(headers, query, HEADERS_ONLY)
 
 
-@pytest.mark.parametrize("value", ["!!!", "aW1fMQ==", base64.b64encode(b"im_1:").decode()])
+@pytest.mark.parametrize(
+    "value", ["!!!", "aW1fMQ==", "\u00e9\udcff", base64.b64encode(b"im_1:").decode()]
+)
 def test_basic_needs_the_key_as_its_password(value: str) -> None:
     with pytest.raises(Unauthenticated, match="Basic credentials"):
         found({"Authorization": f"Basic {value}"})

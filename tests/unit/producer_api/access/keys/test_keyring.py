@@ -53,7 +53,9 @@ def test_keys_that_were_removed_before_the_start_are_none() -> None:
     assert not ring.has_keys
 
 
-@pytest.mark.parametrize("value", [b"", b"{}", b"[]", b"\xff", b'{"key_id": "other"}'])
+@pytest.mark.parametrize(
+    "value", [b"", b"{}", b"[]", b"\xff", b'{"key_id": "other"}', b'{"scopes": [["admin"]]}']
+)
 def test_a_key_whose_message_is_invalid_is_refused(
     value: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
