@@ -11,6 +11,7 @@ from schemas.jobs import CLIENT_JOB_ID
 
 _CLIENT_ID = re.compile(CLIENT_JOB_ID)
 _SIZED_UPLOAD = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}-([0-9]{1,12})b")
+_KEYED_ID = re.compile(r"key-[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _KEY_NAMESPACE = uuid.UUID("6f1d3c1e-7c0e-5b7a-9f51-0d6b1f3a2c44")
 
 
@@ -23,17 +24,27 @@ def new_id() -> str:
 
 
 def is_job_id(text: str) -> bool:
-    """Return whether a client may choose this id: 8 to 64 letters, digits, `_` and `-`."""
+    """Return whether a job of a client may have this id: 8 to 64 letters, digits, `_` and `-`."""
     return _CLIENT_ID.fullmatch(text) is not None
+
+
+def may_be_chosen(text: str) -> bool:
+    """Return whether a client may choose this id: that of an owner's Idempotency-Key it may not.
+
+    Others can compute that one. By asking for it they would learn whether the owner has used the
+    key, and could take the id before it does.
+    """
+    return is_job_id(text) and _KEYED_ID.fullmatch(text) is None
 
 
 def id_of_key(key: str, owner: str | None) -> str:
     """Derive the job id of an owner's Idempotency-Key; every API process derives the same one.
 
-    Two owners may use one key: each has a namespace of its own.
+    Two owners may use one key: each has a namespace of its own, of ids that no client may choose.
     """
-    namespace = _KEY_NAMESPACE if owner is None else uuid.uuid5(_KEY_NAMESPACE, owner)
-    return str(uuid.uuid5(namespace, key))
+    if owner is None:
+        return str(uuid.uuid5(_KEY_NAMESPACE, key))
+    return f"key-{uuid.uuid5(uuid.uuid5(_KEY_NAMESPACE, owner), key)}"
 
 
 def sized_upload_id(upload_id: str, size: int | None) -> str:

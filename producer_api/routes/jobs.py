@@ -29,7 +29,7 @@ from producer_api.http.query import (
 )
 from producer_api.http.rate_limits import note_limits
 from producer_api.http.routing import FILE, TEXT, Docs, Route
-from producer_api.ids import id_of_key, is_job_id, new_id
+from producer_api.ids import id_of_key, may_be_chosen, new_id
 from producer_api.jobs.staging import Staging
 from producer_api.jobs.submit import Submission, SubmitRequest
 from producer_api.read_model.listing import ListFilter
@@ -66,9 +66,12 @@ async def create_job(request: web.Request) -> web.Response:
 async def put_job(request: web.Request) -> web.Response:
     """PUT /v1/jobs/{job_id}"""
     job_id = request.match_info["job_id"]
-    if not is_job_id(job_id):
+    if not may_be_chosen(job_id):
         raise field_problem(
-            "id", "expected a UUID, or 8 to 64 letters, digits, _ and -", code="id_invalid"
+            "id",
+            "expected a UUID, or 8 to 64 letters, digits, _ and - (key- and a UUID is the id of an "
+            "Idempotency-Key)",
+            code="id_invalid",
         )
     return await _submit(request, job_id, keyed=True)
 

@@ -17,6 +17,7 @@ from producer_api.access.keys.secret import key_id_of, new_key_id
 from producer_api.access.scopes import SCOPES
 from producer_api.app import ROUTES
 from producer_api.http.openapi import openapi_document
+from producer_api.ids import id_of_key
 from schemas import cloudevents, topics
 from schemas.access import Scope
 from schemas.events import CancelRequested, JobClaimed, JobSubmitted
@@ -385,6 +386,21 @@ def test_two_owners_may_use_one_idempotency_key(system: System) -> None:
     assert first.json()["id"] == again.json()["id"] != other.json()["id"]
     assert "Idempotent-Replayed" in again.headers
     assert "Idempotent-Replayed" not in other.headers
+
+
+@pytest.mark.parametrize("used", [True, False])
+def test_nobody_learns_of_or_takes_the_idempotency_key_of_another_owner(
+    system: System, used: bool
+) -> None:
+    key = uuid.uuid4().hex
+    headers, body = {"Idempotency-Key": key}, {"operation": "noop"}
+    if used:
+        assert system.alice.ask("POST", "/v1/jobs", json=body, headers=headers).ok
+    guessed = f"/v1/jobs/{id_of_key(key, 'alice')}"
+    refused = system.mallory.ask("PUT", guessed, json=body)
+    assert (refused.status_code, refused.json()["code"]) == (422, "id_invalid")
+    assert system.mallory.ask("GET", guessed).status_code == 404
+    assert system.alice.ask("POST", "/v1/jobs", json=body, headers=headers).ok
 
 
 @pytest.mark.parametrize("same", [True, False])

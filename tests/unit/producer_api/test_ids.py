@@ -9,7 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-from producer_api.ids import id_of_key, is_job_id, new_id, size_of_upload, sized_upload_id
+from producer_api.ids import (
+    id_of_key,
+    is_job_id,
+    may_be_chosen,
+    new_id,
+    size_of_upload,
+    sized_upload_id,
+)
 from schemas.jobs import CLIENT_JOB_ID, JobId
 
 
@@ -30,6 +37,13 @@ def test_an_idempotency_key_is_its_owners_own() -> None:
     ids = {id_of_key("order-1", owner) for owner in (None, "alice", "bob")}
     assert len(ids) == 3
     assert all(map(is_job_id, ids))
+
+
+def test_nobody_may_choose_the_id_that_stands_for_an_owner_s_idempotency_key() -> None:
+    """Anybody can compute it: to be refused it would say that the owner has used the key."""
+    assert not may_be_chosen(id_of_key("order-1", "alice"))
+    for other in (new_id(), str(uuid.uuid4()), "order-77", "key-order-77"):
+        assert may_be_chosen(other)
 
 
 def test_the_id_of_a_key_without_an_owner_is_that_of_earlier_versions() -> None:
