@@ -186,7 +186,7 @@ class AsyncClient:
         Raises:
             ApiError, ConnectionFailed: the events cannot be read, also after the retries.
         """
-        parser, attempt, path = EventParser(), 0, f"/v1/jobs/{_id(job)}/events"
+        parser, attempt, path = EventParser(), 0, f"/v1/jobs/{flows.quoted(_id(job))}/events"
         while True:
             try:
                 async for event in self._stream(path, parser):
@@ -255,6 +255,30 @@ class AsyncClient:
             # The caller has stopped reading: what was submitted goes on, nobody waits for it.
             for each in running:
                 each.cancel()
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        json: Any = None,
+        query: Mapping[str, Any] | None = None,
+        wait_s: int | None = None,
+    ) -> Any:
+        """Send a request to any route; return the JSON of its answer, None for an empty one.
+
+        Args:
+            path: such as `/v1/webhooks/endpoints`.
+            json: body; none is sent for None.
+            query: parameters; those that are None are left out.
+            wait_s: seconds that the API is asked to wait for the outcome (`Prefer: wait`).
+
+        Raises:
+            ApiError, ConnectionFailed: there is no answer below 400. POST and PATCH are sent once,
+                since a repeat may do the thing twice; others also after the retries.
+        """
+        asked = flows.any_request(method, path, json, query or {}, wait_s)
+        return await self._do(flows.document(asked, self._settings.retry))
 
     async def check_listening(self) -> None:
         """Raise ConnectionFailed, without a retry, if nothing listens at the API's address."""

@@ -13,6 +13,7 @@ from collections.abc import Generator, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from json import dumps
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 from imagemill.client.documents import Item, Job, Result
 from imagemill.client.errors import ConnectionFailed, WaitTimeout, job_error
@@ -176,7 +177,7 @@ def cancel(job_id: str, policy: RetryPolicy) -> Flow[Job]:
     Raises:
         Conflict: it had ended already.
     """
-    reply = yield from send(Request("POST", f"/v1/jobs/{job_id}/cancel"), policy)
+    reply = yield from send(Request("POST", f"/v1/jobs/{quoted(job_id)}/cancel"), policy)
     return Job.model_validate(reply.json())
 
 
@@ -185,6 +186,32 @@ def page(query: Mapping[str, Any], policy: RetryPolicy) -> Flow[tuple[list[Job],
     reply = yield from send(Request("GET", "/v1/jobs", query=query), policy)
     document = reply.json()
     return [Job.model_validate(each) for each in document["jobs"]], document["next_cursor"]
+
+
+def any_request(
+    method: str, path: str, json: Any, query: Mapping[str, Any], wait_s: int | None
+) -> Request:
+    """Make the request of a route that has no method of its own here."""
+    given = {name: value for name, value in query.items() if value is not None}
+    request = Request(method, path, query=given, json=json)
+    if wait_s is None:
+        return request
+    headers = {"Prefer": f"wait={wait_s}"}
+    return replace(request, headers=headers, timeout_s=wait_s + _ANSWER_S)
+
+
+def document(request: Request, policy: RetryPolicy) -> Flow[Any]:
+    """Send a request; return the JSON of the answer, None for an empty one."""
+    if request.method in ("POST", "PATCH"):
+        # Its answer may be lost after the thing was done.
+        policy = replace(policy, retries=0)
+    reply = yield from send(request, policy)
+    return reply.json() if reply.content else None
+
+
+def quoted(segment: str) -> str:
+    """Return a text as one segment of a path."""
+    return quote(segment, safe="")
 
 
 def read(path: str, policy: RetryPolicy) -> Flow[dict[str, Any]]:
@@ -210,7 +237,7 @@ def wait(job: Job, policy: RetryPolicy, timeout_s: float) -> Flow[Job]:
 
 def get(job_id: str, policy: RetryPolicy, wait_s: float = 0.0) -> Flow[Job]:
     """Read a job; with `wait_s`, once it has ended or that many seconds are over."""
-    request = Request("GET", f"/v1/jobs/{job_id}")
+    request = Request("GET", f"/v1/jobs/{quoted(job_id)}")
     if wait_s > 0:
         request = replace(request, query={"wait": f"{wait_s:.3f}"}, timeout_s=wait_s + _ANSWER_S)
     reply = yield from send(request, policy)

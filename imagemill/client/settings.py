@@ -35,7 +35,10 @@ class ClientSettings:
         """
         given = url or os.environ.get("IMAGEMILL_URL") or DEFAULT_URL
         if not given.startswith(("http://", "https://")):
-            raise ValueError(f"{given!r} is no URL of an API; give one such as {DEFAULT_URL}")
+            raise ValueError(
+                f"{given!r} is no URL of an API; it must begin with http:// or https://, such as "
+                f"{DEFAULT_URL}."
+            )
         return cls(
             given.rstrip("/"),
             key or os.environ.get("IMAGEMILL_API_KEY") or None,

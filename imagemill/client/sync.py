@@ -184,7 +184,7 @@ class Client:
         Raises:
             ApiError, ConnectionFailed: the events cannot be read, also after the retries.
         """
-        parser, attempt, path = EventParser(), 0, f"/v1/jobs/{_id(job)}/events"
+        parser, attempt, path = EventParser(), 0, f"/v1/jobs/{flows.quoted(_id(job))}/events"
         while True:
             try:
                 for event in self._stream(path, parser):
@@ -249,6 +249,30 @@ class Client:
                     if on_progress is not None:
                         on_progress(done, begun)
                     yield each.result()
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        json: Any = None,
+        query: Mapping[str, Any] | None = None,
+        wait_s: int | None = None,
+    ) -> Any:
+        """Send a request to any route; return the JSON of its answer, None for an empty one.
+
+        Args:
+            path: such as `/v1/webhooks/endpoints`.
+            json: body; none is sent for None.
+            query: parameters; those that are None are left out.
+            wait_s: seconds that the API is asked to wait for the outcome (`Prefer: wait`).
+
+        Raises:
+            ApiError, ConnectionFailed: there is no answer below 400. POST and PATCH are sent once,
+                since a repeat may do the thing twice; others also after the retries.
+        """
+        asked = flows.any_request(method, path, json, query or {}, wait_s)
+        return self._do(flows.document(asked, self._settings.retry))
 
     def check_listening(self) -> None:
         """Raise ConnectionFailed, without a retry, if nothing listens at the API's address."""

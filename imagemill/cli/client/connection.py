@@ -7,10 +7,13 @@ import json
 import sys
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import quote
 
 # Exit statuses, as documented in docs/cli.md.
 FAILED = 1
 WRONG_USAGE = 2
+# Statuses below 500 that another try may turn into success.
+_TEMPORARY = frozenset({408, 425, 429})
 
 
 class UsageError(Exception):
@@ -86,38 +89,46 @@ def _object(text: str) -> dict[str, Any]:
     return found
 
 
-def with_client(args: argparse.Namespace, work: Callable[[Any], int], *, retries: int = 4) -> int:
+def with_client(args: argparse.Namespace, work: Callable[[Any], int]) -> int:
     """Run `work` with a client; return its exit status, or print what went wrong."""
     from imagemill.client import ApiError, Client, ImagemillError
 
     try:
-        with Client(args.url or _own_url(), key=args.key) as client:
+        url, key = _address(args)
+        with Client(url, key=key) as client:
             # At once, without the retries of a request: a person waits.
             client.check_listening()
             return work(client)
-    except UsageError as error:
-        return complain(str(error), WRONG_USAGE)
-    except ValueError as error:
-        return complain(str(error), WRONG_USAGE)
     except ApiError as error:
-        # 4xx of what was typed, such as an unknown operation or job.
-        return complain(str(error), WRONG_USAGE if 400 <= error.status < 429 else FAILED)
+        # Of what was typed, such as an unknown operation or job; others may pass by themselves.
+        mendable = 400 <= error.status < 500 and error.status not in _TEMPORARY
+        return complain(error.detail, WRONG_USAGE if mendable else FAILED)
+    except (UsageError, ValueError) as error:
+        return complain(str(error), WRONG_USAGE)
     except (ImagemillError, OSError) as error:
         return complain(str(error), FAILED)
 
 
-def _own_url() -> str | None:
-    """Return the URL of this machine's API by its settings; None if the environment names one."""
-    import os
+def _address(args: argparse.Namespace) -> tuple[str, str | None]:
+    """Return the URL of the API and the key: of the arguments, the settings, or this machine's."""
+    # The settings take a moment to import, which `--help` is spared.
+    from imagemill.settings.commands import CommandSettings
 
-    if os.environ.get("IMAGEMILL_URL"):
-        return None
-    # The settings take a moment to import, which a command with a URL is spared.
+    settings = CommandSettings()
+    key = args.key or (settings.api_key and settings.api_key.get_secret_value()) or None
+    if key is not None and not (key.isascii() and key.isprintable() and " " not in key):
+        raise UsageError("The API key contains letters that no key has; set IMAGEMILL_API_KEY.")
+    if args.url or "url" in settings.model_fields_set:
+        return args.url or settings.url, key
     from imagemill.settings import ApiSettings
 
     api = ApiSettings()
-    scheme = "https" if getattr(api, "tls_cert", None) else "http"
-    return f"{scheme}://{api.reached_host}:{api.port}"
+    return f"{api.scheme}://{api.reached_host}:{api.port}", key
+
+
+def quoted(segment: str) -> str:
+    """Return a text that somebody typed as one segment of a path."""
+    return quote(segment, safe="")
 
 
 def complain(sentence: str, status: int) -> int:

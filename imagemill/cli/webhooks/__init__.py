@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import sys
+from typing import TYPE_CHECKING
 
-from imagemill.cli.client.connection import connection_arguments, json_argument
+from imagemill.cli.client.connection import connection_arguments, json_argument, with_client
 from imagemill.cli.webhooks import deliveries, endpoints
-from imagemill.cli.webhooks.client import ApiClient, RequestRefused
-from imagemill.settings import CommandSettings
 
-# The client can mend these: exit status 2, as for wrong arguments. Others may pass by themselves.
-_TEMPORARY = frozenset({408, 425, 429})
+if TYPE_CHECKING:
+    from imagemill.client import Client
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,11 +24,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the action; return 2 if the API refuses it, after the sentence that it answers."""
-    settings = CommandSettings()
-    key = args.key or (settings.api_key and settings.api_key.get_secret_value())
-    try:
-        args.act(ApiClient(args.url or settings.url, key or None), args)
-    except RequestRefused as error:
-        print(f"imagemill: {error}", file=sys.stderr)
-        return 2 if error.status < 500 and error.status not in _TEMPORARY else 1
-    return 0
+
+    def act(client: Client) -> int:
+        args.act(client, args)
+        return 0
+
+    return with_client(args, act)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from imagemill.cli.client.connection import quoted
 from imagemill.cli.output import print_fields, print_json, print_table
-from imagemill.cli.webhooks.client import ApiClient
 from imagemill.cli.webhooks.endpoints import print_posted
+
+if TYPE_CHECKING:
+    from imagemill.client import Client
 
 _WAIT_S = 20
 _STATUSES = ("pending", "delivered", "failed")
@@ -44,7 +47,7 @@ def arguments(groups: Any, common: argparse.ArgumentParser) -> None:
     replay.set_defaults(act=_replay_failed)
 
 
-def _list(api: ApiClient, args: argparse.Namespace) -> None:
+def _list(client: Client, args: argparse.Namespace) -> None:
     query = {
         "endpoint_id": args.endpoint,
         "job_id": args.job,
@@ -52,7 +55,7 @@ def _list(api: ApiClient, args: argparse.Namespace) -> None:
         "limit": args.limit,
         "cursor": args.cursor,
     }
-    document = api.get("deliveries", query=query)
+    document = client.request("GET", "/v1/webhooks/deliveries", query=query)
     if args.json:
         print_json(document)
         return
@@ -65,9 +68,11 @@ def _list(api: ApiClient, args: argparse.Namespace) -> None:
         print(f"more: --cursor {document['next_cursor']}")
 
 
-def _show(api: ApiClient, args: argparse.Namespace) -> None:
-    delivery = api.get("deliveries", args.id)
-    attempts = api.get("deliveries", args.id, "attempts")["attempts"]
+def _show(client: Client, args: argparse.Namespace) -> None:
+    delivery = client.request("GET", f"/v1/webhooks/deliveries/{quoted(args.id)}")
+    attempts = client.request("GET", f"/v1/webhooks/deliveries/{quoted(args.id)}/attempts")[
+        "attempts"
+    ]
     if args.json:
         print_json(delivery | {"attempts": attempts})
         return
@@ -82,14 +87,19 @@ def _show(api: ApiClient, args: argparse.Namespace) -> None:
         print_table(("attempt at", "cause", "took", "status", "outcome", "answer"), rows)
 
 
-def _replay(api: ApiClient, args: argparse.Namespace) -> None:
-    print_posted(api.send("POST", "deliveries", args.id, "replay", wait_s=_WAIT_S), args)
+def _replay(client: Client, args: argparse.Namespace) -> None:
+    print_posted(
+        client.request("POST", f"/v1/webhooks/deliveries/{quoted(args.id)}/replay", wait_s=_WAIT_S),
+        args,
+    )
 
 
-def _replay_failed(api: ApiClient, args: argparse.Namespace) -> None:
+def _replay_failed(client: Client, args: argparse.Namespace) -> None:
     replayed, not_kept, since = 0, 0, args.since
     while since is not None:
-        document = api.send("POST", "endpoints", args.endpoint, "replay", body={"since": since})
+        document = client.request(
+            "POST", f"/v1/webhooks/endpoints/{quoted(args.endpoint)}/replay", json={"since": since}
+        )
         replayed += document["replayed"]
         not_kept += document["not_kept"]
         # A request replays so many; the next one begins where it ended.

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from imagemill.cli.client.connection import quoted
 from imagemill.cli.output import print_fields, print_json, print_table
-from imagemill.cli.webhooks.client import ApiClient
+
+if TYPE_CHECKING:
+    from imagemill.client import Client
 
 # Seconds that a test event is waited for: longer than the notifier waits for a receiver.
 _WAIT_S = 20
@@ -90,8 +93,8 @@ def _body(args: argparse.Namespace) -> dict[str, Any]:
     return body
 
 
-def _list(api: ApiClient, args: argparse.Namespace) -> None:
-    document = api.get("endpoints")
+def _list(client: Client, args: argparse.Namespace) -> None:
+    document = client.request("GET", "/v1/webhooks/endpoints")
     if args.json:
         print_json(document)
         return
@@ -103,37 +106,49 @@ def _list(api: ApiClient, args: argparse.Namespace) -> None:
     print_table(("id", "state", "events", "url", "description"), rows)
 
 
-def _create(api: ApiClient, args: argparse.Namespace) -> None:
-    _print(api.send("POST", "endpoints", body=_body(args)), args)
+def _create(client: Client, args: argparse.Namespace) -> None:
+    _print(client.request("POST", "/v1/webhooks/endpoints", json=_body(args)), args)
 
 
-def _update(api: ApiClient, args: argparse.Namespace) -> None:
-    _print(api.send("PATCH", "endpoints", args.id, body=_body(args)), args)
+def _update(client: Client, args: argparse.Namespace) -> None:
+    _print(
+        client.request("PATCH", f"/v1/webhooks/endpoints/{quoted(args.id)}", json=_body(args)), args
+    )
 
 
-def _show(api: ApiClient, args: argparse.Namespace) -> None:
-    _print(api.get("endpoints", args.id), args)
+def _show(client: Client, args: argparse.Namespace) -> None:
+    _print(client.request("GET", f"/v1/webhooks/endpoints/{quoted(args.id)}"), args)
 
 
-def _secret(api: ApiClient, args: argparse.Namespace) -> None:
-    _print(api.get("endpoints", args.id, "secret"), args)
+def _secret(client: Client, args: argparse.Namespace) -> None:
+    _print(client.request("GET", f"/v1/webhooks/endpoints/{quoted(args.id)}/secret"), args)
 
 
-def _delete(api: ApiClient, args: argparse.Namespace) -> None:
-    api.send("DELETE", "endpoints", args.id)
+def _delete(client: Client, args: argparse.Namespace) -> None:
+    client.request("DELETE", f"/v1/webhooks/endpoints/{quoted(args.id)}")
     if not args.json:
         print(f"deleted {args.id}")
 
 
-def _rotate(api: ApiClient, args: argparse.Namespace) -> None:
+def _rotate(client: Client, args: argparse.Namespace) -> None:
     given = {name: getattr(args, name) for name in ("secret", "signature", "overlap_s")}
     body = {name: value for name, value in given.items() if value is not None}
-    _print(api.send("POST", "endpoints", args.id, "secret", "rotate", body=body), args)
+    _print(
+        client.request(
+            "POST", f"/v1/webhooks/endpoints/{quoted(args.id)}/secret/rotate", json=body
+        ),
+        args,
+    )
 
 
-def _test(api: ApiClient, args: argparse.Namespace) -> None:
+def _test(client: Client, args: argparse.Namespace) -> None:
     body = {"event": args.event} if args.event else {}
-    print_posted(api.send("POST", "endpoints", args.id, "test", body=body, wait_s=_WAIT_S), args)
+    print_posted(
+        client.request(
+            "POST", f"/v1/webhooks/endpoints/{quoted(args.id)}/test", json=body, wait_s=_WAIT_S
+        ),
+        args,
+    )
 
 
 def print_posted(document: dict[str, Any], args: argparse.Namespace) -> None:
