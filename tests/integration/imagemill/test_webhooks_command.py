@@ -141,4 +141,4 @@ def test_an_address_where_no_api_is(run: Run, free_port: Callable[[], int]) -> N
     where = f"http://127.0.0.1:{free_port()}"
     status, _, errors = run("endpoints", "list", "--url", where)
     assert status == 1
-    assert errors.startswith(f"imagemill: {where} does not answer") and "IMAGEMILL_URL" in errors
+    assert errors.startswith(f"imagemill: Nothing answers at {where}") and "IMAGEMILL_URL" in errors
