@@ -8,7 +8,7 @@ from imagemill.settings.environment import EnvironmentSettings, named
 
 
 class OpenSettings(EnvironmentSettings):
-    """Whether the API serves everybody."""
+    """The choice of an API that serves everybody."""
 
     open_without_keys: bool = Field(
         False,
