@@ -54,3 +54,12 @@ def authorize(caller: Caller, needed: Scopes) -> None:
     """Raise Problem (403) unless the caller has these scopes, or the scope admin."""
     if Scope.ADMIN not in caller.scopes and (missing := needed - caller.scopes):
         raise scope_missing(caller.name, missing)
+
+
+def authorize_change(caller: Caller, owner: str | None) -> None:
+    """Raise Problem (403) for a change of what another owner has, unless by an administrator.
+
+    A key that sees every owner's things may read them; it changes only its own owner's.
+    """
+    if caller.owner != owner:
+        authorize(caller, frozenset({Scope.ADMIN}))

@@ -7,6 +7,8 @@ from typing import Any
 
 from aiohttp import web
 
+from producer_api.access.authenticate import authorize_change
+from producer_api.access.caller import caller_of
 from producer_api.context import API, Api, jobs_of
 from producer_api.dialects.common import (
     bad_request,
@@ -176,6 +178,7 @@ async def queue_stats(request: web.Request) -> web.Response:
 async def cancel_job(request: web.Request) -> web.Response:
     """POST /queue/job/{job_id}/cancel: only while the job is pending."""
     record = await _existing(request)
+    authorize_change(caller_of(request), record.state.owner)
     if record.state.status is not JobStatus.QUEUED:
         raise _not_pending(record)
     record = await request.app[API].canceller.cancel(record)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from aiohttp import web
 
+from producer_api.access.authenticate import authorize_change
+from producer_api.access.caller import caller_of
 from producer_api.context import API, jobs_of
 from producer_api.http.job_documents import JobDocument
 from producer_api.http.problems import Problem
@@ -24,6 +26,7 @@ async def cancel_job(request: web.Request) -> web.Response:
     record = await jobs.find(job_id)
     if record is None:
         raise unknown_job(job_id)
+    authorize_change(caller_of(request), record.state.owner)
     if record.state.status.ended:
         raise already_ended(record.state.status)
     record = jobs.shown(await api.canceller.cancel(record)) or record

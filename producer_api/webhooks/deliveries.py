@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from imagemill.kafka.producer import AsyncProducer
 from imagemill.settings import ApiSettings
+from producer_api.access.authenticate import authorize_change
 from producer_api.access.caller import Caller
 from producer_api.http.problems import Problem
 from producer_api.ids import new_id
@@ -81,10 +82,12 @@ class Deliveries:
         """Have a delivery posted once more, and wait up to `wait_s` seconds for the attempt.
 
         Raises:
-            Problem: 404 as `find`; 409 when it is still tried, its body was not kept, or its
-                endpoint was deleted.
+            Problem: 404 as `find`; 403 when it is another owner's, and the caller is no
+                administrator; 409 when it is still tried, its body was not kept, or its endpoint
+                was deleted.
         """
         row = await self.find(caller, delivery_id)
+        authorize_change(caller, row.owner)
         if row.status == DeliveryStatus.PENDING:
             raise Problem(
                 409,

@@ -13,6 +13,7 @@ from imagemill.settings import ApiSettings
 from imagemill.webhooks.endpoints import open_secret, seal_headers, seal_secret
 from imagemill.webhooks.sealing import CannotOpen, Sealer
 from imagemill.webhooks.secrets import SecretInvalid, new_secret
+from producer_api.access.authenticate import authorize_change
 from producer_api.access.caller import Caller
 from producer_api.http.problems import Problem, field_problem
 from producer_api.read_model.changes import fields_of
@@ -85,6 +86,16 @@ class Endpoints:
             raise Problem(404, "not_found", f"There is no webhook endpoint {endpoint_id[:64]}.")
         return found
 
+    async def find_to_change(self, caller: Caller, endpoint_id: str) -> FoundEndpoint:
+        """Return an endpoint that the caller may change. Raises as `find`.
+
+        Raises:
+            Problem: 403 when it is another owner's, and the caller is no administrator.
+        """
+        found = await self.find(caller, endpoint_id)
+        authorize_change(caller, found.endpoint.owner)
+        return found
+
     async def create(self, caller: Caller, body: EndpointCreate) -> tuple[FoundEndpoint, str]:
         """Create an endpoint of the caller; return it with its secret. Raises as `all_of`.
 
@@ -116,13 +127,13 @@ class Endpoints:
         return FoundEndpoint(endpoint, None), secret
 
     async def change(self, caller: Caller, endpoint_id: str, body: EndpointChange) -> FoundEndpoint:
-        """Change the fields of an endpoint that are given. Raises as `find` and `create`."""
+        """Change the fields of an endpoint that are given. Raises as `find_to_change`, `create`."""
         if body.url is not None:
             self._check_url(caller, body.url)
         given = {name: value for name, value in dict(body).items() if value is not None}
         disabled, headers = given.pop("disabled", None), given.pop("headers", {})
         async with self._changing:
-            endpoint, status = await self.find(caller, endpoint_id)
+            endpoint, status = await self.find_to_change(caller, endpoint_id)
             given["headers"] = self._merged_headers(endpoint, headers)
             endpoint = endpoint.evolve(**given, updated_at=now())
             if disabled is True:
@@ -135,7 +146,9 @@ class Endpoints:
     async def rotate(
         self, caller: Caller, endpoint_id: str, body: SecretRotation
     ) -> tuple[FoundEndpoint, str]:
-        """Give an endpoint a new secret; the one before signs too for a while. Raises as `find`.
+        """Give an endpoint a new secret; the one before signs too for a while.
+
+        Raises as `find_to_change`.
 
         Raises:
             Problem: 422 for a secret that is none.
@@ -143,26 +156,35 @@ class Endpoints:
         secret = body.secret or new_secret(body.signature)
         overlap_s = self._settings.webhook_overlap_s if body.overlap_s is None else body.overlap_s
         async with self._changing:
-            endpoint, status = await self.find(caller, endpoint_id)
+            endpoint, status = await self.find_to_change(caller, endpoint_id)
             at = now()
             endpoint = endpoint.rotate(self._sealed(endpoint_id, secret, at), at, overlap_s)
             await self._publish(endpoint)
         return FoundEndpoint(endpoint, status), secret
 
     async def delete(self, caller: Caller, endpoint_id: str) -> None:
-        """Delete an endpoint; its deliveries stay readable. Raises as `find`."""
+        """Delete an endpoint; its deliveries stay readable. Raises as `find_to_change`."""
         async with self._changing:
-            await self.find(caller, endpoint_id)
+            await self.find_to_change(caller, endpoint_id)
             await self._send(endpoint_id, None)
 
-    def secret(self, endpoint: WebhookEndpoint) -> str:
-        """Return the newest secret of an endpoint.
+    async def secret(self, caller: Caller, endpoint_id: str) -> tuple[WebhookEndpoint, str]:
+        """Return an endpoint of the caller's owner with its newest secret. Raises as `find`.
 
         Raises:
-            Problem: 409 when it was encrypted with a key that this API does not have.
+            Problem: 403 when it is another owner's: who knows the secret can sign in its name. 409
+                when it was encrypted with a key that this API does not have.
         """
+        endpoint, _ = await self.find(caller, endpoint_id)
+        if endpoint.owner != caller.owner:
+            raise Problem(
+                403,
+                "secret_not_own",
+                "The secret of an endpoint is shown to keys of its owner alone; an administrator "
+                "may rotate it.",
+            )
         try:
-            return open_secret(self._sealer, endpoint.endpoint_id, endpoint.secrets[0])
+            return endpoint, open_secret(self._sealer, endpoint_id, endpoint.secrets[0])
         except CannotOpen as error:
             raise Problem(
                 409,

@@ -60,7 +60,7 @@ async def list_endpoints(request: web.Request) -> web.Response:
 
 async def get_endpoint(request: web.Request) -> web.Response:
     """GET /v1/webhooks/endpoints/{endpoint_id}"""
-    return _answer(await _found(request))
+    return _answer(await _endpoints(request).find(caller_of(request), _id(request)))
 
 
 async def change_endpoint(request: web.Request) -> web.Response:
@@ -83,8 +83,8 @@ async def delete_endpoint(request: web.Request) -> web.Response:
 
 async def get_secret(request: web.Request) -> web.Response:
     """GET /v1/webhooks/endpoints/{endpoint_id}/secret"""
-    endpoint, _ = await _found(request)
-    return _secret_answer(SecretDocument.of(endpoint, _endpoints(request).secret(endpoint)))
+    found = await _endpoints(request).secret(caller_of(request), _id(request))
+    return _secret_answer(SecretDocument.of(*found))
 
 
 async def rotate_secret(request: web.Request) -> web.Response:
@@ -104,7 +104,7 @@ async def test_endpoint(request: web.Request) -> web.Response:
     ends within the preferred wait, else 202.
     """
     body = await _body(request, TestPost)
-    await _found(request)
+    await _endpoints(request).find_to_change(caller_of(request), _id(request))
     api = request.app[API]
     wait_s = prefer_wait(request, api.settings.wait_limit_s) or 0.0
     return posted_answer(await api.deliveries.test(_id(request), body.event, wait_s))
@@ -116,7 +116,7 @@ async def replay_failed(request: web.Request) -> web.Response:
     Each is posted once, under its first `webhook-id`, with today's URL, headers and secret.
     """
     body = await _body(request, FailedReplay)
-    await _found(request)
+    await _endpoints(request).find_to_change(caller_of(request), _id(request))
     replayed = await request.app[API].deliveries.replay_failed(_id(request), body.since)
     document = ReplayedDeliveries(**replayed._asdict())
     return json_answer(document.model_dump(mode="json"), status=202)
@@ -139,10 +139,6 @@ def _endpoints(request: web.Request) -> Endpoints:
 
 def _id(request: web.Request) -> str:
     return request.match_info["endpoint_id"]
-
-
-async def _found(request: web.Request) -> FoundEndpoint:
-    return await _endpoints(request).find(caller_of(request), _id(request))
 
 
 async def _body(request: web.Request, model: type[Body]) -> Body:

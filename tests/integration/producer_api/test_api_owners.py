@@ -376,6 +376,15 @@ def test_a_key_that_sees_all_jobs_may_read_those_of_others(
     assert things["job"] in reader.job_ids()
 
 
+@pytest.mark.parametrize("path", ["/v1/jobs/{}/cancel", "/queue/job/{}/cancel"])
+def test_a_key_that_sees_all_jobs_cancels_no_other_owners(system: System, path: str) -> None:
+    reports = system.client(owner="reports", own_only=False)
+    job_id = system.alice.submit()["id"]
+    assert reports.ask("POST", path.format(job_id)).status_code == 403
+    assert reports.ask("POST", path.format(reports.submit()["id"])).status_code == 202
+    assert system.admin.ask("POST", path.format(job_id)).status_code == 202
+
+
 def test_two_owners_may_use_one_idempotency_key(system: System) -> None:
     key = {"Idempotency-Key": uuid.uuid4().hex}
     body = {"operation": "noop", "metadata": {"order": 1}}

@@ -104,6 +104,41 @@ def test_an_owner_s_endpoints_and_deliveries_are_not_there_for_others(house: Hou
     assert [each["id"] for each in admin("GET", ALL).json()["endpoints"]] == [made["id"]]
 
 
+def test_a_key_that_sees_all_owners_changes_no_other_ones_endpoints(house: House) -> None:
+    ada, reports = house.key("ada"), house.key("reports", own_only=False)
+    made = ada("POST", ALL, json=BODY).json()
+    delivery = house.given_up(endpoint_id=made["id"], owner="ada")
+    wait_until(lambda: ada("GET", f"{DELIVERIES}/{delivery}").ok)
+    one = f"{ALL}/{made['id']}"
+    assert reports("GET", one).json() == ada("GET", one).json()
+    for method, path, body in (
+        ("PATCH", one, {"url": "https://example.com/mine"}),
+        ("DELETE", one, None),
+        ("POST", f"{one}/secret/rotate", {}),
+        ("POST", f"{one}/test", {}),
+        ("POST", f"{one}/replay", {"since": "2026-01-01T00:00:00Z"}),
+        ("POST", f"{DELIVERIES}/{delivery}/replay", None),
+    ):
+        answer = reports(method, path, json=body)
+        assert (answer.status_code, answer.json().get("scopes")) == (403, ["admin"]), (method, path)
+    assert house.commands() == []
+
+
+def test_nobody_but_its_owner_reads_the_secret_of_an_endpoint(house: House) -> None:
+    ada, admin = house.key("ada"), house.key("root", Scope.ADMIN)
+    reports = house.key("reports", own_only=False)
+    made = ada("POST", ALL, json=BODY).json()
+    path = f"{ALL}/{made['id']}/secret"
+    for other in (admin, reports):
+        answer = other("GET", path)
+        assert (answer.status_code, answer.json()["code"]) == (403, "secret_not_own")
+        assert made["secret"] not in answer.text
+    assert ada("GET", path).json()["secret"] == made["secret"]
+    # As after a leak.
+    assert admin("POST", f"{path}/rotate", json={"overlap_s": 0}).status_code == 200
+    assert ada("GET", path).json()["secret"] != made["secret"]
+
+
 def test_the_limit_of_endpoints_counts_for_each_owner(
     serve: Callable[..., tuple[RunningApi, Topics]],
 ) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from producer_api.access.authenticate import authenticate, authorize
+from producer_api.access.authenticate import authenticate, authorize, authorize_change
 from producer_api.access.caller import ANYONE, Caller
 from producer_api.access.keys.ring import KeyRing
 from producer_api.access.keys.secret import new_key_id, new_secret
@@ -142,3 +142,15 @@ def test_a_caller_needs_every_scope_of_an_operation() -> None:
 def test_admin_has_every_scope_and_so_has_anyone_without_keys(scope: Scope) -> None:
     authorize(Caller(scopes=frozenset({Scope.ADMIN})), frozenset({scope}))
     authorize(ANYONE, frozenset({scope}))
+
+
+def test_a_caller_that_sees_everything_changes_only_its_own_unless_it_is_an_administrator() -> None:
+    reader = Caller(owner="reports", name="reports", scopes=frozenset(Scope) - {Scope.ADMIN})
+
+    authorize_change(reader, "reports")
+    authorize_change(Caller(owner="root", scopes=frozenset({Scope.ADMIN})), "alice")
+    authorize_change(ANYONE, None)
+    for owner in ("alice", None):
+        with pytest.raises(Problem) as caught:
+            authorize_change(reader, owner)
+        assert (caught.value.status, caught.value.members) == (403, {"scopes": ["admin"]})
