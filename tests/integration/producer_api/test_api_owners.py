@@ -627,3 +627,18 @@ def test_a_stream_of_events_shows_the_limits_too(system: System) -> None:
     answer = client.ask("GET", f"/v1/jobs/{job_id}/events", stream=True)
     assert answer.headers["RateLimit"].startswith('"requests";r=')
     answer.close()
+
+
+def test_a_stream_of_events_ends_when_its_key_is_revoked(system: System) -> None:
+    client = system.client(owner="jo")
+    job = submission(system, client.submit()["id"])
+    path, opened_s = f"/v1/jobs/{job.job_id}/events", time.monotonic()
+    with client.ask("GET", path, stream=True) as stream:
+        lines = stream.iter_lines()
+        assert next(line for line in lines if line.startswith(b"event:")) == b"event: status"
+        answer = system.admin.ask("DELETE", f"/v1/keys/{client.key_id}")
+        assert answer.status_code == 204
+        # A stream looks at its key once a second.
+        wait_until(lambda: time.monotonic() - opened_s > 1.1)
+        system.kafka.end(job)
+        assert not any(line.startswith(b"event:") for line in lines)
