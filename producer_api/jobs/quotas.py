@@ -16,6 +16,7 @@ from typing import NamedTuple
 from producer_api.access.caller import Caller
 from producer_api.http.problems import Problem
 from producer_api.http.rate_limits import LimitState, over_limit
+from producer_api.read_model.errors import ReadModelBehind
 from producer_api.read_model.read_model import ReadModel
 from schemas.jobs import ItemInput
 from schemas.times import DAY_S, from_epoch
@@ -58,9 +59,15 @@ class DailyQuotas:
         return _states(caller, self._used(caller.owner, _day(now_s)), now_s)
 
     def check_left(self, caller: Caller) -> None:
-        """Raise Problem (429) if nothing is left today; to call before a body is read."""
+        """Check that something is left today; to call before a body is read.
+
+        Raises:
+            Problem: 429 if nothing is left.
+            ReadModelBehind: as `reserve`.
+        """
         if caller.owner is None or not _has_quota(caller):
             return
+        self._check_read()
         now_s = time.time()
         used = self._used(caller.owner, _day(now_s))
         left = _left(caller, used)
@@ -77,10 +84,12 @@ class DailyQuotas:
 
         Raises:
             Problem: 429 when the job has more images or megapixels than are left today.
+            ReadModelBehind: the topics of before this process's start are not read yet.
         """
         if caller.owner is None or not _has_quota(caller):
             yield
             return
+        self._check_read()
         now_s = time.time()
         pixels = sum(given.pixels or 0 for given in inputs)
         used = self._used(caller.owner, _day(now_s))
@@ -100,6 +109,11 @@ class DailyQuotas:
     def release(self, job_id: str) -> None:
         """Count the images of that job no longer: it was not published."""
         self._unread.pop(job_id, None)
+
+    def _check_read(self) -> None:
+        """Raise ReadModelBehind while today's jobs are not all counted."""
+        if not self._read_model.ready:
+            raise ReadModelBehind
 
     def _used(self, owner: str, day: str) -> _Used:
         unread = {

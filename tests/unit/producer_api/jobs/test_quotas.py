@@ -14,6 +14,7 @@ from producer_api.access.caller import ANYONE, Caller
 from producer_api.http.problems import Problem
 from producer_api.jobs.quotas import DailyQuotas
 from producer_api.read_model.changes import ChangeCollector, RetentionCutoff
+from producer_api.read_model.errors import ReadModelBehind
 from producer_api.read_model.read_model import ReadModel
 from schemas.jobs import ItemInput
 from schemas.times import from_epoch
@@ -37,6 +38,7 @@ class Counting:
         settings = ApiSettings(_env_file=None, home=home, kafka_bootstrap_servers="127.0.0.1:1")  # type: ignore[call-arg]
         self.read_model = ReadModel(settings)
         self.read_model._writer.complete()
+        self.read_model._ready.set()
         self.quotas = DailyQuotas(self.read_model)
 
     def submit(self, caller: Caller, job_id: str, *inputs: ItemInput) -> None:
@@ -72,6 +74,17 @@ def counting(tmp_path: Path) -> Iterator[Counting]:
     made = Counting(tmp_path)
     yield made
     made.read_model._writer.close()
+
+
+def test_nothing_is_taken_from_a_quota_before_the_topics_are_read(counting: Counting) -> None:
+    """While a file is filled again, nobody seems to have submitted anything today."""
+    counting.read_model._ready.clear()
+    with pytest.raises(ReadModelBehind):
+        counting.quotas.check_left(alice(1))
+    with pytest.raises(ReadModelBehind):
+        counting.submit(alice(1), "job-00001", URL)
+    counting.submit(alice(), "job-00002", URL)
+    counting.quotas.check_left(alice())
 
 
 def test_a_job_is_counted_before_the_read_model_has_read_it_and_once_after(
