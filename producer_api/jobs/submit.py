@@ -148,7 +148,8 @@ class Submitter:
                 earlier = await self._deduplicator.first(job_id, caller.owner, digest)
                 if earlier is not None:
                     self._quotas.release(job_id)
-                    return Submission(earlier, True)
+                    jobs = VisibleJobs(self._read_model, caller)
+                    return Submission(jobs.shown(earlier) or earlier, True)
             lifetime_s = self._settings.retention_days * DAY_S
             job = job_of(request, operations, inputs, digest, lifetime_s)
             await self._publisher.publish(job, staging)

@@ -61,7 +61,10 @@ class KeyFeed:
                 self._follow()
             except KafkaException as error:
                 log.warning("Reading the API keys begins again in %s s: %s", _RETRY_S, error)
-                self._stopping.wait(_RETRY_S)
+            except Exception:
+                # Were the thread to end by a defect, nobody would notice that revocations stop.
+                log.exception("Reading the API keys begins again in %s s", _RETRY_S)
+            self._stopping.wait(_RETRY_S)
 
     def _follow(self) -> None:
         """Read until `stop`. Raises KafkaException when reading must begin again."""
