@@ -12,7 +12,9 @@ from confluent_kafka import KafkaException
 from imagemill.cli import main as command
 from imagemill.kafka.errors import KafkaUnavailable, TopicsMissing
 from imagemill.kafka.topics import check_topics
+from imagemill.process.gc import freeze_gc
 from imagemill.process.logs import configure_logging
+from imagemill.process.loop import new_event_loop
 from imagemill.settings import NotifierSettings
 from notifier.service import Notifier
 
@@ -29,7 +31,8 @@ def main() -> None:
     configure_logging(settings)
     try:
         check_topics(settings)
-        asyncio.run(_serve(settings))
+        with asyncio.Runner(loop_factory=new_event_loop) as runner:
+            runner.run(_serve(settings))
     except (KafkaUnavailable, TopicsMissing, ValueError, OSError) as error:
         log.error("%s", error)
         sys.exit(1)
@@ -40,6 +43,7 @@ def main() -> None:
 
 async def _serve(settings: NotifierSettings) -> None:
     notifier = Notifier(settings)
+    freeze_gc()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, notifier.stop)

@@ -15,6 +15,7 @@ from imagemill.kafka.errors import KafkaUnavailable, TopicsMissing
 from imagemill.kafka.topics import check_topics
 from imagemill.process.gc import freeze_gc
 from imagemill.process.logs import configure_logging
+from imagemill.process.loop import new_event_loop
 from imagemill.settings import ApiSettings
 from producer_api.app import create_app
 from producer_api.serving.ports import ApiServer
@@ -40,7 +41,10 @@ def main() -> None:
         sys.exit(1)
     server = ApiServer(create_app(settings), settings)
     freeze_gc()
-    with asyncio.Runner(loop_factory=_new_loop) as runner, contextlib.suppress(KeyboardInterrupt):
+    with (
+        asyncio.Runner(loop_factory=new_event_loop) as runner,
+        contextlib.suppress(KeyboardInterrupt),
+    ):
         runner.run(_serve(server, settings))
 
 
@@ -72,14 +76,6 @@ def _check_when_reached(settings: ApiSettings) -> None:
         except TopicsMissing as error:
             log.error("%s", error)
             return os.kill(os.getpid(), signal.SIGTERM)
-
-
-def _new_loop() -> asyncio.AbstractEventLoop:
-    if sys.platform == "win32":
-        return asyncio.new_event_loop()
-    import uvloop
-
-    return uvloop.new_event_loop()
 
 
 if __name__ == "__main__":

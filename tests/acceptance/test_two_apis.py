@@ -14,6 +14,7 @@ import requests
 from tests.acceptance.support.system import System
 from tests.acceptance.support.tokens import Tokens
 from tests.support.pictures import picture
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +56,8 @@ def test_a_job_is_followed_cancelled_and_listed_at_the_other_api(
         assert cancelled.status_code == 200
         assert "event: finished" in list(lines)
     assert cancelled.json()["status"] == "cancelled"
-    assert nimble.job(job_id) == cancelled.json()
+    # Each API reads the state from the topic for itself.
+    wait_until(lambda: nimble.job(job_id), lambda read: read == cancelled.json())
     for url in (nimble.url, other):
         newest = requests.get(f"{url}/v1/jobs?status=cancelled&limit=1", timeout=30).json()
         assert newest["jobs"] == [cancelled.json()]

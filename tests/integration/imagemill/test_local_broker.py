@@ -204,7 +204,16 @@ def test_topics_that_would_lose_messages_are_told_with_what_puts_them_right(
             ConfigEntry(*each.split("="), incremental_operation=AlterConfigOpType.SET)
         )
     client.incremental_alter_configs([altered])[altered].result(30)
-    assert create_topics(settings) == []
+    # The broker answers with the old configuration for a moment.
+    assert wait_until(lambda: _created(settings), lambda made: made is not None) == []
+
+
+def _created(settings: KafkaSettings) -> list[str] | None:
+    """Create the topics; None while the broker says that some differ."""
+    try:
+        return create_topics(settings)
+    except TopicsMissing:
+        return None
 
 
 def test_a_cluster_that_does_not_tell_how_it_keeps_topics_is_taken_with_a_warning(
