@@ -99,7 +99,7 @@ def test_workers_may_be_killed_restarted_joined_and_stopped_in_mid_load(
                 results.read(0.1)
                 running.revive()
         load.flush()
-        results.wait_for(load.jobs, 90, meanwhile=running.revive)
+        results.wait_for(load.jobs, 180, meanwhile=running.revive)
         for checker in CHECKERS:
             checker.check(load, results, stage)
         assert not running.deaths, f"{running.deaths} died by themselves: {havoc.events}"
@@ -112,7 +112,7 @@ def test_what_the_client_loses_is_read_again(stage: Stage, free_port: Ports) -> 
         running.wait_ready()
         _mixed_load(load, random.Random(20260303), 600)
         load.flush()
-        results.wait_for(load.jobs, 90)
+        results.wait_for(load.jobs, 180)
         for checker in CHECKERS:
             checker.check(load, results, stage)
         assert running.lines(r"processor.messages.admission: .* back to \d+"), "nothing was lost"
@@ -135,7 +135,7 @@ def test_a_broker_may_be_killed_in_mid_load(
         own_broker.start()
         _mixed_load(load, rng, 200)
         load.flush()
-        results.wait_for(load.jobs, 90, meanwhile=running.revive)
+        results.wait_for(load.jobs, 180, meanwhile=running.revive)
         for checker in CHECKERS:
             checker.check(load, results, own_stage)
 
@@ -152,7 +152,7 @@ def test_a_stop_finishes_what_runs_and_hands_back_the_rest(stage: Stage, free_po
         results.read(1.0)
         ended = [job for job in jobs if job.job_id in results.events]
         running.start("w2")
-        results.wait_for(load.jobs, 90)
+        results.wait_for(load.jobs, 180)
         for checker in CHECKERS:
             checker.check(load, results, stage)
     assert len(ended) < len(jobs)
