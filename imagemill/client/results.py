@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from schemas import cloudevents
 from schemas.events import JobFinished
 from schemas.topics import JOBS_RESULTS
+
+if TYPE_CHECKING:
+    from confluent_kafka import Consumer
 
 # Seconds between two looks at `stop`.
 _POLL_S = 1.0
@@ -39,35 +42,52 @@ def consume_results(
     Raises:
         confluent_kafka.KafkaException: the consumer cannot go on, for example is not authorized.
     """
-    # Imported here: a client of the HTTP API needs no Kafka library.
-    from confluent_kafka import Consumer, KafkaException
-
-    consumer = Consumer(
-        {
-            "bootstrap.servers": bootstrap,
-            "group.id": group,
-            "auto.offset.reset": "earliest",
-            **(config or {}),
-            # Committed here, after the job was handled.
-            "enable.auto.offset.store": False,
-        }
-    )
-    consumer.subscribe([prefix + JOBS_RESULTS.name])
+    consumer = _subscribed(bootstrap, group, prefix, config or {})
     try:
         while not stop():
             message = consumer.poll(_POLL_S)
-            if message is None:
+            if message is None or _is_news(message):
                 continue
-            if (error := message.error()) is not None:
-                if error.retriable() or (not error.fatal() and error.code() < 0):
-                    continue  # librdkafka's own news, such as a broker that went away
-                raise KafkaException(error)
             finished = _decoded(message)
             if finished is not None:
                 yield finished
             consumer.store_offsets(message=message)
     finally:
         consumer.close()
+
+
+def _subscribed(bootstrap: str, group: str, prefix: str, config: Mapping[str, Any]) -> Consumer:
+    # Imported here: a client of the HTTP API needs no Kafka library.
+    from confluent_kafka import Consumer
+
+    consumer = Consumer(
+        {
+            "bootstrap.servers": bootstrap,
+            "group.id": group,
+            "auto.offset.reset": "earliest",
+            **config,
+            # Committed by consume_results, after the job was handled.
+            "enable.auto.offset.store": False,
+        }
+    )
+    consumer.subscribe([prefix + JOBS_RESULTS.name])
+    return consumer
+
+
+def _is_news(message: Any) -> bool:
+    """Return True for librdkafka's own news, such as a broker that went away.
+
+    Raises:
+        confluent_kafka.KafkaException: the consumer cannot go on.
+    """
+    from confluent_kafka import KafkaException
+
+    error = message.error()
+    if error is None:
+        return False
+    if error.retriable() or (not error.fatal() and error.code() < 0):
+        return True
+    raise KafkaException(error)
 
 
 def _decoded(message: Any) -> JobFinished | None:

@@ -1,4 +1,4 @@
-"""Which images a run reads, and where their results go."""
+"""Images that a run reads, and the files that their results go to."""
 
 from __future__ import annotations
 
