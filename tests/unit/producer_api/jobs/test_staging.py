@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -34,13 +35,21 @@ def test_file_names_are_names_only(given: str | None, kept: str | None) -> None:
     assert clean_filename(given) == kept
 
 
+def open_files_in(folder: Path) -> list[Path]:
+    """Return the files below a folder that this process holds open."""
+    opened = []
+    for number in os.listdir("/dev/fd"):
+        with suppress(FileNotFoundError):  # the descriptor that listed the others
+            opened.append(Path(os.readlink(f"/dev/fd/{number}")))
+    return [path for path in opened if path.is_relative_to(folder)]
+
+
 @pytest.mark.parametrize(("memory", "in_memory"), [(100_000, 4), (0, 0), (None, 12)])
 async def test_images_above_a_requests_memory_wait_on_disk(
-    store: AsyncStore, memory: int | None, in_memory: int
+    store: AsyncStore, tmp_path: Path, memory: int | None, in_memory: int
 ) -> None:
     image = picture() + bytes(24_000)
     async with Staging(store, "uploads/job-00001.", ImageLimits(), memory) as staging:
-        before = len(os.listdir("/dev/fd"))
         for index in range(12):
             incoming = staging.begin(index, "a.jpg")
             for start in range(0, len(image), 7000):
@@ -48,7 +57,7 @@ async def test_images_above_a_requests_memory_wait_on_disk(
             incoming.end()
         held = [image.writer.held for image in staging.images]
         assert held == [len(image)] * in_memory + [0] * (12 - in_memory)
-        assert len(os.listdir("/dev/fd")) == before
+        assert open_files_in(tmp_path) == []
         digest = hashlib.sha256(image).hexdigest()
         assert {staged.writer.digest() for staged in staging.images} == {digest}
         for stored in await staging.commit():
