@@ -48,6 +48,8 @@ def test_requests_do_not_wait_for_a_broker_that_is_away(own_broker, tmp_path):
     kafka = Topics(settings)
     api = RunningApi(settings).start()
     try:
+        # Until the API keys are read, every request waits for them.
+        wait_until(lambda: api.get("/metrics").ok)
         own_broker.kill()
         answer: Any = requests.delete(f"{api.url}/v1/nothing", timeout=5)
         assert answer.status_code == 404
