@@ -45,7 +45,7 @@ def main(services: Iterable[str] = SERVICES, locks: Iterable[str] = LOCKS) -> in
         return VULNERABLE if problems else 0
     print(
         "make audit: no service of advisories answered, so nothing is known about the locked "
-        "packages. Run it where pypi.org or api.osv.dev can be reached, or set PIP_AUDIT_OSV_URL "
+        "packages. Run it where the advisories of PyPI or OSV can be had, or set PIP_AUDIT_OSV_URL "
         "to a mirror of OSV.\n  " + "\n  ".join(failures),
         file=sys.stderr,
     )

@@ -314,15 +314,14 @@ class LocalSystem:
 
     def _check_ports(self) -> None:
         seen: dict[int, str] = {}
-        for variable, ports in self._wanted_ports().items():
-            for port in ports:
-                if port in seen:
-                    raise LocalError(
-                        f"{seen[port]} and {variable} both ask for port {port}; change one of them"
-                    )
-                seen[port] = variable
-                if not is_free(port, self.api.host):
-                    raise self.port_taken(port, holder(port) or "another program")
+        for variable, port in self.wanted_ports():
+            if port in seen:
+                raise LocalError(
+                    f"{seen[port]} and {variable} both ask for port {port}; change one of them"
+                )
+            seen[port] = variable
+            if not is_free(port, self.api.host):
+                raise self.port_taken(port, holder(port) or "another program")
 
 
 def _kind(process: str) -> str:

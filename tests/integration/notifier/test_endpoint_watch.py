@@ -67,7 +67,7 @@ class Parts:
         return sorted(found, key=lambda message: message.timestamp()[1])
 
     def statuses(self, follow: bool = True) -> list[EndpointStatus | None]:
-        """What was written; read back into the table as the notifier does."""
+        """Records that were written; read back into the table as the notifier does."""
         topic = self.settings.topic("webhooks.endpoint-status")
         found = self.kafka.messages(topic)
         for message in found if follow else ():

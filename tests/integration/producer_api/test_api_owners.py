@@ -1,4 +1,4 @@
-"""What one key may know of another's: an API with keys, on a real broker."""
+"""Things of one key as another key sees them: an API with keys, on a real broker."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def system(broker: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sy
 
 @pytest.fixture(scope="module")
 def things(system: System) -> dict[str, str]:
-    """What Alice has: an ended job with a result, an upload, a template, a failed delivery."""
+    """Things of Alice: an ended job with a result, an upload, a template, a failed delivery."""
     alice = system.alice
     answer = alice.ask(
         "POST",
